@@ -1,0 +1,238 @@
+"""What can go wrong, whose fault it is, and which code the contract gives it.
+
+One root, three families:
+
+    EngineError
+    ├── the caller's doing, raised before anything is written
+    │   ├── InvalidRequest            400  INVALID_REQUEST   (InvalidType: 422)
+    │   ├── PayloadTooLarge           413  PAYLOAD_TOO_LARGE
+    │   ├── TaskNotFound              404  TASK_NOT_FOUND
+    │   ├── MessageNotFound           404  MESSAGE_NOT_FOUND
+    │   ├── TaskBusy                  409  TASK_BUSY
+    │   ├── HitlRequired              409  HITL_REQUIRED
+    │   ├── HitlNotPending            404  HITL_NOT_PENDING
+    │   └── HitlAlreadyAnswered       409  HITL_ALREADY_ANSWERED
+    ├── the machine's or the operator's doing
+    │   ├── ConfigurationError        (at start-up, never over HTTP)
+    │   ├── EngineClosed              503  SHUTTING_DOWN
+    │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
+    │   ├── MigrationRequired         503  MIGRATION_REQUIRED
+    │   ├── StoreInUse                503  STORE_BUSY        (another engine has the file)
+    │   ├── StoreCorrupt              500  INTERNAL_ERROR
+    │   └── Fenced                    409  TASK_BUSY         (another engine took the task over)
+    └── inside a turn
+        ├── ModelError                     LLM_…, CONTEXT_OVERFLOW
+        └── TurnFailed                     the code of the turn's `error` event
+
+Facts are attributes; the text says what happened and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from .messages import JSON
+
+__all__ = [
+    "ConfigurationError",
+    "EngineClosed",
+    "EngineError",
+    "Fenced",
+    "HitlAlreadyAnswered",
+    "HitlNotPending",
+    "HitlRequired",
+    "InvalidRequest",
+    "InvalidType",
+    "MessageNotFound",
+    "MigrationRequired",
+    "ModelError",
+    "PayloadTooLarge",
+    "StoreBusy",
+    "StoreCorrupt",
+    "StoreFull",
+    "StoreInUse",
+    "TaskBusy",
+    "TaskNotFound",
+    "TurnFailed",
+]
+
+
+class EngineError(Exception):
+    """The root of everything September Engine raises on purpose.
+
+    Attributes:
+        code: The contract's code, such as `TASK_BUSY`.
+        status: The HTTP status that goes with it.
+        message: What happened and what to do, for a person.
+        details: Facts for a program; JSON values only, never a secret.
+    """
+
+    code: str = "INTERNAL_ERROR"
+    status: int = 500
+
+    def __init__(self, message: str, /, **details: JSON) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, JSON] = details
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class InvalidRequest(EngineError):
+    """The request cannot be understood; nothing was written."""
+
+    code = "INVALID_REQUEST"
+    status = 400
+
+
+class InvalidType(InvalidRequest):
+    """A field is there but has the wrong type; nothing was written."""
+
+    status = 422
+
+
+class PayloadTooLarge(EngineError):
+    """The request is larger than this engine takes; nothing was written."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+
+
+class TaskNotFound(EngineError):
+    """There is no such task."""
+
+    code = "TASK_NOT_FOUND"
+    status = 404
+
+
+class MessageNotFound(EngineError):
+    """This task has no such message. The same answer for an id of another task, so ids cannot be probed."""
+
+    code = "MESSAGE_NOT_FOUND"
+    status = 404
+
+
+class TaskBusy(EngineError):
+    """A turn is already running on this task; `details["turn_id"]` names it."""
+
+    code = "TASK_BUSY"
+    status = 409
+
+
+class HitlRequired(EngineError):
+    """The task waits for a person; `details["request_id"]` names the oldest open request."""
+
+    code = "HITL_REQUIRED"
+    status = 409
+
+
+class HitlNotPending(EngineError):
+    """There is nothing to answer here."""
+
+    code = "HITL_NOT_PENDING"
+    status = 404
+
+
+class HitlAlreadyAnswered(EngineError):
+    """Somebody answered first; `details["answer"]` is what was recorded."""
+
+    code = "HITL_ALREADY_ANSWERED"
+    status = 409
+
+
+class ConfigurationError(EngineError):
+    """A setting cannot be used. Raised at start-up, before any work is accepted."""
+
+
+class EngineClosed(EngineError):
+    """The engine is not open, or is shutting down: no new turns."""
+
+    code = "SHUTTING_DOWN"
+    status = 503
+
+
+class StoreBusy(EngineError):
+    """Another program holds the database's write lock for too long. Trying again is safe."""
+
+    code = "STORE_BUSY"
+    status = 503
+
+
+class StoreFull(EngineError):
+    """The disk is full. Reading goes on; writing resumes when there is space."""
+
+    code = "STORE_FULL"
+    status = 503
+
+
+class StoreInUse(StoreBusy):
+    """Another engine has this file open; `details["pid"]` is its process."""
+
+
+class StoreCorrupt(EngineError):
+    """Stored data fails its checksum. It is not shown; the other tasks go on."""
+
+
+class MigrationRequired(EngineError):
+    """The database was written by a newer release; `details` has both schema versions."""
+
+    code = "MIGRATION_REQUIRED"
+    status = 503
+
+
+class Fenced(EngineError):
+    """This writer's epoch is over: another one owns the task now. It must stop without another word."""
+
+    code = "TASK_BUSY"
+    status = 409
+
+
+class ModelError(EngineError):
+    """A model call failed.
+
+    Raised by models, caught by the engine, which retries, falls back, repairs the history, or ends the turn.
+
+    Attributes:
+        retryable: The same request may succeed later.
+        retry_after: Seconds the provider asked us to wait, or None.
+        bad_history: The provider refused the request itself: the messages, not the moment.
+    """
+
+    STATUSES: ClassVar[Mapping[str, int]] = {
+        "LLM_RATE_LIMITED": 429,
+        "LLM_PROVIDER_ERROR": 502,
+        "LLM_TIMEOUT": 504,
+        "LLM_AUTH": 502,
+        "CONTEXT_OVERFLOW": 422,
+    }
+
+    def __init__(
+        self,
+        message: str,
+        /,
+        *,
+        code: str = "LLM_PROVIDER_ERROR",
+        retryable: bool = False,
+        retry_after: float | None = None,
+        bad_history: bool = False,
+        **details: JSON,
+    ) -> None:
+        if retry_after is not None:
+            details["retry_after"] = retry_after
+        super().__init__(message, **details)
+        self.code = code
+        self.status = self.STATUSES.get(code, 502)
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.bad_history = bad_history
+
+
+class TurnFailed(EngineError):
+    """A turn ended errored; `code` is that of its `error` event."""
+
+    def __init__(self, message: str, /, *, code: str, turn_id: str, **details: JSON) -> None:
+        super().__init__(message, **details)
+        self.code = code
+        self.turn_id = turn_id

@@ -1,0 +1,104 @@
+"""Messages, and the small values that go with them.
+
+A content block is JSON exactly as the Messages API writes it, and is kept so: a block that the engine modelled
+field by field would lose the fields it does not know, and current models refuse a thinking block that is not
+byte for byte their own. Helpers read blocks; nothing rewrites them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+__all__ = ["JSON", "Block", "Branch", "Message", "Prompt", "Task", "TaskDetail", "Usage", "text_of", "tool_uses"]
+
+JSON: TypeAlias = Any
+"""A JSON value: the one place where the type checker looks away."""
+
+Block: TypeAlias = dict[str, JSON]
+"""One content block in the Messages API's own shape, such as `{"type": "text", "text": "Hello"}`."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of one model call, or of a whole turn. `cache_hit_tokens` is a part of `input_tokens`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_hit_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_hit_tokens=self.cache_hit_tokens + other.cache_hit_tokens,
+        )
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a thread, as `Engine.messages` gives it.
+
+    `parent_id` is the message before it on its branch, so branches can be drawn. `created_at` is unix ms. A tool's
+    results are a message of role "user", as in the Messages API; only a message that a person sent can be edited.
+    `stop_reason`, `usage` and `model` are those of an assistant message; `stop_reason` is "cancelled" where a person
+    stopped the answer.
+    """
+
+    id: str
+    role: Literal["user", "assistant"]
+    content: list[Block]
+    parent_id: str | None
+    turn_id: str
+    created_at: int
+    stop_reason: str | None = None
+    usage: Usage | None = None
+    model: str | None = None
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation thread in a listing. Times are unix ms; `turn_id` is that of the running turn, if any."""
+
+    task_id: str
+    status: Literal["idle", "running", "waiting"]
+    turn_id: str | None
+    created_at: int
+    updated_at: int
+
+
+class Branch(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of a thread: its last turn, that turn's user message, and whether the thread stands here now."""
+
+    turn_id: str
+    message_id: str
+    created_at: int
+    current: bool
+
+
+class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One task with its branches, oldest first."""
+
+    task_id: str
+    status: Literal["idle", "running", "waiting"]
+    turn_id: str | None
+    created_at: int
+    updated_at: int
+    branches: list[Branch]
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is given: the Messages API's `system`, `tools` and `messages`, in its own JSON."""
+
+    system: str
+    tools: list[Block]
+    messages: list[Block]
+
+
+def text_of(content: Iterable[Block]) -> str:
+    """The joined text blocks: what a person reads of this message."""
+    return "".join(block["text"] for block in content if block.get("type") == "text")
+
+
+def tool_uses(content: Iterable[Block]) -> list[Block]:
+    """The tool_use blocks, in the model's order."""
+    return [block for block in content if block.get("type") == "tool_use"]

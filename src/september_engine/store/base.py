@@ -1,0 +1,189 @@
+"""The ports every store implements.
+
+A store appends, reads and claims. It never decides: numbers, times and what a row means are given to it.
+
+Two kinds of rows belong to a task. *Facts* are for good: they are what happened. *Events* are what clients see; they
+are trimmed when their channel's lifetime is over. A third, the `TaskRow`, is an index over the facts that saves
+reading them: it could be made again from them at any time.
+
+Everything a store is handed or gives is bytes, text and numbers: it does not know our structs. Task ids are opaque
+text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); they are compared as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+__all__ = ["Batch", "EventLog", "EventRow", "FactRow", "Lifecycle", "Store", "TaskRow", "Tasks", "TurnRow", "Turns"]
+
+
+class FactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact. `seq` counts from 1 without a gap within the task; `message_id` is set where the fact is a message."""
+
+    seq: int
+    ts: int
+    turn_id: str
+    body: bytes
+    message_id: str | None = None
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One event. `ts` is unix ms, strictly increasing within the task: the cursor of replay."""
+
+    ts: int
+    turn_id: str
+    type: str
+    body: bytes
+
+
+class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn. `parent` is the turn it goes on from. `ended_at` is wall time in unix ms, None while it is open."""
+
+    turn_id: str
+    parent: str | None
+    message_id: str
+    started_at: int
+    ended_at: int | None = None
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The index of one task: what starting a turn needs to know without reading the thread.
+
+    `last_ts` and `last_seq` are the last numbers used; `head` is the turn the next one goes on from; `open_turn` is
+    the turn that has not ended; `waiting_since` is the wall time at which it began to wait for a person; `prefix` is
+    the id of the prompt prefix of `head`. Events up to and including `trimmed_to` may be gone (0: none is).
+    """
+
+    task_id: str
+    epoch: int
+    last_ts: int
+    last_seq: int
+    head: str | None = None
+    open_turn: str | None = None
+    waiting_since: int | None = None
+    prefix: str | None = None
+    created_at: int = 0
+    updated_at: int = 0
+    trimmed_to: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of one task that become durable together or not at all.
+
+    `epoch` is the fencing token of the writer. With `claim`, this batch starts a turn: it is accepted only where the
+    stored epoch is `epoch - 1` (0 for a task that does not exist yet) and raises it. Without, only where the stored
+    epoch is `epoch`. Otherwise nothing of the batch is written and `Fenced` is raised.
+
+    `task` replaces the index row (but for `trimmed_to`, which only `trim` moves); None keeps it and only moves
+    `last_ts` to the last event's. `turn` is inserted, or, where it exists, its `ended_at` is set. A batch that is not
+    a `barrier` holds only deltas and may be made durable against a crash of the process alone (`relaxed`).
+    """
+
+    task_id: str
+    epoch: int
+    facts: Sequence[FactRow] = ()
+    events: Sequence[EventRow] = ()
+    task: TaskRow | None = None
+    turn: TurnRow | None = None
+    claim: bool = False
+    barrier: bool = True
+
+
+class EventLog(Protocol):
+    """Writing, and the channel's side of reading."""
+
+    async def append(self, batch: Batch, /) -> None:
+        """Make the batch durable. When this returns, it survives the process, and with the store's default the machine.
+
+        Batches of many tasks may be appended at once; they are grouped into one transaction as they come, and one
+        that is refused does not touch the others. Batches of one task are kept in the order of their calls.
+
+        Cancelling stops the wait, not the write: the batch is then durable or not, and `Tasks.task` tells.
+        Raises `Fenced`, `StoreBusy`, `StoreFull`, `StoreCorrupt`; after any of them nothing of the batch is stored.
+        """
+        ...
+
+    async def events(self, task_id: str, /, *, after: int, limit: int = 500) -> list[EventRow]:
+        """Events with `ts > after`, oldest first, at most `limit`; [] for an unknown task.
+
+        Raises `StoreCorrupt` where a row fails its checksum.
+        """
+        ...
+
+    async def trim(self, *, ended_before: int, limit: int = 100) -> int:
+        """Remove the events of turns that ended before this wall time (unix ms), at most `limit` turns.
+
+        Moves the tasks' `trimmed_to` to the last `ts` removed. Never touches an open turn, facts or turns. Returns
+        how many turns were trimmed, so that a caller goes on until it is less than `limit`. Repeating it is harmless.
+        """
+        ...
+
+
+class Tasks(Protocol):
+    """The index over tasks."""
+
+    async def task(self, task_id: str, /) -> TaskRow | None:
+        """The task's row, or None."""
+        ...
+
+    async def tasks(self, *, before: str | None = None, limit: int = 50) -> list[TaskRow]:
+        """Tasks, newest created first; `before` is the task id where the page before ended. At most `limit`.
+
+        An unknown `before` gives [].
+        """
+        ...
+
+    async def open_tasks(self) -> list[TaskRow]:
+        """Every task with an open turn. The cost follows their number, not that of all tasks."""
+        ...
+
+    async def delete(self, task_id: str, /) -> bool:
+        """Remove the task with all its facts, events and turns; False where there was none."""
+        ...
+
+
+class Turns(Protocol):
+    """Reading what happened. All raise `StoreCorrupt` where a row fails its checksum."""
+
+    async def turn(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+        """The facts of one turn in order; [] where it is unknown."""
+        ...
+
+    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+        """The facts of this turn and all its ancestors, along `TurnRow.parent`, the oldest turn first."""
+        ...
+
+    async def turns(self, task_id: str, /) -> list[TurnRow]:
+        """All turns of the task in the order they started."""
+        ...
+
+    async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
+        """The fact that is this message, or None: an id of another task is unknown here."""
+        ...
+
+
+class Lifecycle(Protocol):
+    """Opening and closing, and the one question over all tasks."""
+
+    async def open(self) -> None:
+        """Make ready; migrates an older schema. Raises `StoreInUse`, `MigrationRequired`, `ConfigurationError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, then free everything. Harmless when repeated or never opened."""
+        ...
+
+    async def check(self) -> str:
+        """ "ok", or one line on why writing would fail now. Must not raise."""
+        ...
+
+    async def latest(self) -> str | None:
+        """The id of the task whose turn started last, or None."""
+        ...
+
+
+class Store(EventLog, Tasks, Turns, Lifecycle, Protocol):
+    """All of it: what an engine needs."""
