@@ -1,0 +1,5 @@
+"""An embeddable agent engine."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
