@@ -1,0 +1,337 @@
+"""decide: what an input means. The rules of a turn are all here.
+
+1. A stale or duplicate input decides to nothing: a second answer, a result after a cancel, anything after the end.
+2. The facts of one `decide` are appended in one transaction, so no state between them ever exists.
+3. A turn that ends leaves no tool call without a result and ends with exactly one terminal fact.
+4. Only here is a turn ended.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..events import ToolResultError
+from ..messages import JSON, Block, tool_uses
+from .facts import (
+    AssistantCut,
+    AssistantReplied,
+    AttemptFailed,
+    Fact,
+    HumanAnswered,
+    HumanAsked,
+    PrefixChosen,
+    ToolFinished,
+    ToolStarted,
+    TurnCompleted,
+    TurnFailed,
+    TurnResumed,
+    TurnStarted,
+)
+from .inputs import (
+    Answered,
+    Broken,
+    Cancelled,
+    Expired,
+    Input,
+    Interrupted,
+    ModelFailed,
+    ModelReplied,
+    OutOfTime,
+    Resumed,
+    Start,
+    ToolReturned,
+    ToolsStarting,
+)
+from .limits import backoff_ms, clip, exceeded
+from .state import Call, TurnState, fold
+
+__all__ = ["MOST_RESUMES", "decide"]
+
+MOST_RESUMES = 2
+"""A turn that took three processes down with it is not tried again."""
+
+UNKNOWN_OUTCOME = (
+    "The process was interrupted while this tool ran. Its outcome is unknown: it may or may not have taken effect. "
+    "Check before running it again."
+)
+REPAIRS = ("thinking", "media")
+"""What is taken out of a history that the provider refuses, in this order, each once."""
+
+
+def decide(state: TurnState, input: Input) -> list[Fact]:
+    """The facts that follow from this input in this state; [] where it is stale."""
+    if isinstance(input, Start):
+        return _start(input) if state.status == "new" else []
+    if state.status != "running":
+        return []
+    facts = _running(state, input)
+    after = fold(facts, state)
+    if facts and after.status == "running" and not after.open_calls:
+        over = exceeded(after.limits, steps=after.step, tool_calls=after.tool_calls, usage=after.usage)
+        if over is not None:
+            facts.append(TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=_spent(after)))
+    return facts
+
+
+def _running(state: TurnState, input: Input) -> list[Fact]:
+    match input:
+        case ModelReplied():
+            return _model_replied(state, input)
+        case ModelFailed():
+            return _model_failed(state, input)
+        case ToolsStarting():
+            owed = {call.id for call in state.calls if call.status == "owed"}
+            return [ToolStarted(at=input.now, tool_call_id=id) for id in input.tool_call_ids if id in owed]
+        case ToolReturned():
+            return _tool_returned(state, input)
+        case Answered():
+            return _answered(state, input)
+        case Cancelled():
+            return _cancelled(state, input)
+        case Expired():
+            return _expired(state, input)
+        case OutOfTime():
+            message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
+            return _end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state))
+        case Interrupted():
+            return _interrupted(state, input.now, "The process that ran this turn ended before the turn did.")
+        case Resumed():
+            return _resumed(state, input)
+        case Broken():
+            return _end(state, input.now, code=input.code, message=input.message, details=input.details)
+        case Start():
+            return []
+        case _:
+            assert_never(input)
+
+
+def _start(input: Start) -> list[Fact]:
+    started = TurnStarted(
+        at=input.now,
+        turn_id=input.turn_id,
+        task_id=input.task_id,
+        message_id=input.message_id,
+        content=input.content,
+        prefix=input.prefix,
+        limits=input.limits,
+        parent=input.parent,
+        previous=input.previous,
+        kind=input.kind,
+        target=input.target,
+        direct=input.direct,
+    )
+    if input.system is None or input.tools is None:
+        return [started]
+    return [started, PrefixChosen(at=input.now, prefix=input.prefix, system=input.system, tools=input.tools)]
+
+
+def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
+    if input.step != state.step or state.open_calls:
+        return []
+    content, renamed, refused = _rekey(input.content, state.call_ids, state.step)
+    uses = tool_uses(content)
+    broken = {renamed.get(id, id): why for id, why in input.broken.items()} | refused
+    replied = AssistantReplied(
+        at=input.now,
+        message_id=input.message_id,
+        content=content,
+        stop_reason=input.stop_reason,
+        usage=input.usage,
+        model=input.model,
+        prefix=state.prefix,
+        blocks=input.blocks,
+        results_id=input.results_id if uses else None,
+        broken=broken,
+    )
+    if input.stop_reason == "refusal":
+        closed = [_no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
+        end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
+        return [replied, *closed, end]
+    if not uses:
+        return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=input.stop_reason)]
+    asks = {renamed.get(id, id): question for id, question in input.asks.items()}
+    return [replied, *_calls(state, input, uses, broken, asks)]
+
+
+def _calls(
+    state: TurnState, input: ModelReplied, uses: list[Block], broken: dict[str, str], asks: dict[str, str]
+) -> list[Fact]:
+    """What is known of the calls of a message before any of them runs."""
+    facts: list[Fact] = []
+    request_ids = iter(input.request_ids)
+    for number, use in enumerate(uses):
+        call_id = use["id"]
+        if call_id in broken:
+            facts.append(_no_result(call_id, input.now, "invalid_input", broken[call_id]))
+        elif number >= state.limits.calls_per_message:
+            message = f"Not run: a message may hold {state.limits.calls_per_message} tool calls. Send fewer at once."
+            facts.append(_no_result(call_id, input.now, "too_many_calls", message))
+        elif call_id in asks and (request_id := next(request_ids, None)) is not None:
+            facts.append(
+                HumanAsked(
+                    at=input.now,
+                    request_id=request_id,
+                    kind="permission",
+                    question=asks[call_id],
+                    tool_call_id=call_id,
+                )
+            )
+    return facts
+
+
+def _rekey(content: list[Block], used: frozenset[str], step: int) -> tuple[list[Block], dict[str, str], dict[str, str]]:
+    """Give a tool call whose id was used before a new one: one id, one execution, one approval, one result.
+
+    Returns the content, what was renamed to what, and why a call is refused: an id that stands twice in one message
+    cannot say which of the two was meant, so the second is not run.
+    """
+    seen, here = set(used), set[str]()
+    renamed: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    blocks: list[Block] = []
+    for block in content:
+        if block.get("type") != "tool_use":
+            blocks.append(block)
+            continue
+        old = new = block["id"]
+        count = 1
+        while new in seen:
+            count += 1
+            new = f"{old}_{step + 1}_{count}"
+        if old in here:
+            refused[new] = f"Not run: this message already has a tool call with the id {old}."
+        elif new != old:
+            renamed[old] = new
+        here.add(old)
+        seen.add(new)
+        blocks.append(block if new == old else {**block, "id": new})
+    return blocks, renamed, refused
+
+
+def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
+    if input.step != state.step or state.open_calls:
+        return []
+    retracts = list(range(state.next_block, state.next_block + input.blocks))
+    failed = AttemptFailed(
+        at=input.now, code=input.code, message=input.message, wait_ms=0, blocks=input.blocks, retracts=retracts
+    )
+    if input.bad_history:
+        repair = next((repair for repair in REPAIRS if repair not in state.repairs), None)
+        if repair is not None:
+            return [_with(failed, repair=repair)]
+    elif input.retryable and state.attempt < state.limits.attempts:
+        return [_with(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
+    elif input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
+        return [_with(failed, fallback=True)]
+    return _end(state, input.now, code=input.code, message=input.message, details=input.details)
+
+
+def _with(failed: AttemptFailed, **changes: JSON) -> AttemptFailed:
+    return AttemptFailed(**{name: getattr(failed, name) for name in failed.__struct_fields__} | changes)
+
+
+def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
+    if not any(call.id == input.tool_call_id and call.status == "running" for call in state.calls):
+        return []
+    return [
+        ToolFinished(
+            at=input.now,
+            tool_call_id=input.tool_call_id,
+            output=clip(input.output, state.limits.output_bytes),
+            error=input.error,
+            duration_ms=input.duration_ms,
+        )
+    ]
+
+
+def _answered(state: TurnState, input: Answered) -> list[Fact]:
+    request = next((r for r in state.open_requests if r.id == input.request_id), None)
+    if request is None or (request.kind == "permission" and input.answer not in ("yes", "no")):
+        return []
+    answered = HumanAnswered(
+        at=input.now,
+        request_id=input.request_id,
+        answer=input.answer,
+        feedback=input.feedback,
+        content_blocks=input.content_blocks,
+    )
+    if request.kind == "permission" and input.answer == "yes":
+        return [answered]
+    if request.kind == "permission":
+        message = input.feedback or "A person did not allow this."
+        return [answered, _no_result(request.tool_call_id, input.now, "permission_denied", message)]
+    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=input.answer)]
+
+
+def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
+    cut: list[Fact] = []
+    if input.text.strip() and not state.open_calls:
+        cut = [AssistantCut(at=input.now, message_id=input.message_id, text=input.text)]
+    message = "The turn was cancelled."
+    return [*cut, *_end(state, input.now, code="CANCELLED", message=message)]
+
+
+def _expired(state: TurnState, input: Expired) -> list[Fact]:
+    if state.waiting_since is None:
+        return []
+    details: dict[str, JSON] = {"request_id": state.open_requests[0].id}
+    return _end(
+        state, input.now, code="HITL_EXPIRED", message="Nobody answered in time. The tool was not run.", details=details
+    )
+
+
+def _interrupted(state: TurnState, now: int, message: str) -> list[Fact]:
+    return _end(state, now, code="INTERRUPTED", message=f"{message} Send the message again.", counts=False)
+
+
+def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
+    if state.resumes >= MOST_RESUMES:
+        return _interrupted(state, input.now, f"This turn was interrupted {state.resumes + 1} times.")
+    running = [call for call in state.calls if call.status == "running"]
+    repeats = [call.id for call in running if call.tool in input.repeatable]
+    blocks = 0 if state.open_calls else input.blocks
+    resumed = TurnResumed(
+        at=input.now,
+        blocks=blocks,
+        retracts=list(range(state.next_block, state.next_block + blocks)),
+        repeats=repeats,
+    )
+    unknown = [
+        _no_result(call.id, input.now, "outcome_unknown", UNKNOWN_OUTCOME) for call in running if call.id not in repeats
+    ]
+    return [resumed, *unknown]
+
+
+def _end(
+    state: TurnState,
+    now: int,
+    *,
+    code: str,
+    message: str,
+    details: dict[str, JSON] | None = None,
+    counts: bool = True,
+) -> list[Fact]:
+    """End the turn errored, with a result for every call that has none."""
+    closed = [_closed(call, now, code) for call in state.open_calls]
+    return [*closed, TurnFailed(at=now, code=code, message=message, details=details or {}, counts=counts)]
+
+
+def _closed(call: Call, now: int, code: str) -> ToolFinished:
+    if call.status == "running":
+        return _no_result(call.id, now, "outcome_unknown", UNKNOWN_OUTCOME)
+    return _no_result(call.id, now, code.lower(), "Not run: the turn ended before this call began.")
+
+
+def _no_result(call_id: str, now: int, reason: str, message: str) -> ToolFinished:
+    return ToolFinished(
+        at=now, tool_call_id=call_id, output=None, error=ToolResultError(reason=reason, message=message)
+    )
+
+
+def _spent(state: TurnState) -> dict[str, JSON]:
+    return {
+        "steps": state.step,
+        "tool_calls": state.tool_calls,
+        "input_tokens": state.usage.input_tokens,
+        "output_tokens": state.usage.output_tokens,
+    }

@@ -1,0 +1,199 @@
+"""Facts: what happened, stored for good.
+
+A fact is the longest-lived thing we write. A field is never renamed or removed, a new one has a default, and a log of
+every release stays in the tests and must still fold. `at` is the wall clock in unix ms; it may jump, the order of
+facts does not.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from ..events import ToolResultError
+from ..messages import JSON, Block, Usage
+from .limits import Limits
+
+__all__ = [
+    "AssistantCut",
+    "AssistantReplied",
+    "AttemptFailed",
+    "Fact",
+    "HumanAnswered",
+    "HumanAsked",
+    "PrefixChosen",
+    "ToolFinished",
+    "ToolStarted",
+    "TurnCompleted",
+    "TurnFailed",
+    "TurnResumed",
+    "TurnStarted",
+    "decode_fact",
+    "encode_fact",
+    "message_id_of",
+]
+
+
+class _Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    at: int
+
+
+class TurnStarted(_Fact, tag="turn_started"):
+    """A person said something; a turn begins.
+
+    `parent` is the turn this one goes on from and `previous` the one the thread stood at: they differ when an edit or
+    retry (`kind`, aimed at message `target`) moved the thread.
+    """
+
+    turn_id: str
+    task_id: str
+    message_id: str
+    content: list[Block]
+    prefix: str
+    limits: Limits
+    parent: str | None = None
+    previous: str | None = None
+    kind: Literal["new", "edit", "retry"] = "new"
+    target: str | None = None
+    direct: bool = False
+
+
+class PrefixChosen(_Fact, tag="prefix_chosen"):
+    """The `system` and `tools` that prompts begin with from here on. `prefix` is their digest."""
+
+    prefix: str
+    system: str
+    tools: list[Block]
+
+
+class AssistantReplied(_Fact, tag="assistant_replied"):
+    """The model answered; `content` is its own, verbatim. `broken` says of a tool call why it cannot be run.
+
+    `blocks` is how many blocks were shown in this attempt; `results_id` is the id of the message that will hold the
+    results, where there are tool calls.
+    """
+
+    message_id: str
+    content: list[Block]
+    stop_reason: str
+    usage: Usage
+    model: str
+    prefix: str
+    blocks: int
+    results_id: str | None = None
+    broken: dict[str, str] = {}
+
+
+class AssistantCut(_Fact, tag="assistant_cut"):
+    """The answer was stopped by a person; `text` is what they had seen of it."""
+
+    message_id: str
+    text: str
+
+
+class AttemptFailed(_Fact, tag="attempt_failed"):
+    """A model call failed and is made again after `wait_ms`.
+
+    `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
+    `repair` says what is taken out of the history from here on, because the provider refused it.
+    """
+
+    code: str
+    message: str
+    wait_ms: int
+    blocks: int = 0
+    retracts: list[int] = []
+    fallback: bool = False
+    repair: Literal["thinking", "media"] | None = None
+
+
+class ToolStarted(_Fact, tag="tool_started"):
+    """A tool is about to run. From here on nobody can say that it did not, until it finishes."""
+
+    tool_call_id: str
+
+
+class ToolFinished(_Fact, tag="tool_finished"):
+    """A call has its result, for good. `results_id` is that of the message the result belongs to."""
+
+    tool_call_id: str
+    output: JSON
+    error: ToolResultError | None = None
+    duration_ms: int | None = None
+
+
+class HumanAsked(_Fact, tag="human_asked"):
+    """Somebody's answer is outstanding."""
+
+    request_id: str
+    kind: Literal["permission", "question"]
+    question: str
+    tool_call_id: str
+
+
+class HumanAnswered(_Fact, tag="human_answered"):
+    """The one answer that counts."""
+
+    request_id: str
+    answer: str
+    feedback: str | None = None
+    content_blocks: list[Block] = []
+
+
+class TurnResumed(_Fact, tag="turn_resumed"):
+    """The process died; another one goes on. `repeats` are started calls that are safe to run again."""
+
+    blocks: int = 0
+    retracts: list[int] = []
+    repeats: list[str] = []
+
+
+class TurnCompleted(_Fact, tag="turn_completed"):
+    """The turn ended well. One that does not count (a refusal) stays readable but is not sent to the model again."""
+
+    message_id: str
+    stop_reason: str
+    counts: bool = True
+
+
+class TurnFailed(_Fact, tag="turn_failed"):
+    """The turn ended errored. One that does not count leaves the thread where it stood before."""
+
+    code: str
+    message: str
+    details: dict[str, JSON] = {}
+    counts: bool = True
+
+
+Fact: TypeAlias = (
+    TurnStarted
+    | PrefixChosen
+    | AssistantReplied
+    | AssistantCut
+    | AttemptFailed
+    | ToolStarted
+    | ToolFinished
+    | HumanAsked
+    | HumanAnswered
+    | TurnResumed
+    | TurnCompleted
+    | TurnFailed
+)
+
+encode_fact = msgspec.json.Encoder().encode
+_decoder: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
+
+
+def decode_fact(body: bytes) -> Fact:
+    """The fact that `encode_fact` made. Raises `msgspec.ValidationError` for a body no release of ours wrote."""
+    return _decoder.decode(body)
+
+
+def message_id_of(fact: Fact) -> str | None:
+    """The id of the message that this fact is, if it is one. A message of results is found by its assistant's."""
+    match fact:
+        case TurnStarted() | AssistantReplied() | AssistantCut():
+            return fact.message_id
+        case _:
+            return None

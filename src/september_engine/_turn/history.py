@@ -1,0 +1,175 @@
+"""history: the messages a model is given, from any prefix of the log.
+
+Total, by law: whatever the log holds, and wherever a crash cut it, the messages are valid for the Messages API.
+
+1. Every tool_use is answered exactly once, in order, in the message right after it. What is not known is said.
+2. What the provider wrote goes back verbatim. Only what the API would refuse is left out: blank text, thinking that
+   another model or prefix made, a message that ends in thinking.
+3. A prefix of the log gives a prefix of the messages, but for results that were not there yet: that is what keeps
+   thinking valid and the prompt cache warm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..messages import Block, Prompt, tool_uses
+from .facts import (
+    AssistantCut,
+    AssistantReplied,
+    AttemptFailed,
+    Fact,
+    HumanAnswered,
+    PrefixChosen,
+    ToolFinished,
+    TurnCompleted,
+    TurnStarted,
+)
+from .limits import is_blocks
+
+__all__ = ["prompt_of"]
+
+NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
+MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider refused it.]"
+THINKING = ("thinking", "redacted_thinking")
+
+
+def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
+    """The prompt of the next model call on this thread: the facts of its turns, oldest first.
+
+    Thinking is sent back only where the same model made it under the same prefix.
+    """
+    chosen = next(
+        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
+        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
+    )
+    writer = _Writer(prefix=prefix, model=model)
+    for fact in facts:
+        writer.take(fact)
+    return Prompt(system=chosen.system, tools=chosen.tools, messages=writer.finish())
+
+
+class _Writer:
+    def __init__(self, *, prefix: str, model: str) -> None:
+        self._bound_to = (prefix, model)
+        self._messages: list[Block] = []
+        self._turn_began = 0
+        self._open: list[tuple[str, str]] = []
+        self._results: dict[str, ToolFinished] = {}
+        self._said: list[Block] = []
+        self._ids: set[str] = set()
+
+    def take(self, fact: Fact) -> None:
+        match fact:
+            case TurnStarted():
+                self._answer_calls()
+                self._turn_began = len(self._messages)
+                self._say("user", _not_blank(fact.content))
+            case AssistantReplied():
+                self._answer_calls()
+                self._reply(fact)
+            case AssistantCut():
+                self._answer_calls()
+                self._say("assistant", _not_blank([{"type": "text", "text": fact.text}]))
+            case ToolFinished():
+                self._results.setdefault(fact.tool_call_id, fact)
+            case HumanAnswered():
+                self._said += _not_blank(fact.content_blocks)
+            case AttemptFailed(repair=repair) if repair is not None:
+                self._repair(repair)
+            case TurnCompleted(counts=False):
+                del self._messages[self._turn_began :]
+                self._open, self._results, self._said = [], {}, []
+            case _:
+                pass
+
+    def finish(self) -> list[Block]:
+        """The messages so far, made to end with a user message: no model continues an answer of its own."""
+        self._answer_calls()
+        if self._messages and self._messages[-1]["role"] == "assistant":
+            self._say("user", [{"type": "text", "text": "Continue."}])
+        return self._messages
+
+    def _say(self, role: str, content: list[Block]) -> None:
+        if content:
+            self._messages.append({"role": role, "content": content})
+
+    def _reply(self, fact: AssistantReplied) -> None:
+        content = _not_blank(fact.content)
+        if (fact.prefix, fact.model) != self._bound_to:
+            content = _without_thinking(content)
+        while content and content[-1].get("type") in THINKING:
+            content = content[:-1]
+        unique: list[Block] = []
+        for block in content:
+            if block.get("type") == "tool_use":
+                sent_as = self._unique(block["id"])
+                self._open.append((block["id"], sent_as))
+                unique.append(block if sent_as == block["id"] else {**block, "id": sent_as})
+            else:
+                unique.append(block)
+        self._say("assistant", unique)
+
+    def _unique(self, call_id: str) -> str:
+        sent_as, count = call_id, 1
+        while sent_as in self._ids:
+            count += 1
+            sent_as = f"{call_id}-{count}"
+        self._ids.add(sent_as)
+        return sent_as
+
+    def _answer_calls(self) -> None:
+        if self._open:
+            results = [_result(sent_as, self._results.get(call_id)) for call_id, sent_as in self._open]
+            self._say("user", results + self._said)
+        self._open, self._results, self._said = [], {}, []
+
+    def _repair(self, repair: str) -> None:
+        """Applies to everything before it, for good: what a provider refused once is not sent again."""
+        self._answer_calls()
+        repaired: list[Block] = []
+        for message in self._messages:
+            content = _without_thinking(message["content"]) if repair == "thinking" else _no_media(message["content"])
+            if content:
+                repaired.append({**message, "content": content})
+        self._messages = repaired
+
+
+def _not_blank(content: list[Block]) -> list[Block]:
+    return [block for block in content if block.get("type") != "text" or block["text"].strip()]
+
+
+def _without_thinking(content: list[Block]) -> list[Block]:
+    return [block for block in content if block.get("type") not in THINKING]
+
+
+def _no_media(content: list[Block]) -> list[Block]:
+    clean: list[Block] = []
+    for block in content:
+        if block.get("type") in ("image", "document"):
+            clean.append({"type": "text", "text": MEDIA_REMOVED})
+        elif block.get("type") == "tool_result" and isinstance(block.get("content"), list):
+            clean.append({**block, "content": _no_media(block["content"])})
+        else:
+            clean.append(block)
+    return clean
+
+
+def _result(call_id: str, finished: ToolFinished | None) -> Block:
+    if finished is None:
+        return {"type": "tool_result", "tool_use_id": call_id, "content": NO_RESULT, "is_error": True}
+    if finished.error is not None:
+        text = f"{finished.error.reason}: {finished.error.message}"
+        return {"type": "tool_result", "tool_use_id": call_id, "content": text, "is_error": True}
+    return {"type": "tool_result", "tool_use_id": call_id, "content": _content(finished.output)}
+
+
+def _content(output: object) -> str | list[Block]:
+    """A tool's output for the model. The API refuses blank text, and says nothing by an empty result."""
+    if is_blocks(output):
+        blocks: list[Block] = _not_blank(output)  # type: ignore[arg-type]  # is_blocks has looked
+        return blocks or "(no output)"
+    text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+    return text if text.strip() else "(no output)"

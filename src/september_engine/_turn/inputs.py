@@ -1,0 +1,157 @@
+"""Inputs: what the world tells a turn. Time (`now`, unix ms), ids and chance come with them."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from ..events import ToolResultError
+from ..messages import JSON, Block, Usage
+from .limits import Limits
+
+__all__ = [
+    "Answered",
+    "Broken",
+    "Cancelled",
+    "Expired",
+    "Input",
+    "Interrupted",
+    "ModelFailed",
+    "ModelReplied",
+    "OutOfTime",
+    "Resumed",
+    "Start",
+    "ToolReturned",
+    "ToolsStarting",
+]
+
+
+class _Input(msgspec.Struct, frozen=True, kw_only=True):
+    now: int
+
+
+class Start(_Input):
+    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet."""
+
+    turn_id: str
+    task_id: str
+    message_id: str
+    content: list[Block]
+    limits: Limits
+    prefix: str
+    system: str | None = None
+    tools: list[Block] | None = None
+    parent: str | None = None
+    previous: str | None = None
+    kind: Literal["new", "edit", "retry"] = "new"
+    target: str | None = None
+    direct: bool = False
+
+
+class ModelReplied(_Input):
+    """A model call ended well. `asks` maps a tool call's id to the question its permission needs."""
+
+    step: int
+    message_id: str
+    results_id: str
+    request_ids: list[str]
+    content: list[Block]
+    stop_reason: str
+    usage: Usage
+    model: str
+    blocks: int
+    broken: dict[str, str] = {}
+    asks: dict[str, str] = {}
+
+
+class ModelFailed(_Input):
+    """An attempt failed. `blocks` were shown; `shown` says whether any of them had text to take back."""
+
+    step: int
+    code: str
+    message: str
+    retryable: bool
+    chance: float
+    details: dict[str, JSON] = {}
+    retry_after: float | None = None
+    bad_history: bool = False
+    blocks: int = 0
+    has_fallback: bool = False
+
+
+class ToolsStarting(_Input):
+    """These tools are about to run: their intent must be durable first."""
+
+    tool_call_ids: list[str]
+
+
+class ToolReturned(_Input):
+    """A tool ended, one way or the other."""
+
+    tool_call_id: str
+    output: JSON
+    error: ToolResultError | None = None
+    duration_ms: int | None = None
+
+
+class Answered(_Input):
+    """A person answered a request."""
+
+    request_id: str
+    answer: str
+    feedback: str | None = None
+    content_blocks: list[Block] = []
+
+
+class Cancelled(_Input):
+    """Somebody stopped the turn. `text` is what of an unfinished answer was shown."""
+
+    message_id: str
+    text: str = ""
+
+
+class Expired(_Input):
+    """Nobody answered in time."""
+
+
+class OutOfTime(_Input):
+    """The turn's wall time is used up."""
+
+
+class Interrupted(_Input):
+    """The process that ran this turn is gone, and the policy is to abandon it."""
+
+
+class Resumed(_Input):
+    """The process that ran this turn is gone, and this one goes on.
+
+    `blocks` were shown of the answer that was being written; `repeatable` names the tools that may run twice.
+    """
+
+    blocks: int
+    repeatable: list[str]
+
+
+class Broken(_Input):
+    """Something of ours failed in a way that the turn cannot go on from."""
+
+    code: str
+    message: str
+    details: dict[str, JSON] = {}
+
+
+Input: TypeAlias = (
+    Start
+    | ModelReplied
+    | ModelFailed
+    | ToolsStarting
+    | ToolReturned
+    | Answered
+    | Cancelled
+    | Expired
+    | OutOfTime
+    | Interrupted
+    | Resumed
+    | Broken
+)

@@ -1,0 +1,101 @@
+"""Limits: how much a turn may spend, how often it tries again, and how much of an output is kept. Pure.
+
+The limits of a turn are part of its first fact, so a turn that is resumed by another release keeps its own.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..messages import JSON, Usage
+
+__all__ = ["Limits", "backoff_ms", "clip", "exceeded", "shown"]
+
+LONGEST_WAIT_MS = 60_000
+"""However long a provider asks us to wait, a person is waiting too."""
+
+EVENT_BYTES = 256 * 1024
+"""A value in an event beyond this is replaced by a reference, so that an event fits one frame."""
+
+HEAD_CHARS = 4096
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one turn may spend. None means no limit.
+
+    Args:
+        steps: Model calls that are answered.
+        tool_calls: Tool calls in all.
+        calls_per_message: Tool calls of one message that are run; the rest get an error as their result.
+        tokens: Input and output tokens in all.
+        seconds: Wall time from start to end, pauses for a person not counted.
+        attempts: Tries of one model call before the turn gives up (or changes to the fallback model).
+        max_tokens: Most tokens of one answer.
+        output_bytes: Most bytes of one tool output that are kept; the middle of a longer one is left out and counted.
+    """
+
+    steps: int = 50
+    tool_calls: int = 200
+    calls_per_message: int = 64
+    tokens: int | None = None
+    seconds: float | None = 3600.0
+    attempts: int = 4
+    max_tokens: int = 4096
+    output_bytes: int = 100_000
+
+
+def exceeded(limits: Limits, *, steps: int, tool_calls: int, usage: Usage) -> str | None:
+    """Why no further model call may be made, or None."""
+    spent = usage.input_tokens + usage.output_tokens
+    if steps >= limits.steps:
+        return f"The turn has used all of its {limits.steps} model calls (limit: steps)."
+    if tool_calls > limits.tool_calls:
+        return f"The turn has made more than {limits.tool_calls} tool calls (limit: tool_calls)."
+    if limits.tokens is not None and spent >= limits.tokens:
+        return f"The turn has used {spent} tokens of {limits.tokens} (limit: tokens)."
+    return None
+
+
+def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
+    """How long to wait before try `attempt` + 1: what the provider asked for, else doubling from half a second.
+
+    `chance` in [0, 1) spreads the waits of many turns (full jitter over the upper half).
+    """
+    if retry_after is not None:
+        return min(max(round(retry_after * 1000), 0), LONGEST_WAIT_MS)
+    return round(min(500 * 2 ** (attempt - 1), 8_000) * (0.5 + chance / 2))
+
+
+def clip(output: JSON, limit: int) -> JSON:
+    """The output itself where it fits in `limit` bytes, else the head and tail of its text, with the gap counted.
+
+    Content blocks that hold media are not text and pass; they have limits of their own.
+    """
+    if is_blocks(output) and any(block["type"] != "text" for block in output):
+        return output
+    text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+    raw = text.encode()
+    if len(raw) <= limit:
+        return output
+    head = raw[: limit * 3 // 4].decode(errors="ignore")
+    tail = raw[len(raw) - limit // 4 :].decode(errors="ignore")
+    left_out = len(raw) - len(head.encode()) - len(tail.encode())
+    return f"{head}\n[… {left_out} bytes left out …]\n{tail}"
+
+
+def is_blocks(output: JSON) -> bool:
+    """Whether a tool's output is a list of content blocks, which the model gets as they are."""
+    return (
+        isinstance(output, list)
+        and len(output) > 0
+        and all(isinstance(item, dict) and item.get("type") in ("text", "image", "document") for item in output)
+    )
+
+
+def shown(value: JSON, **reference: str) -> JSON:
+    """The value as an event may carry it: itself, or, where it is too large for a frame, its head and a reference."""
+    raw = msgspec.json.encode(value)
+    if len(raw) <= EVENT_BYTES:
+        return value
+    head = value if isinstance(value, str) else raw.decode()
+    return {"truncated": True, "bytes": len(raw), "head": head[:HEAD_CHARS], "reference": reference}

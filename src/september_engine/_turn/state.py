@@ -1,0 +1,225 @@
+"""The state of a turn: the fold of its facts. `evolve` is total: it takes any fact in any state.
+
+State is never stored. Whoever needs it folds the facts, which is why a turn can be picked up anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from ..messages import JSON, Usage, tool_uses
+from .facts import (
+    AssistantCut,
+    AssistantReplied,
+    AttemptFailed,
+    Fact,
+    HumanAnswered,
+    HumanAsked,
+    PrefixChosen,
+    ToolFinished,
+    ToolStarted,
+    TurnCompleted,
+    TurnFailed,
+    TurnResumed,
+    TurnStarted,
+)
+from .limits import Limits
+
+__all__ = ["Call", "Request", "Standing", "TurnState", "evolve", "fold", "standing"]
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One tool call of the current step.
+
+    asked → owed → running → done; a call that needs no permission begins as owed.
+    """
+
+    id: str
+    tool: str
+    input: dict[str, JSON]
+    status: Literal["asked", "owed", "running", "done"] = "owed"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to a person, open while `answer` is None."""
+
+    id: str
+    kind: Literal["permission", "question"]
+    question: str
+    tool_call_id: str
+    asked_at: int
+    answer: str | None = None
+
+
+class TurnState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls."""
+
+    status: Literal["new", "running", "completed", "errored"] = "new"
+    task_id: str = ""
+    turn_id: str = ""
+    message_id: str = ""
+    parent: str | None = None
+    previous: str | None = None
+    prefix: str = ""
+    limits: Limits = Limits()
+    step: int = 0
+    attempt: int = 1
+    wait_ms: int = 0
+    next_block: int = 0
+    fallback: bool = False
+    raised: bool = False
+    repairs: tuple[str, ...] = ()
+    resumes: int = 0
+    calls: tuple[Call, ...] = ()
+    call_ids: frozenset[str] = frozenset()
+    requests: tuple[Request, ...] = ()
+    tool_calls: int = 0
+    usage: Usage = Usage()
+    counts: bool = True
+
+    @property
+    def open_calls(self) -> tuple[Call, ...]:
+        """Calls that have no result yet."""
+        return tuple(call for call in self.calls if call.status != "done")
+
+    @property
+    def open_requests(self) -> tuple[Request, ...]:
+        """Questions nobody has answered, oldest first."""
+        return tuple(request for request in self.requests if request.answer is None)
+
+    @property
+    def waiting_since(self) -> int | None:
+        """When the turn began to wait for nothing but a person, or None while something else is owed."""
+        if self.status != "running" or not self.open_calls:
+            return None
+        if any(call.status != "asked" for call in self.open_calls):
+            return None
+        return max(request.asked_at for request in self.open_requests) if self.open_requests else None
+
+
+def fold(facts: Iterable[Fact], state: TurnState | None = None) -> TurnState:
+    """All facts, one after the other."""
+    folded = TurnState() if state is None else state
+    for fact in facts:
+        folded = evolve(folded, fact)
+    return folded
+
+
+def evolve(state: TurnState, fact: Fact) -> TurnState:
+    """The state after one more fact."""
+    match fact:
+        case TurnStarted():
+            return replace(
+                state,
+                status="running",
+                task_id=fact.task_id,
+                turn_id=fact.turn_id,
+                message_id=fact.message_id,
+                parent=fact.parent,
+                previous=fact.previous,
+                prefix=fact.prefix,
+                limits=fact.limits,
+            )
+        case AssistantReplied():
+            return _replied(state, fact)
+        case AttemptFailed():
+            return replace(
+                state,
+                attempt=1 if fact.fallback else state.attempt + 1,
+                wait_ms=fact.wait_ms,
+                next_block=state.next_block + fact.blocks,
+                fallback=state.fallback or fact.fallback,
+                repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
+            )
+        case ToolStarted():
+            return _with_call(state, fact.tool_call_id, "running")
+        case ToolFinished():
+            return _with_call(state, fact.tool_call_id, "done")
+        case HumanAsked():
+            request = Request(
+                id=fact.request_id,
+                kind=fact.kind,
+                question=fact.question,
+                tool_call_id=fact.tool_call_id,
+                asked_at=fact.at,
+            )
+            return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
+        case HumanAnswered():
+            return _answered(state, fact)
+        case TurnResumed():
+            resumed = replace(
+                state, resumes=state.resumes + 1, next_block=state.next_block + fact.blocks, attempt=1, wait_ms=0
+            )
+            for call_id in fact.repeats:
+                resumed = _with_call(resumed, call_id, "owed")
+            return resumed
+        case TurnCompleted():
+            return replace(state, status="completed", counts=fact.counts)
+        case TurnFailed():
+            return replace(state, status="errored", counts=fact.counts)
+        case AssistantCut() | PrefixChosen():
+            return state
+        case _:
+            assert_never(fact)
+
+
+def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
+    calls = tuple(Call(id=use["id"], tool=use["name"], input=use["input"]) for use in tool_uses(fact.content))
+    return replace(
+        state,
+        step=state.step + 1,
+        attempt=1,
+        wait_ms=0,
+        next_block=state.next_block + fact.blocks,
+        raised=state.raised or (fact.stop_reason == "max_tokens" and bool(calls)),
+        calls=calls,
+        call_ids=state.call_ids | {call.id for call in calls},
+        tool_calls=state.tool_calls + len(calls),
+        usage=state.usage + fact.usage,
+    )
+
+
+def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:
+    requests = tuple(replace(r, answer=fact.answer) if r.id == fact.request_id else r for r in state.requests)
+    after = replace(state, requests=requests)
+    for request in requests:
+        if request.id == fact.request_id:
+            after = _with_call(after, request.tool_call_id, "owed")
+    return after
+
+
+def _with_call(state: TurnState, call_id: str, status: Literal["asked", "owed", "running", "done"]) -> TurnState:
+    """A result is final: a call that is done stays done."""
+    calls = tuple(
+        replace(call, status=status) if call.id == call_id and call.status != "done" else call for call in state.calls
+    )
+    return replace(state, calls=calls)
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a turn leaves its thread: what the task's index row must say after these facts."""
+
+    head: str | None
+    open_turn: str | None
+    prefix: str | None
+    waiting_since: int | None
+
+
+def standing(state: TurnState) -> Standing:
+    """The index of a thread whose latest turn is in this state.
+
+    While a turn is open the thread stands where it stood before, and so it does again when the turn does not count.
+    A prefix is only claimed where `head` really has it: None makes the next turn write its own.
+    """
+    ended = state.status in ("completed", "errored")
+    counted = ended and (state.counts or state.status == "completed")
+    return Standing(
+        head=state.turn_id if counted else state.previous,
+        open_turn=None if ended else state.turn_id,
+        prefix=state.prefix if counted else None,
+        waiting_since=state.waiting_since,
+    )
