@@ -50,7 +50,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_d
     pass
 
 
-class ThreadLifecycle(_Event, tag="thread_lifecycle"):
+class ThreadLifecycle(_Event, frozen=True, kw_only=True, tag="thread_lifecycle"):
     """The first event of a turn ("started") and, when it ends well, the last ("completed").
 
     `message_id` is the user message on "started" and the final assistant message on "completed"; `usage` is the
@@ -66,7 +66,7 @@ class ThreadLifecycle(_Event, tag="thread_lifecycle"):
     usage: Usage | None = None
 
 
-class Error(_Event, tag="error"):
+class Error(_Event, frozen=True, kw_only=True, tag="error"):
     """The turn failed; always the very last event. `error` is a code of the contract."""
 
     error: str
@@ -74,33 +74,33 @@ class Error(_Event, tag="error"):
     details: dict[str, JSON] | None = None
 
 
-class TextDelta(_Event, tag="text_delta"):
+class TextDelta(_Event, frozen=True, kw_only=True, tag="text_delta"):
     """Text of the answer. The joined deltas of a turn are its whole answer, but for what a `retry` retracts."""
 
     text: str
 
 
-class ThinkingDelta(_Event, tag="thinking_delta"):
+class ThinkingDelta(_Event, frozen=True, kw_only=True, tag="thinking_delta"):
     """What the model shows of its thinking."""
 
     text: str
 
 
-class ContentBlockStart(_Event, tag="content_block_start"):
+class ContentBlockStart(_Event, frozen=True, kw_only=True, tag="content_block_start"):
     """A block begins. `block_index` counts through the whole turn, so that `retry.retracts` can name blocks."""
 
     block_index: int
     block_type: Literal["text", "thinking", "tool_use"]
 
 
-class ContentBlockStop(_Event, tag="content_block_stop"):
+class ContentBlockStop(_Event, frozen=True, kw_only=True, tag="content_block_stop"):
     """A block ended."""
 
     block_index: int
     block_type: Literal["text", "thinking", "tool_use"]
 
 
-class ToolCall(_Event, tag="tool_call"):
+class ToolCall(_Event, frozen=True, kw_only=True, tag="tool_call"):
     """The model calls a tool."""
 
     tool: str
@@ -115,7 +115,7 @@ class ToolResultError(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class ToolResult(_Event, tag="tool_result"):
+class ToolResult(_Event, frozen=True, kw_only=True, tag="tool_result"):
     """A call ended. A failing tool is this event with `error`, never an `error` event."""
 
     tool_call_id: str
@@ -124,7 +124,7 @@ class ToolResult(_Event, tag="tool_result"):
     error: ToolResultError | None = None
 
 
-class HitlRequest(_Event, tag="hitl_request"):
+class HitlRequest(_Event, frozen=True, kw_only=True, tag="hitl_request"):
     """The turn waits for a person. For a permission, `tool`, `tool_call_id` and `input` say what would run."""
 
     request_id: str
@@ -137,7 +137,7 @@ class HitlRequest(_Event, tag="hitl_request"):
     input: dict[str, JSON] | None = None
 
 
-class HitlResolved(_Event, tag="hitl_resolved"):
+class HitlResolved(_Event, frozen=True, kw_only=True, tag="hitl_resolved"):
     """A person answered; the loop goes on."""
 
     request_id: str
@@ -145,7 +145,7 @@ class HitlResolved(_Event, tag="hitl_resolved"):
     answer: str
 
 
-class WorkingMemoryUpdate(_Event, tag="working_memory_update"):
+class WorkingMemoryUpdate(_Event, frozen=True, kw_only=True, tag="working_memory_update"):
     """The agent wrote working memory; a `value` of None means the key is gone."""
 
     key: str
@@ -160,13 +160,13 @@ class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
-class Plan(_Event, tag="plan"):
+class Plan(_Event, frozen=True, kw_only=True, tag="plan"):
     """The plan was made or changed."""
 
     steps: list[PlanStep]
 
 
-class CompactionEvent(_Event, tag="compaction_event"):
+class CompactionEvent(_Event, frozen=True, kw_only=True, tag="compaction_event"):
     """Earlier turns were summarised."""
 
     before_tokens: int
@@ -174,7 +174,7 @@ class CompactionEvent(_Event, tag="compaction_event"):
     strategy: str
 
 
-class UsageEvent(_Event, tag="usage", omit_defaults=False):
+class UsageEvent(_Event, frozen=True, kw_only=True, tag="usage", omit_defaults=False):
     """Tokens of one model call. `cache_hit_tokens` is a part of `input_tokens`."""
 
     input_tokens: int
@@ -182,7 +182,7 @@ class UsageEvent(_Event, tag="usage", omit_defaults=False):
     cache_hit_tokens: int
 
 
-class Retry(_Event, tag="retry"):
+class Retry(_Event, frozen=True, kw_only=True, tag="retry"):
     """A provider attempt failed and is repeated after `wait_ms`.
 
     `retracts` names the blocks whose shown text no longer counts: take them off the screen.
@@ -194,20 +194,20 @@ class Retry(_Event, tag="retry"):
     retracts: list[int] | None = None
 
 
-class Rewound(_Event, tag="rewound"):
+class Rewound(_Event, frozen=True, kw_only=True, tag="rewound"):
     """An edit or retry moved the thread: what followed `message_id` no longer counts."""
 
     message_id: str
     kind: Literal["edit", "retry"]
 
 
-class ReplayGap(_Event, tag="replay_gap"):
+class ReplayGap(_Event, frozen=True, kw_only=True, tag="replay_gap"):
     """`after` lies before what is still kept; the replay begins at `oldest` (unix ms)."""
 
     oldest: int
 
 
-class Heartbeat(_Event, tag="heartbeat"):
+class Heartbeat(_Event, frozen=True, kw_only=True, tag="heartbeat"):
     """Nothing happened for a while; the stream lives."""
 
     timestamp: str
@@ -237,7 +237,7 @@ Event: TypeAlias = (
 _encode = msgspec.json.Encoder().encode
 _names: Mapping[type, str] = {kind: kind.__struct_config__.tag for kind in get_args(Event)}
 _prefixes: Mapping[type, int] = {kind: len(b'{"type":"') + len(name) + len(b'"') for kind, name in _names.items()}
-_decoders = {name: msgspec.json.Decoder(kind) for kind, name in _names.items()}
+_decoders: Mapping[str, msgspec.json.Decoder[Event]] = {name: msgspec.json.Decoder(kind) for kind, name in _names.items()}
 
 
 def name_of(event: Event) -> str:
@@ -265,8 +265,7 @@ def encode(event: Event) -> bytes:
 
 def decode(name: str, body: bytes) -> Event:
     """The event that `encode` made. Raises `msgspec.ValidationError` for a body that no release of ours wrote."""
-    event: Event = _decoders[name].decode(body)
-    return event
+    return _decoders[name].decode(body)
 
 
 def timestamp(ms: int) -> str:

@@ -39,7 +39,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
     at: int
 
 
-class TurnStarted(_Fact, tag="turn_started"):
+class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     """A person said something; a turn begins.
 
     `parent` is the turn this one goes on from and `previous` the one the thread stood at: they differ when an edit or
@@ -59,7 +59,7 @@ class TurnStarted(_Fact, tag="turn_started"):
     direct: bool = False
 
 
-class PrefixChosen(_Fact, tag="prefix_chosen"):
+class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
     """The `system` and `tools` that prompts begin with from here on. `prefix` is their digest."""
 
     prefix: str
@@ -67,7 +67,7 @@ class PrefixChosen(_Fact, tag="prefix_chosen"):
     tools: list[Block]
 
 
-class AssistantReplied(_Fact, tag="assistant_replied"):
+class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"):
     """The model answered; `content` is its own, verbatim. `broken` says of a tool call why it cannot be run.
 
     `blocks` is how many blocks were shown in this attempt; `results_id` is the id of the message that will hold the
@@ -85,14 +85,14 @@ class AssistantReplied(_Fact, tag="assistant_replied"):
     broken: dict[str, str] = {}
 
 
-class AssistantCut(_Fact, tag="assistant_cut"):
+class AssistantCut(_Fact, frozen=True, kw_only=True, tag="assistant_cut"):
     """The answer was stopped by a person; `text` is what they had seen of it."""
 
     message_id: str
     text: str
 
 
-class AttemptFailed(_Fact, tag="attempt_failed"):
+class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     """A model call failed and is made again after `wait_ms`.
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
@@ -108,13 +108,13 @@ class AttemptFailed(_Fact, tag="attempt_failed"):
     repair: Literal["thinking", "media"] | None = None
 
 
-class ToolStarted(_Fact, tag="tool_started"):
+class ToolStarted(_Fact, frozen=True, kw_only=True, tag="tool_started"):
     """A tool is about to run. From here on nobody can say that it did not, until it finishes."""
 
     tool_call_id: str
 
 
-class ToolFinished(_Fact, tag="tool_finished"):
+class ToolFinished(_Fact, frozen=True, kw_only=True, tag="tool_finished"):
     """A call has its result, for good. `results_id` is that of the message the result belongs to."""
 
     tool_call_id: str
@@ -123,7 +123,7 @@ class ToolFinished(_Fact, tag="tool_finished"):
     duration_ms: int | None = None
 
 
-class HumanAsked(_Fact, tag="human_asked"):
+class HumanAsked(_Fact, frozen=True, kw_only=True, tag="human_asked"):
     """Somebody's answer is outstanding."""
 
     request_id: str
@@ -132,7 +132,7 @@ class HumanAsked(_Fact, tag="human_asked"):
     tool_call_id: str
 
 
-class HumanAnswered(_Fact, tag="human_answered"):
+class HumanAnswered(_Fact, frozen=True, kw_only=True, tag="human_answered"):
     """The one answer that counts."""
 
     request_id: str
@@ -141,7 +141,7 @@ class HumanAnswered(_Fact, tag="human_answered"):
     content_blocks: list[Block] = []
 
 
-class TurnResumed(_Fact, tag="turn_resumed"):
+class TurnResumed(_Fact, frozen=True, kw_only=True, tag="turn_resumed"):
     """The process died; another one goes on. `repeats` are started calls that are safe to run again."""
 
     blocks: int = 0
@@ -149,7 +149,7 @@ class TurnResumed(_Fact, tag="turn_resumed"):
     repeats: list[str] = []
 
 
-class TurnCompleted(_Fact, tag="turn_completed"):
+class TurnCompleted(_Fact, frozen=True, kw_only=True, tag="turn_completed"):
     """The turn ended well. One that does not count (a refusal) stays readable but is not sent to the model again."""
 
     message_id: str
@@ -157,7 +157,7 @@ class TurnCompleted(_Fact, tag="turn_completed"):
     counts: bool = True
 
 
-class TurnFailed(_Fact, tag="turn_failed"):
+class TurnFailed(_Fact, frozen=True, kw_only=True, tag="turn_failed"):
     """The turn ended errored. One that does not count leaves the thread where it stood before."""
 
     code: str

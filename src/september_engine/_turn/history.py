@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..messages import Block, Prompt, tool_uses
+from ..messages import Block, Prompt
 from .facts import (
     AssistantCut,
     AssistantReplied,

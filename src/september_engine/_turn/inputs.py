@@ -31,7 +31,7 @@ class _Input(msgspec.Struct, frozen=True, kw_only=True):
     now: int
 
 
-class Start(_Input):
+class Start(_Input, frozen=True, kw_only=True):
     """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet."""
 
     turn_id: str
@@ -49,7 +49,7 @@ class Start(_Input):
     direct: bool = False
 
 
-class ModelReplied(_Input):
+class ModelReplied(_Input, frozen=True, kw_only=True):
     """A model call ended well. `asks` maps a tool call's id to the question its permission needs."""
 
     step: int
@@ -65,7 +65,7 @@ class ModelReplied(_Input):
     asks: dict[str, str] = {}
 
 
-class ModelFailed(_Input):
+class ModelFailed(_Input, frozen=True, kw_only=True):
     """An attempt failed. `blocks` were shown; `shown` says whether any of them had text to take back."""
 
     step: int
@@ -80,13 +80,13 @@ class ModelFailed(_Input):
     has_fallback: bool = False
 
 
-class ToolsStarting(_Input):
+class ToolsStarting(_Input, frozen=True, kw_only=True):
     """These tools are about to run: their intent must be durable first."""
 
     tool_call_ids: list[str]
 
 
-class ToolReturned(_Input):
+class ToolReturned(_Input, frozen=True, kw_only=True):
     """A tool ended, one way or the other."""
 
     tool_call_id: str
@@ -95,7 +95,7 @@ class ToolReturned(_Input):
     duration_ms: int | None = None
 
 
-class Answered(_Input):
+class Answered(_Input, frozen=True, kw_only=True):
     """A person answered a request."""
 
     request_id: str
@@ -104,26 +104,26 @@ class Answered(_Input):
     content_blocks: list[Block] = []
 
 
-class Cancelled(_Input):
+class Cancelled(_Input, frozen=True, kw_only=True):
     """Somebody stopped the turn. `text` is what of an unfinished answer was shown."""
 
     message_id: str
     text: str = ""
 
 
-class Expired(_Input):
+class Expired(_Input, frozen=True, kw_only=True):
     """Nobody answered in time."""
 
 
-class OutOfTime(_Input):
+class OutOfTime(_Input, frozen=True, kw_only=True):
     """The turn's wall time is used up."""
 
 
-class Interrupted(_Input):
+class Interrupted(_Input, frozen=True, kw_only=True):
     """The process that ran this turn is gone, and the policy is to abandon it."""
 
 
-class Resumed(_Input):
+class Resumed(_Input, frozen=True, kw_only=True):
     """The process that ran this turn is gone, and this one goes on.
 
     `blocks` were shown of the answer that was being written; `repeatable` names the tools that may run twice.
@@ -133,7 +133,7 @@ class Resumed(_Input):
     repeatable: list[str]
 
 
-class Broken(_Input):
+class Broken(_Input, frozen=True, kw_only=True):
     """Something of ours failed in a way that the turn cannot go on from."""
 
     code: str

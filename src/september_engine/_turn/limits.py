@@ -63,7 +63,8 @@ def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
     """
     if retry_after is not None:
         return min(max(round(retry_after * 1000), 0), LONGEST_WAIT_MS)
-    return round(min(500 * 2 ** (attempt - 1), 8_000) * (0.5 + chance / 2))
+    doubled: int = min(500 << (attempt - 1), 8_000)
+    return round(doubled * (0.5 + chance / 2))
 
 
 def clip(output: JSON, limit: int) -> JSON:
