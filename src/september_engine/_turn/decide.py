@@ -140,7 +140,6 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         model=input.model,
         prefix=state.prefix,
         blocks=input.blocks,
-        results_id=input.results_id if uses else None,
         broken=broken,
     )
     if input.stop_reason == "refusal":

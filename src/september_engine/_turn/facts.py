@@ -70,8 +70,7 @@ class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
 class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"):
     """The model answered; `content` is its own, verbatim. `broken` says of a tool call why it cannot be run.
 
-    `blocks` is how many blocks were shown in this attempt; `results_id` is the id of the message that will hold the
-    results, where there are tool calls.
+    `blocks` is how many blocks were shown in this attempt.
     """
 
     message_id: str
@@ -81,7 +80,6 @@ class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"
     model: str
     prefix: str
     blocks: int
-    results_id: str | None = None
     broken: dict[str, str] = {}
 
 
@@ -115,7 +113,7 @@ class ToolStarted(_Fact, frozen=True, kw_only=True, tag="tool_started"):
 
 
 class ToolFinished(_Fact, frozen=True, kw_only=True, tag="tool_finished"):
-    """A call has its result, for good. `results_id` is that of the message the result belongs to."""
+    """A call has its result, for good."""
 
     tool_call_id: str
     output: JSON

@@ -54,7 +54,6 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
 
     step: int
     message_id: str
-    results_id: str
     request_ids: list[str]
     content: list[Block]
     stop_reason: str
