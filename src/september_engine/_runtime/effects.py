@@ -1,0 +1,241 @@
+"""Effects: doing what the core says is owed. Each ends in exactly one input, whatever happens, unless cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import attrs
+
+from .._seams import Clock
+from .._turn.commands import CallModel, RunTool
+from .._turn.facts import Fact
+from .._turn.history import prompt_of
+from .._turn.inputs import ModelFailed, ModelReplied, ToolReturned
+from .._turn.present import BlockType, block_start, block_stop, delta
+from ..errors import ModelError
+from ..events import ToolResultError
+from ..messages import JSON, tool_uses
+from ..models.base import (
+    BlockStarted,
+    BlockStopped,
+    Model,
+    ModelRequest,
+    Progress,
+    Reply,
+    TextChunk,
+    ThinkingChunk,
+)
+from ..tools.output import ToolError, encode_error, encode_output
+from ..tools.tool import Tool
+from .channel import Channel
+from .world import World
+
+__all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
+
+AnyTool = Tool[..., object]
+
+
+@attrs.define(kw_only=True)
+class Resources:
+    """What the turns of one engine share. `provider` is how the last model call went: "ok" or its error's code."""
+
+    world: World
+    model: Model
+    fallback: Model | None
+    tools: Mapping[str, AnyTool]
+    threads: anyio.CapacityLimiter
+    concurrency: int
+    progress_timeout: float
+    provider: str = "ok"
+
+    def ask(self, tool: str) -> str | None:
+        """The question a person must answer before this tool runs, or None."""
+        known = self.tools.get(tool)
+        return f"May {tool} run with this input?" if known is not None and known.requires_permission else None
+
+
+class ModelCall:
+    """One attempt at one step. `text` is what was shown of its answer so far."""
+
+    def __init__(self, command: CallModel, *, facts: Sequence[Fact], channel: Channel, resources: Resources) -> None:
+        self._command = command
+        self._facts = facts
+        self._channel = channel
+        self._resources = resources
+        self._clock: Clock = resources.world.clock
+        self._progress = 0.0
+        self._open: tuple[int, BlockType] | None = None
+        self._blocks = 0
+        self.text: list[str] = []
+
+    async def run(self) -> ModelReplied | ModelFailed:
+        """Make the attempt. Cancelling closes the provider's stream and the block that is open."""
+        if self._command.wait_ms:
+            await self._clock.sleep(self._command.wait_ms / 1000)
+        outcome: ModelReplied | ModelFailed | None = None
+        try:
+            async with anyio.create_task_group() as group:
+                self._progress = self._clock.monotonic()
+                group.start_soon(self._watch, group.cancel_scope)
+                outcome = await self._attempt()
+                group.cancel_scope.cancel()
+        finally:
+            self._close_block()
+        if outcome is None:
+            silence = f"The model sent nothing for {self._resources.progress_timeout:g} seconds."
+            outcome = self._failed(ModelError(silence, code="LLM_TIMEOUT", retryable=True))
+        self._resources.provider = outcome.code if isinstance(outcome, ModelFailed) else "ok"
+        return outcome
+
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        """No wait without a limit: a stream that makes no progress (pings are none) is given up."""
+        limit = self._resources.progress_timeout
+        while (left := self._progress + limit - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)
+        scope.cancel()
+
+    async def _attempt(self) -> ModelReplied | ModelFailed:
+        fallback = self._resources.fallback
+        model = fallback if self._command.fallback and fallback is not None else self._resources.model
+        try:
+            prompt = prompt_of(self._facts, prefix=self._command.prefix, model=model.name)
+            request = ModelRequest(prompt=prompt, max_tokens=self._command.max_tokens)
+            reply = await self._stream(model, request)
+        except ModelError as error:
+            return self._failed(error)
+        except Exception as error:  # a model must raise ModelError only; one that does not ends no engine
+            return self._failed(ModelError(f"The model adapter failed: {type(error).__name__}: {error}"))
+        if reply is None:
+            return self._failed(ModelError("The model's stream ended without an answer.", retryable=True))
+        return self._replied(reply)
+
+    async def _stream(self, model: Model, request: ModelRequest) -> Reply | None:
+        emit, first = self._channel.emit, self._command.first_block
+        async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
+            async for chunk in chunks:
+                self._progress = self._clock.monotonic()
+                match chunk:
+                    case TextChunk(text):
+                        self.text.append(text)
+                        emit(delta("text", text))
+                    case ThinkingChunk(text):
+                        emit(delta("thinking", text))
+                    case BlockStarted(index, block_type):
+                        self._close_block()
+                        self._open = (index, block_type)
+                        self._blocks = index + 1
+                        emit(block_start(first, index, block_type))
+                    case BlockStopped():
+                        self._close_block()
+                    case Reply():
+                        return chunk
+                    case Progress():
+                        pass
+        return None
+
+    def _close_block(self) -> None:
+        if self._open is not None:
+            index, block_type = self._open
+            self._open = None
+            self._channel.emit(block_stop(self._command.first_block, index, block_type))
+
+    def _replied(self, reply: Reply) -> ModelReplied:
+        world = self._resources.world
+        asks = {use["id"]: ask for use in tool_uses(reply.content) if (ask := self._resources.ask(use["name"]))}
+        return ModelReplied(
+            now=world.clock.now_ms(),
+            step=self._command.step,
+            message_id=world.ids("msg"),
+            request_ids=[world.ids("hitl") for _ in asks],
+            content=reply.content,
+            stop_reason=reply.stop_reason,
+            usage=reply.usage,
+            model=reply.model,
+            blocks=self._blocks,
+            broken=reply.broken_inputs,
+            asks=asks,
+        )
+
+    def _failed(self, error: ModelError) -> ModelFailed:
+        world = self._resources.world
+        return ModelFailed(
+            now=world.clock.now_ms(),
+            step=self._command.step,
+            code=error.code,
+            message=error.message,
+            details=dict(error.details),
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            bad_history=error.bad_history,
+            chance=world.chance(),
+            blocks=self._blocks,
+            has_fallback=self._resources.fallback is not None,
+        )
+
+
+async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
+    """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
+
+    A sync tool runs in a worker thread, which nothing can stop: when it is cancelled or out of time it is left to
+    itself, and what it returns later counts for nothing.
+    """
+    clock = resources.world.clock
+    began = clock.monotonic()
+    output, error = await _outcome(command, resources)
+    return ToolReturned(
+        now=clock.now_ms(),
+        tool_call_id=command.id,
+        output=output,
+        error=error,
+        duration_ms=round((clock.monotonic() - began) * 1000),
+    )
+
+
+async def _outcome(command: RunTool, resources: Resources) -> tuple[JSON, ToolResultError | None]:
+    tool = resources.tools.get(command.tool)
+    if tool is None:
+        known = ", ".join(sorted(resources.tools)) or "none"
+        message = f"There is no tool {command.tool!r}. Tools: {known}."
+        return None, ToolResultError(reason="unknown_tool", message=message)
+    try:
+        arguments = tool.decode(command.input)
+    except ToolError as error:
+        return None, encode_error(error)
+    result: tuple[JSON, ToolResultError | None] | None = None
+    async with anyio.create_task_group() as group:
+        if tool.timeout is not None:
+            group.start_soon(_expire, resources.world.clock, tool.timeout, group.cancel_scope)
+        result = await _guarded(tool, arguments, resources)
+        group.cancel_scope.cancel()
+    if result is None:
+        message = f"{tool.name} did not end within {tool.timeout:g} seconds and was stopped."
+        return None, ToolResultError(reason="timeout", message=message)
+    return result
+
+
+async def _expire(clock: Clock, seconds: float, scope: anyio.CancelScope) -> None:
+    await clock.sleep(seconds)
+    scope.cancel()
+
+
+async def _guarded(
+    tool: AnyTool, arguments: Mapping[str, object], resources: Resources
+) -> tuple[JSON, ToolResultError | None]:
+    """Nothing a tool raises leaves here, but for a cancellation that is really ours."""
+    call: Callable[[], object] = partial(tool.function, **arguments)
+    try:
+        if tool.is_async:
+            value = await call()  # type: ignore[misc]  # is_async says that it can be awaited
+        else:
+            value = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=resources.threads)
+        return encode_output(value), None
+    except anyio.get_cancelled_exc_class() as error:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return None, encode_error(error)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt of a tool are its failure, not the engine's
+        return None, encode_error(error)

@@ -1,0 +1,304 @@
+"""Runner: the loop that obeys one turn's core.
+
+Start what is owed and not in flight; wait for one input; decide; append the facts and the events they present in one
+transaction; fold; again. The loop belongs to the engine, never to who reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import attrs
+
+from .._turn.commands import CallModel, Command, RunTool, todo
+from .._turn.decide import decide
+from .._turn.facts import Fact, TurnStarted
+from .._turn.inputs import (
+    Broken,
+    Cancelled,
+    Expired,
+    Input,
+    ModelFailed,
+    ModelReplied,
+    OutOfTime,
+    ToolReturned,
+    ToolsStarting,
+)
+from .._turn.present import present
+from .._turn.state import TurnState, evolve, standing
+from ..errors import EngineError
+from ..events import Event
+from ..store.base import Store, TurnRow
+from .channel import Channel
+from .effects import ModelCall, Resources, run_tool
+from .threads import read_thread
+
+__all__ = ["Runner"]
+
+MODEL = "model"
+"""The key of the model call in flight; a tool's is its call id."""
+
+
+class _Stop:
+    """Leave the turn as it is: the process is about to end."""
+
+
+class _Cancel:
+    """Somebody asked for the end of the turn."""
+
+
+@attrs.define(eq=False)
+class _Letter:
+    """Something in the inbox, and what became of it."""
+
+    item: Input | _Stop | _Cancel
+    facts: Sequence[Fact] = ()
+    read: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+@attrs.define
+class _Flight:
+    """An effect that is under way."""
+
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    landed: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+class Runner:
+    """One turn, from an input to its end. `facts` are those of the turn so far (none for a new one)."""
+
+    def __init__(
+        self, *, channel: Channel, store: Store, resources: Resources, parent: str | None, facts: Sequence[Fact] = ()
+    ) -> None:
+        self.channel = channel
+        self._store = store
+        self._resources = resources
+        self._parent = parent
+        self._thread: list[Fact] | None = None
+        self._facts = list(facts)
+        self._flights: dict[str, _Flight] = {}
+        self._shown: list[str] = []
+        self._inbox: list[_Letter] = []
+        self._arrived = anyio.Event()
+        self._paused = 0.0
+        self._paused_at: float | None = None
+        self.state = TurnState()
+        self.begun = anyio.Event()
+        self.ended = anyio.Event()
+        for fact in facts:
+            self.state = evolve(self.state, fact)
+
+    async def tell(self, item: Input) -> Sequence[Fact]:
+        """Tell the turn something and wait for the facts that follow; () where it was stale or the turn is over.
+
+        Cancelling stops the wait; the input is taken all the same.
+        """
+        letter = self._put(item)
+        while not letter.read.is_set() and not self.ended.is_set():
+            await self._either(letter.read)
+        return letter.facts
+
+    async def _either(self, read: anyio.Event) -> None:
+        async with anyio.create_task_group() as group:
+            for event in (read, self.ended):
+                group.start_soon(_then_cancel, event, group.cancel_scope)
+
+    def cancel(self) -> None:
+        """End the turn: what was shown stays, every call gets a result."""
+        self._put(_Cancel())
+
+    def stop(self) -> None:
+        """Leave the turn as it is in the log, as a crash would; what is in flight is cancelled."""
+        self._put(_Stop())
+
+    def _put(self, item: Input | _Stop | _Cancel) -> _Letter:
+        letter = _Letter(item)
+        self._inbox.append(letter)
+        self._arrived.set()
+        return letter
+
+    async def run(self, first: Input) -> None:
+        """Take the first input and go on until the turn ends, the store fails or `stop` is called."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.channel.run)
+                group.start_soon(self._watch_time)
+                await self._loop(first, group)
+                group.cancel_scope.cancel()
+        finally:
+            self.channel.close()
+            self.begun.set()
+            self.ended.set()
+
+    async def _loop(self, first: Input, group: anyio.abc.TaskGroup) -> None:
+        letter = _Letter(first)
+        try:
+            while not isinstance(letter.item, _Stop):
+                letter.facts = await self._take(letter.item)
+                letter.read.set()
+                self.begun.set()
+                if self.state.status != "running":
+                    return
+                await self._obey(group)
+                letter = await self._next()
+            await self._land()
+        except EngineError:
+            await self._land()  # the channel has told its readers; what the log holds is closed at the next start
+        except Exception as error:
+            await self._land()
+            await self._give_up(error)
+
+    async def _give_up(self, error: Exception) -> None:
+        """A fault of ours ends the turn as an error that a client can read, never as silence."""
+        message = f"A fault inside the engine ended the turn ({type(error).__name__}: {error})."
+        try:
+            await self._decide(Broken(now=self._now(), code="INTERNAL_ERROR", message=message))
+        except EngineError:
+            return
+
+    async def _next(self) -> _Letter:
+        while not self._inbox:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        return self._inbox.pop(0)
+
+    async def _take(self, item: Input | _Cancel) -> Sequence[Fact]:
+        match item:
+            case ModelReplied() | ModelFailed():
+                self._flights.pop(MODEL, None)
+            case ToolReturned():
+                self._flights.pop(item.tool_call_id, None)
+            case OutOfTime() | Expired() | Broken():
+                await self._land()
+            case _Cancel():
+                return await self._cancel()
+            case _:
+                pass
+        return await self._decide(item)
+
+    async def _cancel(self) -> Sequence[Fact]:
+        """What had come back before the cancel counts: it may be an answer that was seen in full."""
+        await self._land()
+        arrived = [one for one in self._inbox if isinstance(one.item, ModelReplied | ModelFailed | ToolReturned)]
+        self._inbox = [one for one in self._inbox if one not in arrived]
+        for letter in arrived:
+            letter.facts = await self._take(letter.item)  # type: ignore[arg-type]  # no stop is among them
+            letter.read.set()
+        text = "".join(self._shown)
+        return await self._decide(Cancelled(now=self._now(), message_id=self._resources.world.ids("msg"), text=text))
+
+    async def _decide(self, item: Input) -> Sequence[Fact]:
+        facts = decide(self.state, item)
+        if not facts:
+            return ()
+        events: list[Event] = []
+        state = self.state
+        for fact in facts:
+            events += present(state, fact)
+            state = evolve(state, fact)
+        await self.channel.append(facts, events, standing=standing(state), turn=self._turn_row(state, facts))
+        self._facts += facts
+        self._note_pause(state)
+        self.state = state
+        return facts
+
+    def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
+        """The turn's own row, where these facts begin or end it."""
+        began = facts[0] if isinstance(facts[0], TurnStarted) else None
+        ended = state.status != "running"
+        if began is None and not ended:
+            return None
+        first = began or next(fact for fact in self._facts if isinstance(fact, TurnStarted))
+        return TurnRow(
+            turn_id=state.turn_id,
+            parent=state.parent,
+            message_id=state.message_id,
+            started_at=first.at,
+            ended_at=facts[-1].at if ended else None,
+        )
+
+    async def _obey(self, group: anyio.abc.TaskGroup) -> None:
+        commands = self._owed()
+        if starting := [command.id for command in commands if isinstance(command, RunTool)]:
+            await self._decide(ToolsStarting(now=self._now(), tool_call_ids=starting))
+        for command in commands:
+            self._flights[_key(command)] = flight = _Flight()
+            group.start_soon(self._fly, command, flight)
+
+    def _owed(self) -> list[Command]:
+        owed = todo(self.state, concurrency=self._resources.concurrency)
+        return [command for command in owed if _key(command) not in self._flights]
+
+    async def _fly(self, command: Command, flight: _Flight) -> None:
+        try:
+            with flight.scope:
+                match command:
+                    case CallModel():
+                        facts = [*await self._ancestors(), *self._facts]
+                        call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
+                        self._shown = call.text
+                        self._put(await call.run())
+                        self._shown = []
+                    case RunTool():
+                        self._resources.world.crash("runner.tool.before")
+                        returned = await run_tool(command, self._resources)
+                        self._resources.world.crash("runner.tool.after")
+                        self._put(returned)
+        except EngineError as error:
+            details = dict(error.details)
+            self._put(Broken(now=self._now(), code=error.code, message=error.message, details=details))
+        except Exception as error:
+            message = f"A fault inside the engine ended the turn ({type(error).__name__}: {error})."
+            self._put(Broken(now=self._now(), code="INTERNAL_ERROR", message=message))
+        finally:
+            flight.landed.set()
+
+    async def _ancestors(self) -> list[Fact]:
+        """The thread before this turn: read once, and only because a request must be built."""
+        if self._thread is None:
+            self._thread = await read_thread(self._store, self.channel.row.task_id, self._parent)
+        return self._thread
+
+    async def _land(self) -> None:
+        """Cancel what is in flight and wait for its end, so that nothing is shown after the turn's last event."""
+        for flight in self._flights.values():
+            flight.scope.cancel()
+        for flight in self._flights.values():
+            await flight.landed.wait()
+        self._flights.clear()
+
+    async def _watch_time(self) -> None:
+        """The wall time of a turn, without the time that it waits for a person."""
+        clock = self._resources.world.clock
+        began = clock.monotonic()
+        await self.begun.wait()
+        limit = self.state.limits.seconds
+        while limit is not None and self.state.status == "running":
+            now = clock.monotonic()
+            waiting = now - self._paused_at if self._paused_at is not None else 0.0
+            left = limit - (now - began - self._paused - waiting)
+            if left <= 0:
+                self._put(OutOfTime(now=self._now()))
+                return
+            await clock.sleep(left if self._paused_at is None else max(left, 1.0))
+
+    def _note_pause(self, state: TurnState) -> None:
+        clock = self._resources.world.clock
+        if state.waiting_since is not None and self._paused_at is None:
+            self._paused_at = clock.monotonic()
+        elif state.waiting_since is None and self._paused_at is not None:
+            self._paused += clock.monotonic() - self._paused_at
+            self._paused_at = None
+
+    def _now(self) -> int:
+        return self._resources.world.clock.now_ms()
+
+
+async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+def _key(command: Command) -> str:
+    return MODEL if isinstance(command, CallModel) else command.id

@@ -1,0 +1,43 @@
+"""World: time, ids and chance as they really are, in one value that tests replace."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+import anyio
+import attrs
+
+from .._seams import Clock, CrashPoint, Ids, no_crash
+
+__all__ = ["SystemClock", "World", "sortable_id"]
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float, /) -> None:
+        await anyio.sleep(seconds)
+
+
+def sortable_id(kind: str, /) -> str:
+    """A new id such as `msg_019a…`: 48 bits of time, so that ids sort as they were made, then 80 bits of chance."""
+    return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+@attrs.frozen(kw_only=True)
+class World:
+    """What the engine takes from outside. `chance` draws from [0, 1); `crash` is called at named points."""
+
+    clock: Clock = attrs.field(factory=SystemClock)
+    ids: Ids = sortable_id
+    chance: Callable[[], float] = random.random
+    crash: CrashPoint = no_crash

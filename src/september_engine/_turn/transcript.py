@@ -1,0 +1,93 @@
+"""transcript: the messages of a thread as people and programs read them, from its facts. Pure.
+
+Unlike the prompt it leaves nothing out: answers that were stopped, thinking, turns that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..messages import Block, Message, tool_uses
+from .facts import AssistantCut, AssistantReplied, Fact, ToolFinished, TurnStarted
+
+__all__ = ["RESULTS_SUFFIX", "transcript"]
+
+RESULTS_SUFFIX = "-results"
+"""The message that holds the results of an assistant message has that message's id and this."""
+
+
+def transcript(facts: Sequence[Fact]) -> list[Message]:
+    """The messages in order; each has the one before it as its parent. Results stand in call order, as they land."""
+    messages: list[Message] = []
+    results = {fact.tool_call_id: fact for fact in facts if isinstance(fact, ToolFinished)}
+    turn_id = ""
+    for fact in facts:
+        parent = messages[-1].id if messages else None
+        match fact:
+            case TurnStarted():
+                turn_id = fact.turn_id
+                messages.append(
+                    Message(
+                        id=fact.message_id,
+                        role="user",
+                        content=fact.content,
+                        parent_id=parent,
+                        turn_id=turn_id,
+                        created_at=fact.at,
+                    )
+                )
+            case AssistantReplied():
+                messages.append(
+                    Message(
+                        id=fact.message_id,
+                        role="assistant",
+                        content=fact.content,
+                        parent_id=parent,
+                        turn_id=turn_id,
+                        created_at=fact.at,
+                        stop_reason=fact.stop_reason,
+                        usage=fact.usage,
+                        model=fact.model,
+                    )
+                )
+                messages += _results(fact, results, turn_id)
+            case AssistantCut():
+                messages.append(
+                    Message(
+                        id=fact.message_id,
+                        role="assistant",
+                        content=[{"type": "text", "text": fact.text}],
+                        parent_id=parent,
+                        turn_id=turn_id,
+                        created_at=fact.at,
+                        stop_reason="cancelled",
+                    )
+                )
+            case _:
+                pass
+    return messages
+
+
+def _results(reply: AssistantReplied, results: dict[str, ToolFinished], turn_id: str) -> list[Message]:
+    landed = [results[use["id"]] for use in tool_uses(reply.content) if use["id"] in results]
+    if not landed:
+        return []
+    return [
+        Message(
+            id=reply.message_id + RESULTS_SUFFIX,
+            role="user",
+            content=[_block(fact) for fact in landed],
+            parent_id=reply.message_id,
+            turn_id=turn_id,
+            created_at=max(fact.at for fact in landed),
+        )
+    ]
+
+
+def _block(fact: ToolFinished) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": fact.tool_call_id, "content": fact.output}
+    if fact.error is not None:
+        block |= {"is_error": True, "error": msgspec.to_builtins(fact.error)}
+    return block
