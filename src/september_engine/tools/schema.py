@@ -1,0 +1,200 @@
+"""From a function's signature to a struct, and from the struct to JSON Schema.
+
+The struct is the one truth: the schema the model reads and the check its input must pass are made from it, so they
+cannot disagree. A parameter with a default becomes a field that may be left out (`UNSET`); the function then applies
+its own default, whatever object that is.
+
+Annotations written as strings are resolved in the function's globals, its closure, and the names that are local where
+the decorator stands, in that order of preference from the inside out.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, TypeAlias, Union, get_type_hints
+
+import docstring_parser
+import msgspec
+
+from ..errors import ConfigurationError
+from ..messages import JSON
+
+__all__ = ["AnyFunction", "description_of", "input_schema", "parameters_of", "plain_function"]
+
+AnyFunction: TypeAlias = Callable[..., Any]
+
+_MISSING = inspect.Parameter.empty
+_UNUSABLE: Mapping[object, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "takes *{name}; name each parameter instead, or take one list",
+    inspect.Parameter.VAR_KEYWORD: "takes **{name}; name each parameter instead, or take one dict",
+    inspect.Parameter.POSITIONAL_ONLY: "has the positional-only parameter '{name}'; tools are called by keyword",
+}
+
+
+def plain_function(function: AnyFunction) -> AnyFunction:
+    """The function that does the work, below methods, partials, wrappers and objects with `__call__`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    if inspect.isroutine(function):
+        return getattr(function, "__func__", function)
+    if inspect.isclass(function):
+        return function
+    return getattr(type(function).__call__, "__func__", type(function).__call__)
+
+
+def parameters_of(function: AnyFunction, name: str, scope: Mapping[str, object]) -> type[msgspec.Struct]:
+    """The parameters as a struct that refuses unknown names. `scope` holds the names around the decorator.
+
+    What a `functools.partial` already binds by keyword belongs to the host: the model neither sees nor sets it.
+    Raises `ConfigurationError` for a parameter that cannot be described to a model.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"Tool '{name}' has no signature that can be read; wrap it in a function.") from error
+    fields: list[Any] = []
+    for parameter in signature.parameters.values():
+        if parameter.name in _bound(function):
+            continue
+        if (problem := _UNUSABLE.get(parameter.kind)) is not None:
+            raise ConfigurationError(f"Tool '{name}' {problem.format(name=parameter.name)}.")
+        kind = _resolved(function, parameter, name, scope)
+        fields.append((parameter.name, kind) if parameter.default is _MISSING else _optional(parameter.name, kind))
+    try:
+        return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"The parameters of tool '{name}' cannot be used: {error}") from error
+
+
+def input_schema(parameters: type[msgspec.Struct], function: AnyFunction, name: str) -> dict[str, JSON]:
+    """The JSON Schema of the parameters, an object on top, with descriptions from the docstring where `Meta` has none.
+
+    Raises `ConfigurationError` for a type that JSON Schema cannot tell.
+    """
+    for field in msgspec.structs.fields(parameters):
+        try:
+            msgspec.json.schema(field.type)
+        except Exception as error:  # a type's own code takes part, and may raise anything
+            raise ConfigurationError(
+                f"Parameter '{field.name}' of tool '{name}' has a type that a model cannot be told about "
+                f"({str(error).strip().splitlines()[-1]}). "
+                "Use JSON types, dataclasses, TypedDicts, attrs classes or msgspec Structs, defined at module level."
+            ) from error
+    (reference,), components = msgspec.json.schema_components((parameters,), ref_template="#/$defs/{name}")
+    top = components.pop(reference["$ref"].removeprefix("#/$defs/"))
+    schema: dict[str, JSON] = {
+        "type": "object",
+        "properties": _untitled_each(top["properties"]),
+        "required": top["required"],
+        "additionalProperties": False,
+    }
+    if components:
+        schema["$defs"] = _untitled_each(components)
+    _describe(schema["properties"], function)
+    _show_defaults(schema["properties"], parameters, function)
+    return schema
+
+
+def description_of(function: AnyFunction) -> str:
+    """What the docstring says the tool does, without its sections; "" where there is no docstring."""
+    return (_docstring(function).description or "").strip()
+
+
+def _bound(function: AnyFunction) -> frozenset[str]:
+    names: set[str] = set()
+    while isinstance(function, functools.partial):
+        names |= function.keywords.keys()
+        function = function.func
+    return frozenset(names)
+
+
+def _resolved(function: AnyFunction, parameter: inspect.Parameter, name: str, scope: Mapping[str, object]) -> object:
+    if parameter.annotation is _MISSING:
+        hint = "; decorate the bound method instead, as in tool(instance.method)" if parameter.name == "self" else ""
+        raise ConfigurationError(
+            f"Parameter '{parameter.name}' of tool '{name}' has no annotation: "
+            f"write its type, as in '{parameter.name}: str'{hint}."
+        )
+    plain = plain_function(function)
+    code = getattr(plain, "__code__", None)
+    around = dict(scope)
+    for variable, cell in zip(getattr(code, "co_freevars", ()), getattr(plain, "__closure__", None) or (), strict=True):
+        try:
+            around[variable] = cell.cell_contents
+        except ValueError:  # a name that is bound only later
+            continue
+    holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        hints = get_type_hints(holder, getattr(plain, "__globals__", {}), around, include_extras=True)
+    except Exception as error:  # an annotation is an expression, and may raise anything
+        raise ConfigurationError(
+            f"The annotation of parameter '{parameter.name}' of tool '{name}' cannot be resolved ({error}). "
+            "Define its type at module level, or import it outside of 'if TYPE_CHECKING'."
+        ) from error
+    kind = hints[parameter.name]
+    return Any if kind is object else kind
+
+
+def _optional(name: str, kind: Any) -> tuple[str, object, object]:
+    return (name, Union[kind, msgspec.UnsetType], msgspec.UNSET)  # noqa: UP007 (the type is only known at run time)
+
+
+def _docstring(function: AnyFunction) -> docstring_parser.Docstring:
+    text = plain_function(function).__doc__
+    if not inspect.isroutine(inspect.unwrap(function)) and not isinstance(function, functools.partial):
+        text = text or type(function).__doc__
+    try:
+        return docstring_parser.parse(text or "")
+    except docstring_parser.ParseError:
+        whole = docstring_parser.Docstring()
+        whole.short_description = inspect.cleandoc(text or "")
+        return whole
+
+
+def _describe(properties: dict[str, JSON], function: AnyFunction) -> None:
+    for parameter in _docstring(function).params:
+        if parameter.arg_name in properties and parameter.description:
+            properties[parameter.arg_name].setdefault("description", parameter.description.strip())
+
+
+def _show_defaults(properties: dict[str, JSON], parameters: type[msgspec.Struct], function: AnyFunction) -> None:
+    """A default is shown where it is JSON that the parameter itself would take."""
+    kinds = {field.name: field.type for field in msgspec.structs.fields(parameters)}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name not in properties or parameter.default is _MISSING:
+            continue
+        try:
+            shown = msgspec.to_builtins(parameter.default, str_keys=True)
+            msgspec.json.encode(shown)
+            msgspec.convert(shown, kinds[parameter.name], strict=True, str_keys=True)
+        except Exception:  # a default may be any object; one that cannot be shown is left out
+            continue
+        if not (isinstance(shown, float) and not math.isfinite(shown)):
+            properties[parameter.name].setdefault("default", shown)
+
+
+_PER_NAME = ("properties", "$defs", "patternProperties")
+_DATA = ("default", "enum", "const", "examples")
+
+
+def _untitled(schema: JSON) -> JSON:
+    """The schema without titles, and without the description that `dataclass` makes of a signature."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made_up = f"{schema.get('title')}("
+    return {
+        key: _untitled_each(value) if key in _PER_NAME else value if key in _DATA else _untitled(value)
+        for key, value in schema.items()
+        if key != "title" and not (key == "description" and value.startswith(made_up))
+    }
+
+
+def _untitled_each(schemas: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {name: _untitled(schema) for name, schema in schemas.items()}

@@ -1,0 +1,188 @@
+"""The `tool` decorator: a typed function, described to a model and callable with what the model sends.
+
+A tool is data and a function; it is never run here. Decoding is strict: what the model sends is taken as the
+annotations say or refused with a text that tells the model what is wrong and where.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Generic, ParamSpec, TypeVar, overload
+
+import attrs
+import msgspec
+
+from ..errors import ConfigurationError
+from ..messages import JSON, Block
+from .output import ToolError
+from .schema import description_of, input_schema, parameters_of, plain_function
+
+__all__ = ["Tool", "ToolInputError", "tool"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class ToolInputError(ToolError):
+    """The model's input does not fit the parameters; the text says what and where, for the model to correct."""
+
+    def __init__(self, message: str, /) -> None:
+        super().__init__(message, reason="invalid_input")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Tool(Generic[P, R]):
+    """A function a model may call. Made by `tool`; calling it calls the function.
+
+    Attributes:
+        name: What the model calls it.
+        description: What it does, for the model.
+        input_schema: JSON Schema of its input, an object on top.
+        function: The function itself.
+        is_async: Whether it is declared `async`. A sync function may still return an awaitable, to be awaited.
+        timeout: Seconds it may take, or None.
+        safe_to_repeat: Running it twice does no harm, so a call cut off by a crash may be made again.
+        requires_permission: A person is asked before each call.
+    """
+
+    name: str
+    description: str
+    input_schema: dict[str, JSON]
+    function: Callable[P, R]
+    is_async: bool
+    timeout: float | None
+    safe_to_repeat: bool
+    requires_permission: bool
+    _parameters: type[msgspec.Struct]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, as if it had never been decorated."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name}>"
+
+    @property
+    def __wrapped__(self) -> Callable[P, R]:
+        """The function, where `inspect` and `help` look for it."""
+        return self.function
+
+    def definition(self) -> Block:
+        """The tool as the Messages API takes it."""
+        return {"name": self.name, "description": self.description, "input_schema": self.input_schema}
+
+    def decode(self, input: Mapping[str, JSON]) -> dict[str, object]:
+        """The model's input as keyword arguments of the annotated types; what is left out keeps its default.
+
+        Raises `ToolInputError`.
+        """
+        try:
+            decoded = msgspec.convert(input, self._parameters, strict=True, str_keys=True)
+        except Exception as error:  # a type's own __post_init__ takes part, and may raise anything
+            names = ", ".join(self._parameters.__struct_fields__) or "none"
+            raise ToolInputError(f"Invalid input for {self.name}: {error} (its parameters: {names})") from error
+        values = ((name, getattr(decoded, name)) for name in self._parameters.__struct_fields__)
+        return {name: value for name, value in values if value is not msgspec.UNSET}
+
+
+@overload
+def tool(
+    function: Callable[P, R],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = 30.0,
+    safe_to_repeat: bool = False,
+    requires_permission: bool = False,
+) -> Tool[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = 30.0,
+    safe_to_repeat: bool = False,
+    requires_permission: bool = False,
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+
+
+def tool(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = 30.0,
+    safe_to_repeat: bool = False,
+    requires_permission: bool = False,
+) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
+    """Make a function a tool: `@tool`, `@tool(timeout=5.0)`, or `tool(instance.method, name="lookup")`.
+
+    The name and description come from the function and its docstring, the schema from its annotations. A parameter is
+    described by the docstring's section on arguments (Google, NumPy or reST), or by
+    `Annotated[int, msgspec.Meta(description="…", ge=1)]`, which wins.
+
+    Args:
+        function: Sync or async; also a bound method, a `functools.partial`, or an object with `__call__`.
+        name: Letters, digits, `_` and `-`, at most 64.
+        description: Instead of the docstring's.
+        timeout: Seconds one call may take; None for no limit.
+        safe_to_repeat: Running it twice does no harm.
+        requires_permission: Ask a person before each call.
+
+    Raises `ConfigurationError` when the function cannot be described to a model; the text names the parameter.
+    """
+    scope = dict(sys._getframe(1).f_locals)
+
+    def make(function: Callable[P, R]) -> Tool[P, R]:
+        plain = plain_function(function)
+        chosen = name if name is not None else _name_of(function)
+        _check(chosen, timeout, plain)
+        parameters = parameters_of(function, chosen, scope)
+        return Tool(
+            name=chosen,
+            description=description_of(function) if description is None else description,
+            input_schema=input_schema(parameters, function, chosen),
+            function=function,
+            is_async=_is_async(function),
+            timeout=timeout,
+            safe_to_repeat=safe_to_repeat,
+            requires_permission=requires_permission,
+            parameters=parameters,
+        )
+
+    return make if function is None else make(function)
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    # not of the function below a wrapper: the wrapper is what is called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _check(name: str, timeout: float | None, plain: Callable[..., object]) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"'{name}' cannot be a tool's name: use 1 to 64 letters, digits, '_' and '-', as in tool(…, name='lookup')."
+        )
+    if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
+        raise ConfigurationError(f"The timeout of tool '{name}' must be seconds above 0, or None; it is {timeout}.")
+    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+        raise ConfigurationError(f"Tool '{name}' is a generator: a tool returns its result, it does not yield.")
+    if inspect.isclass(plain):
+        raise ConfigurationError(f"Tool '{name}' is a class: pass a function that makes and returns the object.")
