@@ -1,0 +1,316 @@
+"""Settings: every variable of the contract as one checked value.
+
+The OS environment wins over `.env`. Each field knows its variable, how its text is read and what is allowed; that is
+checked the same way whether it comes from the environment or from code, and all problems are told at once. There is no
+clock here: what depends on the time takes the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import attrs
+
+from .errors import ConfigurationError
+
+__all__ = ["KeyRing", "Settings", "parse_dotenv"]
+
+_Check: TypeAlias = Callable[[Any], bool]
+
+_ENV_LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
+_QUOTED = re.compile(r"""(?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)")\s*(?:#.*)?""")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse_dotenv(text: str) -> dict[str, str]:
+    """The variables of a `.env` file: lines of `NAME=value`, blank lines and `#` comments.
+
+    `export` in front is allowed. A value is bare (a ` #` ends it), 'literal', or "with \\n, \\t, \\" and \\\\ escapes";
+    it ends with its line, and nothing is substituted. Raises `ValueError` that names the line, never its content.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        if (match := _ENV_LINE.fullmatch(stripped)) is None:
+            raise ValueError(f"line {number} is not NAME=value")
+        found[match["name"]] = _unquoted(match["value"], number)
+    return found
+
+
+def _unquoted(value: str, number: int) -> str:
+    if value[:1] not in ("'", '"'):
+        return "" if value.startswith("#") else re.split(r"\s#", value, maxsplit=1)[0].rstrip()
+    if (match := _QUOTED.fullmatch(value)) is None:
+        raise ValueError(f"line {number} has a quote that does not close, or text after it")
+    if match["single"] is not None:
+        return match["single"]
+    return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), match["double"])
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise ValueError
+    return int(text)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(item) for item in _list(text))
+
+
+def _setting(
+    variable: str,
+    default: Any,
+    must_be: str,
+    *,
+    read: Callable[[str], object] = str,
+    allows: _Check = lambda value: True,
+    secret: bool = False,
+) -> Any:
+    metadata = {"variable": variable, "must_be": must_be, "read": read, "allows": allows, "secret": secret}
+    return attrs.field(default=default, repr=not secret, metadata=metadata)
+
+
+def _switch(variable: str, default: bool) -> bool:
+    return cast(
+        "bool", _setting(variable, default, "true or false", read=_flag, allows=lambda v: v is True or v is False)
+    )
+
+
+def _number(variable: str, default: float, low: float, high: float, unit: str) -> float:
+    must_be = f"{unit}, from {low:g} to {high:g}"
+    return cast("float", _setting(variable, default, must_be, read=float, allows=_between(low, high)))
+
+
+def _count(variable: str, default: int, low: int, high: int) -> int:
+    must_be = f"a whole number from {low} to {high}"
+    whole = _between(low, high)
+    return cast(
+        "int", _setting(variable, default, must_be, read=_whole, allows=lambda v: isinstance(v, int) and whole(v))
+    )
+
+
+def _between(low: float, high: float) -> _Check:
+    # False for NaN, as it must be
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _path(variable: str, default: str) -> Any:
+    return _setting(variable, Path(default), "a path", read=Path, allows=lambda value: isinstance(value, Path))
+
+
+def _choice(variable: str, default: str | None, *choices: str) -> Any:
+    allows: _Check = lambda value: value in choices or (default is None and value is None)  # noqa: E731
+    return _setting(variable, default, " or ".join(choices), allows=allows)
+
+
+def _text(variable: str, must_be: str = "text", pattern: str = r"\S.*", *, secret: bool = False) -> str | None:
+    allows: _Check = lambda value: value is None or re.fullmatch(pattern, value) is not None  # noqa: E731
+    return cast("str | None", _setting(variable, None, must_be, allows=allows, secret=secret))
+
+
+_KEY = ("visible ASCII characters without blanks", r"[!-~]+")
+_HASH = ("a SHA-256 in 64 hex digits", r"[0-9a-fA-F]{64}")
+_YEAR = 366 * 86400.0
+
+
+@attrs.frozen(kw_only=True)
+class KeyRing:
+    """SHA-256 hashes (lower-case hex) of the engine keys at one moment: those that open, and one that will soon."""
+
+    accepted: tuple[str, ...]
+    pending: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What an engine and its server are told from outside. Secrets are left out of the `repr`.
+
+    Durations are seconds. `max_body_bytes` is 32 MiB, as much as the provider takes in one request: a valid image of
+    5 MB is 6.7 MB of base64, and nothing larger than the provider's limit could be used anyway. The key is checked
+    before a body is read, so only somebody with the key can make the engine hold that much.
+
+    To rotate the engine's key, set the new one as `ENGINE_API_KEY` or `ENGINE_KEY_HASH`, the old one's SHA-256 as
+    `SEPTEMBER_PREVIOUS_KEY_HASH`, and the moment as `SEPTEMBER_KEY_ROTATED_AT` (unix seconds); see `keys_at`.
+
+    Raises `ConfigurationError` with every problem, one a line; `details["problems"]` has them as a list.
+    """
+
+    engine_api_key: str | None = _text("ENGINE_API_KEY", *_KEY, secret=True)
+    engine_key_hash: str | None = _text("ENGINE_KEY_HASH", *_HASH, secret=True)
+    previous_key_hash: str | None = _text("SEPTEMBER_PREVIOUS_KEY_HASH", *_HASH, secret=True)
+    key_rotated_at: float | None = _setting(
+        "SEPTEMBER_KEY_ROTATED_AT",
+        None,
+        "unix seconds",
+        read=float,
+        allows=lambda value: value is None or _between(0, 1e11)(value),
+    )
+    key_rotation_min_overlap: float = _number("BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS", 0.0, 0, _YEAR, "seconds")
+    key_rotation_max_overlap: float = _number("BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS", 300.0, 0, _YEAR, "seconds")
+
+    channel_state_ttl_active: float = _number("CHANNEL_STATE_TTL_ACTIVE", 10800.0, 1, 10 * _YEAR, "seconds")
+    channel_state_ttl_hitl: float = _number("CHANNEL_STATE_TTL_HITL", 259200.0, 1, 10 * _YEAR, "seconds")
+
+    llm_provider: Literal["anthropic", "offline"] | None = _choice("LLM_PROVIDER", None, "anthropic", "offline")
+    llm_api_key: str | None = _text("LLM_API_KEY", *_KEY, secret=True)
+    anthropic_api_key: str | None = _text("ANTHROPIC_API_KEY", *_KEY, secret=True)
+    anthropic_base_url: str | None = _text("ANTHROPIC_BASE_URL", "an http or https URL", r"https?://\S+")
+    llm_model: str | None = _text("LLM_MODEL")
+    planner_model: str | None = _text("PLANNER_MODEL")
+    light_model: str | None = _text("LIGHT_MODEL")
+    fallback_model: str | None = _text("FALLBACK_MODEL")
+    max_tokens: int = _count("MAX_TOKENS", 4096, 1, 1_000_000)
+
+    sqlite_db_path: Path = _path("SQLITE_DB_PATH", "brain.sqlite")  # noqa: RUF009 (it makes an attrs field)
+    database_url: str | None = _text(
+        "SEPTEMBER_DATABASE_URL", "a postgresql:// URL", r"postgres(?:ql)?://\S+", secret=True
+    )
+    durability: Literal["full", "relaxed"] = _choice("SEPTEMBER_DURABILITY", "full", "full", "relaxed")
+    recovery: Literal["abandon", "resume"] = _choice("SEPTEMBER_RECOVERY", "abandon", "abandon", "resume")
+
+    allowed_roots: tuple[Path, ...] = _setting(
+        "ALLOWED_ROOTS",
+        (),
+        "absolute paths, separated by commas",
+        read=_paths,
+        allows=lambda value: all(path.is_absolute() for path in value),
+    )
+    tool_use_concurrency: int = _count("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", 10, 1, 1000)
+    reactive_compact_enabled: bool = _switch("REACTIVE_COMPACT_ENABLED", True)
+    media_presend_validation_enabled: bool = _switch("MEDIA_PRESEND_VALIDATION_ENABLED", False)
+    media_image_resize_enabled: bool = _switch("MEDIA_IMAGE_RESIZE_ENABLED", False)
+    media_error_recovery_enabled: bool = _switch("MEDIA_ERROR_RECOVERY_ENABLED", False)
+
+    engine_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _choice(
+        "ENGINE_LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        "SEPTEMBER_CORS_ORIGINS",
+        (),
+        "origins such as https://app.example.org, separated by commas; '*' is not one",
+        read=_list,
+        allows=lambda value: all(re.fullmatch(r"https?://[^/\s*?#@]+", origin) for origin in value),
+    )
+    max_body_bytes: int = _count("SEPTEMBER_MAX_BODY_BYTES", 32 * 2**20, 1024, 2**31)
+    drain_seconds: float = _number("SEPTEMBER_DRAIN_SECONDS", 25.0, 0, 3600, "seconds")
+
+    def __attrs_post_init__(self) -> None:
+        if problems := [*_own_problems(self), *_joint_problems(self)]:
+            raise _refusal(problems)
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, dotenv: Path | str | None = Path(".env")
+    ) -> Settings:
+        """Settings from the environment (`os.environ` unless given) over a `.env` file, which need not be there.
+
+        An empty value counts as not set. Flags are exactly "true" or "false". Raises `ConfigurationError` with every
+        problem at once: the variable, its value unless it is a secret, and what is allowed.
+        """
+        problems: list[str] = []
+        variables: dict[str, str] = {}
+        if dotenv is not None and Path(dotenv).exists():
+            try:
+                variables.update(parse_dotenv(Path(dotenv).read_text(encoding="utf-8")))
+            except UnicodeDecodeError:
+                problems.append(f"{dotenv}: is not UTF-8")
+            except (OSError, ValueError) as error:
+                problems.append(f"{dotenv}: {error}")
+        variables.update(os.environ if environ is None else environ)
+        values: dict[str, Any] = {}
+        for field in attrs.fields(cls):
+            if not (text := variables.get(field.metadata["variable"], "").strip()):
+                continue
+            try:
+                values[field.name] = field.metadata["read"](text)
+            except (ValueError, KeyError, OverflowError):
+                problems.append(_problem(field, text))
+        try:
+            settings = cls(**values)
+        except ConfigurationError as error:
+            problems.extend(cast("list[str]", error.details["problems"]))
+        if problems:
+            raise _refusal(problems)
+        return settings
+
+    @property
+    def provider_key(self) -> str | None:
+        """The model provider's key: `LLM_API_KEY`, else `ANTHROPIC_API_KEY`."""
+        return self.llm_api_key or self.anthropic_api_key
+
+    @property
+    def key_hash(self) -> str | None:
+        """The SHA-256 of the engine's current key in lower-case hex, or None where no key is set."""
+        if self.engine_key_hash is not None:
+            return self.engine_key_hash.lower()
+        return None if self.engine_api_key is None else _sha256(self.engine_api_key)
+
+    def keys_at(self, now: float) -> KeyRing:
+        """Which keys open at `now` (unix seconds).
+
+        Until `key_rotation_min_overlap` after the rotation only the previous key opens and the new one is pending
+        (`KEY_ROTATION_PENDING`); from then until `key_rotation_max_overlap` after it both open; then only the new one.
+        With the defaults both open for five minutes.
+        """
+        current = () if self.key_hash is None else (self.key_hash,)
+        if self.previous_key_hash is None or self.key_rotated_at is None:
+            return KeyRing(accepted=current)
+        previous, age = self.previous_key_hash.lower(), now - self.key_rotated_at
+        if age < self.key_rotation_min_overlap:
+            return KeyRing(accepted=(previous,), pending=current)
+        return KeyRing(accepted=(*current, previous) if age < self.key_rotation_max_overlap else current)
+
+
+def _own_problems(settings: Settings) -> Iterator[str]:
+    for field in attrs.fields(Settings):
+        value = getattr(settings, field.name)
+        try:
+            allowed = field.metadata["allows"](value)
+        except (TypeError, AttributeError):  # a value of another type, given in code
+            allowed = False
+        if not allowed:
+            yield _problem(field, ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+
+
+def _joint_problems(settings: Settings) -> Iterator[str]:
+    key, digest = settings.engine_api_key, settings.engine_key_hash
+    if isinstance(key, str) and isinstance(digest, str) and _sha256(key) != digest.lower():
+        yield "ENGINE_KEY_HASH: is not the hash of ENGINE_API_KEY; set only one of them"
+    if (settings.previous_key_hash is None) != (settings.key_rotated_at is None):
+        yield "SEPTEMBER_PREVIOUS_KEY_HASH: goes together with SEPTEMBER_KEY_ROTATED_AT; set both or neither"
+    if settings.previous_key_hash is not None and key is None and digest is None:
+        yield "SEPTEMBER_PREVIOUS_KEY_HASH: there is no current key; set ENGINE_API_KEY or ENGINE_KEY_HASH"
+    low, high = settings.key_rotation_min_overlap, settings.key_rotation_max_overlap
+    if _between(0, math.inf)(low) and _between(0, math.inf)(high) and low > high:
+        yield (
+            f"BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: {low:g} is more than BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS, {high:g}"
+        )
+
+
+def _problem(field: attrs.Attribute[Any], text: str) -> str:
+    shown = "the value" if field.metadata["secret"] else repr(text)
+    return f"{field.metadata['variable']}: {shown} must be {field.metadata['must_be']}"
+
+
+def _refusal(problems: list[str]) -> ConfigurationError:
+    return ConfigurationError("The settings cannot be used.\n" + "\n".join(problems), problems=list(problems))
+
+
+def _sha256(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from september_engine.errors import ConfigurationError
+from september_engine.settings import KeyRing, Settings, parse_dotenv
+
+HASH = hashlib.sha256(b"old").hexdigest()
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_env(environ, dotenv=None)
+
+
+def problems(**environ: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**environ)
+    found: list[str] = caught.value.details["problems"]
+    return found
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    assert (
+        attrs.asdict(read())
+        == attrs.asdict(Settings())
+        == {
+            "engine_api_key": None,
+            "engine_key_hash": None,
+            "previous_key_hash": None,
+            "key_rotated_at": None,
+            "key_rotation_min_overlap": 0.0,
+            "key_rotation_max_overlap": 300.0,
+            "channel_state_ttl_active": 10800.0,
+            "channel_state_ttl_hitl": 259200.0,
+            "llm_provider": None,
+            "llm_api_key": None,
+            "anthropic_api_key": None,
+            "anthropic_base_url": None,
+            "llm_model": None,
+            "planner_model": None,
+            "light_model": None,
+            "fallback_model": None,
+            "max_tokens": 4096,
+            "sqlite_db_path": Path("./brain.sqlite"),
+            "database_url": None,
+            "durability": "full",
+            "recovery": "abandon",
+            "allowed_roots": (),
+            "tool_use_concurrency": 10,
+            "reactive_compact_enabled": True,
+            "media_presend_validation_enabled": False,
+            "media_image_resize_enabled": False,
+            "media_error_recovery_enabled": False,
+            "engine_log_level": "INFO",
+            "cors_origins": (),
+            "max_body_bytes": 33554432,
+            "drain_seconds": 25.0,
+        }
+    )
+
+
+def test_a_valid_image_in_base64_fits_the_default_body() -> None:
+    assert Settings().max_body_bytes > 5_000_000 * 4 / 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("ENGINE_API_KEY", "sept_1_abc", "engine_api_key", "sept_1_abc"),
+        ("ENGINE_KEY_HASH", HASH, "engine_key_hash", HASH),
+        ("BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS", "10", "key_rotation_min_overlap", 10.0),
+        ("BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS", "600", "key_rotation_max_overlap", 600.0),
+        ("CHANNEL_STATE_TTL_ACTIVE", "60.5", "channel_state_ttl_active", 60.5),
+        ("CHANNEL_STATE_TTL_HITL", "3600", "channel_state_ttl_hitl", 3600.0),
+        ("LLM_PROVIDER", "offline", "llm_provider", "offline"),
+        ("LLM_API_KEY", "k", "llm_api_key", "k"),
+        ("ANTHROPIC_API_KEY", "k", "anthropic_api_key", "k"),
+        ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1", "anthropic_base_url", "http://127.0.0.1:1"),
+        ("LLM_MODEL", "m", "llm_model", "m"),
+        ("PLANNER_MODEL", "m", "planner_model", "m"),
+        ("LIGHT_MODEL", "m", "light_model", "m"),
+        ("FALLBACK_MODEL", "m", "fallback_model", "m"),
+        ("MAX_TOKENS", "100", "max_tokens", 100),
+        ("SQLITE_DB_PATH", "/data/b.sqlite", "sqlite_db_path", Path("/data/b.sqlite")),
+        ("SEPTEMBER_DATABASE_URL", "postgresql://u:p@h/d", "database_url", "postgresql://u:p@h/d"),
+        ("SEPTEMBER_DURABILITY", "relaxed", "durability", "relaxed"),
+        ("SEPTEMBER_RECOVERY", "resume", "recovery", "resume"),
+        ("ALLOWED_ROOTS", "/a, /b c,", "allowed_roots", (Path("/a"), Path("/b c"))),
+        ("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", "3", "tool_use_concurrency", 3),
+        ("REACTIVE_COMPACT_ENABLED", "false", "reactive_compact_enabled", False),
+        ("MEDIA_PRESEND_VALIDATION_ENABLED", "true", "media_presend_validation_enabled", True),
+        ("MEDIA_IMAGE_RESIZE_ENABLED", "true", "media_image_resize_enabled", True),
+        ("MEDIA_ERROR_RECOVERY_ENABLED", "true", "media_error_recovery_enabled", True),
+        ("ENGINE_LOG_LEVEL", "DEBUG", "engine_log_level", "DEBUG"),
+        ("SEPTEMBER_CORS_ORIGINS", "https://a.b,http://c:8080", "cors_origins", ("https://a.b", "http://c:8080")),
+        ("SEPTEMBER_MAX_BODY_BYTES", "2048", "max_body_bytes", 2048),
+        ("SEPTEMBER_DRAIN_SECONDS", "0", "drain_seconds", 0.0),
+    ],
+)
+def test_each_variable_sets_its_field(variable: str, text: str, field: str, value: object) -> None:
+    assert getattr(read(**{variable: text}), field) == value
+    assert getattr(read(**{variable: f"  {text}\n"}), field) == value
+    assert read(**{variable: " "}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "must_be"),
+    [
+        ("REACTIVE_COMPACT_ENABLED", "True", "true or false"),
+        ("MEDIA_IMAGE_RESIZE_ENABLED", "1", "true or false"),
+        ("MAX_TOKENS", "0", "a whole number from 1 to 1000000"),
+        ("MAX_TOKENS", "1e3", "a whole number from 1 to 1000000"),
+        ("MAX_TOKENS", "1_000", "a whole number from 1 to 1000000"),
+        ("MAX_TOKENS", "9" * 5000, "a whole number from 1 to 1000000"),
+        ("CHANNEL_STATE_TTL_ACTIVE", "nan", "seconds, from 1 to 3.16224e+08"),
+        ("CHANNEL_STATE_TTL_HITL", "-inf", "seconds, from 1 to 3.16224e+08"),
+        ("SEPTEMBER_DRAIN_SECONDS", "soon", "seconds, from 0 to 3600"),
+        ("SEPTEMBER_DRAIN_SECONDS", "-1.0", "seconds, from 0 to 3600"),
+        ("LLM_PROVIDER", "openai", "anthropic or offline"),
+        ("SEPTEMBER_DURABILITY", "off", "full or relaxed"),
+        ("SEPTEMBER_RECOVERY", "Resume", "abandon or resume"),
+        ("ENGINE_LOG_LEVEL", "loud", "DEBUG or INFO or WARNING or ERROR or CRITICAL"),
+        ("ALLOWED_ROOTS", "/a,b", "absolute paths, separated by commas"),
+        ("ANTHROPIC_BASE_URL", "localhost", "an http or https URL"),
+        ("SEPTEMBER_CORS_ORIGINS", "*", "origins such as https://app.example.org, separated by commas; '*' is not one"),
+        (
+            "SEPTEMBER_CORS_ORIGINS",
+            "https://a/b",
+            "origins such as https://app.example.org, separated by commas; '*' is not one",
+        ),
+        ("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", "0", "a whole number from 1 to 1000"),
+    ],
+)
+def test_what_is_not_allowed_is_told_with_the_variable_the_value_and_what_is(
+    variable: str, text: str, must_be: str
+) -> None:
+    (problem,) = problems(**{variable: text})
+    assert problem == f"{variable}: {text!r} must be {must_be}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("ENGINE_API_KEY", "two words"),
+        ("ENGINE_KEY_HASH", "secret-not-a-hash"),
+        ("SEPTEMBER_DATABASE_URL", "mysql://root:hunter2@db"),
+        ("LLM_API_KEY", "schlüssel"),
+    ],
+)
+def test_a_secret_is_never_shown(variable: str, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**{variable: text})
+    assert variable in str(caught.value)
+    assert text not in str(caught.value) + repr(caught.value.details)
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    shown = repr(
+        Settings(
+            engine_api_key="s3cret",
+            llm_api_key="s3cret",
+            anthropic_api_key="s3cret",
+            database_url="postgresql://u:s3cret@h/d",
+            previous_key_hash=HASH,
+            key_rotated_at=1.0,
+        )
+    )
+    assert "s3cret" not in shown
+    assert HASH not in shown
+    assert "max_tokens=4096" in shown
+
+
+def test_all_problems_are_told_together() -> None:
+    found = problems(MAX_TOKENS="many", SEPTEMBER_RECOVERY="maybe", REACTIVE_COMPACT_ENABLED="yes")
+    assert [problem.split(":")[0] for problem in found] == [
+        "MAX_TOKENS",
+        "REACTIVE_COMPACT_ENABLED",
+        "SEPTEMBER_RECOVERY",
+    ]
+
+
+def test_values_given_in_code_are_checked_the_same_way() -> None:
+    wrong: dict[str, Any] = {"max_tokens": "many", "drain_seconds": True, "cors_origins": 5, "llm_model": 3}
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(**wrong)
+    told = str(caught.value)
+    for variable in ("MAX_TOKENS", "SEPTEMBER_DRAIN_SECONDS", "SEPTEMBER_CORS_ORIGINS", "LLM_MODEL"):
+        assert f"{variable}: " in told
+
+
+def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("MAX_TOKENS=100\nLLM_MODEL='from the file'\n")
+    assert Settings.from_env({"MAX_TOKENS": "200"}, dotenv=tmp_path / ".env").max_tokens == 200
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAX_TOKENS", "300")
+    made = Settings.from_env()
+    assert (made.max_tokens, made.llm_model) == (300, "from the file")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"MAX_TOKENS=1\nnonsense", "line 2 is not NAME=value"),
+        (b"LLM_API_KEY='hunter2", "line 1 has a quote that does not close, or text after it"),
+        (b"LLM_MODEL='a' b", "line 1 has a quote that does not close, or text after it"),
+        (b"LLM_MODEL=\xff", "is not UTF-8"),
+    ],
+)
+def test_a_dotenv_that_cannot_be_read_is_a_problem_by_line(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "my.env"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env({"SEPTEMBER_RECOVERY": "x"}, dotenv=str(file))
+    first, second = caught.value.details["problems"]
+    assert first == f"{file}: {says}"
+    assert second.startswith("SEPTEMBER_RECOVERY")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_dotenv_that_is_a_folder_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="directory"):
+        Settings.from_env({}, dotenv=tmp_path)
+
+
+def test_the_lines_of_a_dotenv() -> None:
+    text = """\ufeff# a comment
+A=1
+export B = two words  # and a comment
+C='# literal \\n'   # comment
+D="line\\nnext \\"quoted\\" \\\\ \\t."
+
+E=
+F=#nothing
+G=a#b
+H=x=y
+"""
+    assert parse_dotenv(text) == {
+        "A": "1",
+        "B": "two words",
+        "C": "# literal \\n",
+        "D": 'line\nnext "quoted" \\ \t.',
+        "E": "",
+        "F": "",
+        "G": "a#b",
+        "H": "x=y",
+    }
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), st.text(st.characters(exclude_categories=["C", "Z"]))
+    )
+)
+def test_a_double_quoted_value_comes_back_as_it_was(variables: dict[str, str]) -> None:
+    def quoted(value: str) -> str:
+        return value.replace("\\", "\\\\").replace('"', '\\"')
+
+    text = "\n".join(f'{name}="{quoted(value)}"' for name, value in variables.items())
+    assert parse_dotenv(text) == variables
+
+
+def test_the_providers_key_is_llm_api_key_before_anthropics() -> None:
+    assert read().provider_key is None
+    assert read(ANTHROPIC_API_KEY="a").provider_key == "a"
+    assert read(ANTHROPIC_API_KEY="a", LLM_API_KEY="b").provider_key == "b"
+
+
+def test_the_current_key_is_known_by_its_hash() -> None:
+    assert Settings().key_hash is None
+    assert Settings(engine_api_key="old").key_hash == HASH
+    assert Settings(engine_key_hash=HASH.upper()).key_hash == HASH
+    assert Settings(engine_api_key="old", engine_key_hash=HASH).key_hash == HASH
+    assert problems(ENGINE_API_KEY="new", ENGINE_KEY_HASH=HASH) == [
+        "ENGINE_KEY_HASH: is not the hash of ENGINE_API_KEY; set only one of them"
+    ]
+
+
+def test_both_keys_open_inside_the_rotation_window() -> None:
+    rotated = Settings(
+        engine_api_key="new",
+        previous_key_hash=HASH.upper(),
+        key_rotated_at=1000.0,
+        key_rotation_min_overlap=10.0,
+        key_rotation_max_overlap=100.0,
+    )
+    new = hashlib.sha256(b"new").hexdigest()
+    assert rotated.keys_at(500.0) == KeyRing(accepted=(HASH,), pending=(new,))
+    assert rotated.keys_at(1009.9) == KeyRing(accepted=(HASH,), pending=(new,))
+    assert rotated.keys_at(1010.0) == KeyRing(accepted=(new, HASH))
+    assert rotated.keys_at(1099.9) == KeyRing(accepted=(new, HASH))
+    assert rotated.keys_at(1100.0) == KeyRing(accepted=(new,))
+
+
+def test_without_a_rotation_only_the_current_key_opens() -> None:
+    assert Settings().keys_at(0.0) == KeyRing(accepted=())
+    assert Settings(engine_key_hash=HASH).keys_at(0.0) == KeyRing(accepted=(HASH,))
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"SEPTEMBER_PREVIOUS_KEY_HASH": HASH, "ENGINE_API_KEY": "new"}, "set both or neither"),
+        ({"SEPTEMBER_KEY_ROTATED_AT": "1000"}, "set both or neither"),
+        ({"SEPTEMBER_PREVIOUS_KEY_HASH": HASH, "SEPTEMBER_KEY_ROTATED_AT": "1"}, "there is no current key"),
+        ({"BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS": "301"}, "301 is more than BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS, 300"),
+        ({"SEPTEMBER_KEY_ROTATED_AT": "yesterday"}, "'yesterday' must be unix seconds"),
+    ],
+)
+def test_a_rotation_that_does_not_fit_together_is_refused(environ: dict[str, str], says: str) -> None:
+    assert any(says in problem for problem in problems(**environ))
