@@ -1,5 +1,59 @@
-"""An embeddable agent engine."""
+"""September Engine: an embeddable agent engine. Durable turns, replayable streams, threads that never get stuck.
+
+    from september_engine import Engine, tool
+
+`Engine` is the door; `tool` makes a function callable by the model; the events are in `events`, the errors in
+`errors`. What plugs in lives in named modules: `models`, `store`, `testing`.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from ._turn.limits import Limits
+from .blocking import BlockingEngine
+from .engine import Engine, Health
+from .errors import (
+    EngineClosed,
+    EngineError,
+    InvalidRequest,
+    MessageNotFound,
+    ModelError,
+    TaskBusy,
+    TaskNotFound,
+    TurnFailed,
+)
+from .events import Error, Event, TextDelta, ThinkingDelta, ThreadLifecycle, ToolCall, ToolResult
+from .messages import Message, Usage
+from .settings import Settings
+from .streams import Replay, Turn, TurnResult
+from .tools import Tool, ToolError, tool
+
+__all__ = [
+    "BlockingEngine",
+    "Engine",
+    "EngineClosed",
+    "EngineError",
+    "Error",
+    "Event",
+    "Health",
+    "InvalidRequest",
+    "Limits",
+    "Message",
+    "MessageNotFound",
+    "ModelError",
+    "Replay",
+    "Settings",
+    "TaskBusy",
+    "TaskNotFound",
+    "TextDelta",
+    "ThinkingDelta",
+    "ThreadLifecycle",
+    "Tool",
+    "ToolCall",
+    "ToolError",
+    "ToolResult",
+    "Turn",
+    "TurnFailed",
+    "TurnResult",
+    "Usage",
+    "tool",
+]

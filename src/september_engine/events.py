@@ -237,7 +237,9 @@ Event: TypeAlias = (
 _encode = msgspec.json.Encoder().encode
 _names: Mapping[type, str] = {kind: kind.__struct_config__.tag for kind in get_args(Event)}
 _prefixes: Mapping[type, int] = {kind: len(b'{"type":"') + len(name) + len(b'"') for kind, name in _names.items()}
-_decoders: Mapping[str, msgspec.json.Decoder[Event]] = {name: msgspec.json.Decoder(kind) for kind, name in _names.items()}
+_decoders: Mapping[str, msgspec.json.Decoder[Event]] = {
+    name: msgspec.json.Decoder(kind) for kind, name in _names.items()
+}
 
 
 def name_of(event: Event) -> str:

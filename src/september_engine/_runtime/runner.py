@@ -118,8 +118,8 @@ class Runner:
         self._arrived.set()
         return letter
 
-    async def run(self, first: Input) -> None:
-        """Take the first input and go on until the turn ends, the store fails or `stop` is called."""
+    async def run(self, first: Input | None) -> None:
+        """Take the first input, if any, and go on until the turn ends, the store fails or `stop` is called."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.channel.run)
@@ -131,9 +131,11 @@ class Runner:
             self.begun.set()
             self.ended.set()
 
-    async def _loop(self, first: Input, group: anyio.abc.TaskGroup) -> None:
-        letter = _Letter(first)
+    async def _loop(self, first: Input | None, group: anyio.abc.TaskGroup) -> None:
         try:
+            if first is None:
+                self.begun.set()
+            letter = await self._next() if first is None else _Letter(first)
             while not isinstance(letter.item, _Stop):
                 letter.facts = await self._take(letter.item)
                 letter.read.set()

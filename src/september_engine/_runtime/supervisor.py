@@ -138,7 +138,7 @@ class Supervisor:
             ticket.opened.set()
             ticket.closed.set()
 
-    async def _run(self, ticket: Ticket, runner: Runner, first: Input) -> None:
+    async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
         async with anyio.create_task_group() as group:
             ticket.runner = runner
             group.start_soon(_open_when_begun, ticket, runner)
@@ -150,22 +150,21 @@ class Supervisor:
 
     # ── turns that wait for a person ─────────────────────────────────────────────────────────────────────────────
 
-    async def wake(self, task_id: str, first: Input) -> Runner | None:
-        """Go on with a turn that waits for a person and lives in no process; None where there is none.
+    async def wake(self, task_id: str, first: Input | None) -> None:
+        """Take up a turn that waits for a person and lives in no process, with what woke it, if that is known.
 
-        `first` is what woke it. Returns when it was taken.
+        Does nothing where there is no such turn. Returns when `first` was taken.
         """
         row = await self.store.task(task_id)
         if row is None or row.open_turn is None or task_id in self.live:
-            return None
+            return
         ticket = self._seat(task_id, row.open_turn)
         self._spawn(ticket, self._rouse(ticket, row, first))
         await ticket.opened.wait()
         if ticket.error is not None and ticket.runner is None:
             raise ticket.error
-        return ticket.runner
 
-    async def _rouse(self, ticket: Ticket, row: TaskRow, first: Input) -> None:
+    async def _rouse(self, ticket: Ticket, row: TaskRow, first: Input | None) -> None:
         facts = await read_turn(self.store, row.task_id, ticket.turn_id)
         runner = self._runner(row, ticket.turn_id, parent=fold(facts).parent, facts=facts)
         await self._run(ticket, runner, first)
@@ -177,17 +176,23 @@ class Supervisor:
         for row in await self.store.open_tasks():
             if row.open_turn is None or row.waiting_since is not None:
                 continue
-            facts = await read_turn(self.store, row.task_id, row.open_turn)
-            state = fold(facts)
-            runner = self._runner(row, row.open_turn, parent=state.parent, facts=facts)
-            now = self.resources.world.clock.now_ms()
-            if self.recovery == "abandon":
-                await runner.run(Interrupted(now=now))
-                continue
-            blocks = await shown_blocks(self.store, row.task_id, row.open_turn, state.next_block)
-            repeatable = [tool.name for tool in self.resources.tools.values() if tool.safe_to_repeat]
-            ticket = self._seat(row.task_id, row.open_turn)
-            self._spawn(ticket, self._run(ticket, runner, Resumed(now=now, blocks=blocks, repeatable=repeatable)))
+            try:
+                await self._recover_turn(row, row.open_turn)
+            except EngineError:
+                continue  # a task that cannot be read keeps its error for who asks for it; the others go on
+
+    async def _recover_turn(self, row: TaskRow, turn_id: str) -> None:
+        facts = await read_turn(self.store, row.task_id, turn_id)
+        state = fold(facts)
+        runner = self._runner(row, turn_id, parent=state.parent, facts=facts)
+        now = self.resources.world.clock.now_ms()
+        if self.recovery == "abandon":
+            await runner.run(Interrupted(now=now))
+            return
+        blocks = await shown_blocks(self.store, row.task_id, turn_id, state.next_block)
+        repeatable = [tool.name for tool in self.resources.tools.values() if tool.safe_to_repeat]
+        ticket = self._seat(row.task_id, turn_id)
+        self._spawn(ticket, self._run(ticket, runner, Resumed(now=now, blocks=blocks, repeatable=repeatable)))
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

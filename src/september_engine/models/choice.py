@@ -1,0 +1,38 @@
+"""choice: which model answers, from what the caller said and what the settings hold."""
+
+from __future__ import annotations
+
+from ..errors import ConfigurationError
+from ..settings import Settings
+from .anthropic import AnthropicModel
+from .base import Model
+from .offline import OfflineModel
+
+__all__ = ["choose_fallback", "choose_model"]
+
+
+def choose_model(name: str | None, settings: Settings) -> Model:
+    """Claude, by this name or `LLM_MODEL`, where there is a key; else the offline model, which says so.
+
+    Constructing Claude imports its SDK, which takes seconds: call this in a thread. Raises `ConfigurationError` where
+    Claude was asked for and there is no key.
+    """
+    if settings.llm_provider == "offline" or (settings.llm_provider is None and not settings.provider_key and not name):
+        return OfflineModel()
+    if settings.provider_key is None:
+        raise ConfigurationError(
+            "A Claude model was asked for, but there is no key. Set ANTHROPIC_API_KEY (or LLM_API_KEY), or set "
+            "LLM_PROVIDER=offline to go without."
+        )
+    chosen = name or settings.llm_model
+    if chosen is None:
+        return AnthropicModel(api_key=settings.provider_key)
+    return AnthropicModel(name=chosen, api_key=settings.provider_key)
+
+
+def choose_fallback(name: str | None, settings: Settings) -> Model | None:
+    """The model of this name or `FALLBACK_MODEL`; None where there is neither, or no key to call it with."""
+    chosen = name or settings.fallback_model
+    if chosen is None or settings.provider_key is None or settings.llm_provider == "offline":
+        return None
+    return AnthropicModel(name=chosen, api_key=settings.provider_key)
