@@ -1,0 +1,77 @@
+"""The command line: it parses and calls. Everything it does is the library's."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import anyio
+
+from ._demo import DEMO_TOOLS
+from ._terminal import BOLD, DIM, Terminal
+from .engine import Engine
+from .errors import ConfigurationError, EngineError
+from .events import Error
+from .settings import Settings
+
+try:
+    from .http.serve import run_server
+except ModuleNotFoundError as missing:
+    if missing.name is None or missing.name.startswith("september_engine"):
+        raise
+    run_server = None
+
+__all__ = ["main"]
+
+QUESTION = "Find the latest commit and summarise it."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_env()
+        if options.command == "serve":
+            return _serve(settings, host=options.host, port=options.port)
+        return anyio.run(_demo, settings, options.message, options.task)
+    except KeyboardInterrupt:
+        return 130
+    except EngineError as error:
+        print(f"september_engine: {error.message}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m september_engine", description="An embeddable agent engine: durable turns, replayable streams."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="run one turn in this terminal, with or without a key")
+    demo.add_argument("message", nargs="?", default=QUESTION, help=f"what to say (default: {QUESTION!r})")
+    demo.add_argument("--task", default="demo", help="the conversation to go on with (default: demo)")
+    serve = commands.add_parser("serve", help="serve the HTTP contract")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
+    return parser
+
+
+async def _demo(settings: Settings, message: str, task_id: str) -> int:
+    terminal = Terminal(sys.stdout)
+    async with Engine(settings=settings, tools=DEMO_TOOLS) as engine:
+        terminal.line(f"{engine.model_name} · {settings.sqlite_db_path} · task {task_id}", DIM)
+        terminal.line(f"> {message}", BOLD)
+        terminal.line()
+        offline, failed = engine.model_name == "offline", False
+        async for event in engine.execute(message, task_id=task_id):
+            terminal.show(event)
+            failed = failed or isinstance(event, Error)
+    if offline:
+        terminal.line("This was the offline model. For Claude: ANTHROPIC_API_KEY=… and the same command.", DIM)
+    return 1 if failed else 0
+
+
+def _serve(settings: Settings, *, host: str, port: int) -> int:
+    if run_server is None:
+        raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
+    return run_server(settings, host=host, port=port)

@@ -1,0 +1,103 @@
+"""Terminal: a turn as a person reads it. Text streams, a tool call is one line, the usage comes last."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TextIO
+
+import msgspec
+
+from .events import (
+    ContentBlockStart,
+    Error,
+    Event,
+    Retry,
+    TextDelta,
+    ThinkingDelta,
+    ThreadLifecycle,
+    ToolCall,
+    ToolResult,
+)
+from .messages import JSON
+
+__all__ = ["Terminal"]
+
+WIDTH = 100
+DIM, BOLD, RED, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+
+
+class Terminal:
+    """Writes events to a text stream; with colours only where the stream is a terminal."""
+
+    def __init__(self, out: TextIO, *, colours: bool | None = None) -> None:
+        self._out = out
+        self._colours = out.isatty() if colours is None else colours
+        self._inputs: dict[str, str] = {}
+        self._at_line_start = True
+        self._thinking = False
+
+    def say(self, text: str, *style: str) -> None:
+        """Write text as it comes, without a new line."""
+        self._out.write(self._styled(text, *style))
+        self._out.flush()
+        self._at_line_start = text.endswith("\n")
+
+    def line(self, text: str = "", *style: str) -> None:
+        """Write one line of its own."""
+        if not self._at_line_start:
+            self._out.write("\n")
+        self._out.write(self._styled(text, *style) + "\n")
+        self._out.flush()
+        self._at_line_start = True
+
+    def _styled(self, text: str, *style: str) -> str:
+        return "".join(style) + text + RESET if self._colours and style else text
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case TextDelta(text=text):
+                self.say(_safe(text))
+            case ThinkingDelta(text=text):
+                self.say(_safe(text), DIM)
+            case ContentBlockStart(block_type=kind):
+                if not self._at_line_start and (kind == "text" or self._thinking):
+                    self.line()
+                self._thinking = kind == "thinking"
+            case ToolCall():
+                self._inputs[event.tool_call_id] = f"{event.tool}({_arguments(event.input)})"
+            case ToolResult():
+                self._result(event)
+            case Retry():
+                again = " What was shown of this answer no longer counts." if event.retracts else ""
+                self.line(f"↻ {event.reason}: trying again in {event.wait_ms / 1000:.1f} s.{again}", DIM)
+            case Error():
+                self.line(f"✗ {event.error}: {_safe(event.message)}", RED)
+            case ThreadLifecycle(phase="completed", usage=usage) if usage is not None:
+                cached = f" ({usage.cache_hit_tokens} from cache)" if usage.cache_hit_tokens else ""
+                tokens = f"{usage.input_tokens} tokens in{cached}, {usage.output_tokens} out"
+                self.line()
+                self.line(f"{event.stop_reason} · {tokens}", DIM)
+            case _:
+                pass
+
+    def _result(self, event: ToolResult) -> None:
+        call = self._inputs.pop(event.tool_call_id, event.tool)
+        if event.error is not None:
+            self.line(f"● {call} ✗ {_folded(event.error.message)}", RED)
+        else:
+            self.line(f"● {call} → {_folded(event.output)}", CYAN)
+
+
+def _arguments(input: dict[str, JSON]) -> str:
+    return ", ".join(f"{name}={_folded(value, 40)}" for name, value in input.items())
+
+
+def _folded(value: JSON, width: int = WIDTH) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return textwrap.shorten(_safe(" ".join(text.split())), width, placeholder=" …")
+
+
+def _safe(text: str) -> str:
+    """Without control characters: what a tool or a model wrote must not steer the terminal."""
+    return "".join(char for char in text if char in "\n\t" or (char.isprintable() or char == " "))
