@@ -67,7 +67,7 @@ def test_the_defaults_are_the_contracts() -> None:
 
 
 def test_a_valid_image_in_base64_fits_the_default_body() -> None:
-    assert Settings().max_body_bytes > 5_000_000 * 4 / 3
+    assert Settings().max_body_bytes > 5 * 2**20 * 4 / 3
 
 
 @pytest.mark.parametrize(

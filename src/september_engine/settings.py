@@ -141,8 +141,8 @@ class KeyRing:
 class Settings:
     """What an engine and its server are told from outside. Secrets are left out of the `repr`.
 
-    Durations are seconds. `max_body_bytes` is 32 MiB, as much as the provider takes in one request: a valid image of
-    5 MB is 6.7 MB of base64, and nothing larger than the provider's limit could be used anyway. The key is checked
+    Durations are seconds. `max_body_bytes` is 32 MiB, as much as the provider takes in one request: a valid image
+    is up to 5 MiB of base64, and nothing larger than the provider's limit could be used anyway. The key is checked
     before a body is read, so only somebody with the key can make the engine hold that much.
 
     To rotate the engine's key, set the new one as `ENGINE_API_KEY` or `ENGINE_KEY_HASH`, the old one's SHA-256 as

@@ -136,6 +136,20 @@ def test_content_blocks_pass_through_without_blank_text() -> None:
     assert encode_output([{"type": "text", "text": ""}]) == ""
 
 
+def test_a_picture_the_api_would_refuse_is_left_out_with_a_note() -> None:
+    broken = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    assert encode_output([{"type": "text", "text": "See:"}, broken]) == [
+        {"type": "text", "text": "See:"},
+        {"type": "text", "text": "[image left out: source.data is not image/png]"},
+    ]
+
+
+def test_records_that_only_look_like_content_are_data() -> None:
+    records = [{"type": "document", "title": "Plans"}, {"type": "text", "id": 1}]
+    assert encode_output(records) == '[{"type":"document","title":"Plans"},{"type":"text","id":1}]'
+    assert encode_output([{"type": "text", "text": 5}]) == '[{"type":"text","text":5}]'
+
+
 def test_a_long_repr_is_bounded() -> None:
     class Long:
         def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Set
 
 import msgspec
 
+from .._context.check import media_problems
 from .._context.text import clean
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
@@ -46,13 +47,13 @@ class ToolError(Exception):
 def encode_output(value: object) -> JSON:
     """Any return value as JSON; never raises.
 
-    Text stays text. A list of content blocks (`text`, `image`, `document`) stays that, for the model to see, without
-    blank text, which the API refuses. Dataclasses, attrs classes, Structs, pydantic models, enums, dates and sets get
+    Text stays text. A list of content blocks (`text`, `image`, `document`) stays that, for the model to see, but for
+    blank text and unusable pictures, which the API would refuse. Dataclasses, attrs classes, Structs, pydantic models, enums, dates and sets get
     their usual JSON form, bytes become base64. NaN, infinities and integers beyond 64 bits become text, because not
     every JSON reader keeps them. Anything else, and what is too deep or contains itself, is shown by its `repr`.
     """
     plain = _plain(value, 0)
-    return _without_blanks(plain) if is_blocks(plain) else plain
+    return _usable(plain) if is_blocks(plain) else plain
 
 
 def encode_error(error: BaseException) -> ToolResultError:
@@ -145,6 +146,20 @@ def _shown(value: object) -> str:
     return shown
 
 
-def _without_blanks(blocks: list[Block]) -> JSON:
-    kept = [block for block in blocks if block["type"] != "text" or str(block.get("text") or "").strip()]
+def _usable(blocks: list[Block]) -> JSON:
+    """Content blocks the API takes: no blank text, and a note where a picture cannot be used.
+
+    A list that only looks like content (records that happen to have a `type`) is data, and becomes its JSON text.
+    """
+    if not all(_is_content(block) for block in blocks):
+        return msgspec.json.encode(blocks).decode()
+    kept = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    for index, problem in media_problems(kept):
+        kept[index] = {"type": "text", "text": f"[{kept[index]['type']} left out: {problem}]"}
     return kept or ""
+
+
+def _is_content(block: Block) -> bool:
+    if block["type"] == "text":
+        return block.keys() == {"type", "text"} and isinstance(block["text"], str)
+    return isinstance(block.get("source"), dict)

@@ -1,0 +1,284 @@
+"""The Messages API's rules, checked here: what it would refuse, told before it is sent. Pure.
+
+1. Total: any prompt, however broken, gives a list of problems and never an exception.
+2. As strict as current models, which also refuse a changed prefix, an answer of their own to continue, and thinking
+   that is not byte for byte theirs.
+3. Each problem begins with where it is, as in `messages.3.content.0: …`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+
+from ..messages import JSON, Block, Prompt, tool_uses
+from .media import image_size, media_problem
+
+__all__ = ["changed_prefix", "media_problems", "problems", "sent_form"]
+
+IMAGES = 100
+"""Most images in one prompt."""
+
+MANY_IMAGES = 20
+MANY_IMAGES_SIDE = 2000
+"""With more than `MANY_IMAGES` images in a prompt, each may have only this many pixels in width or height."""
+
+THINKING = ("thinking", "redacted_thinking")
+
+_ID = re.compile(r"[a-zA-Z0-9_-]+")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_ROLES = ("user", "assistant", "system")
+_USER_BLOCKS = ("text", "image", "document", "tool_result")
+
+
+def problems(prompt: Prompt) -> list[str]:
+    """Everything the API would refuse this prompt for; an empty list where it is valid."""
+    return list(_problems(prompt))
+
+
+def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
+    """Which of these blocks, sent by a person, cannot be used, as (index, why). Text must not be blank."""
+    found: list[tuple[int, str]] = []
+    for index, block in enumerate(blocks):
+        is_text = isinstance(block, dict) and block.get("type") == "text"
+        problem = next(_text_problems(block), None) if is_text else media_problem(block)
+        problem = problem or ("is not valid UTF-8" if next(_surrogates(block, ""), None) is not None else None)
+        if problem is not None:
+            found.append((index, problem))
+    return found
+
+
+def sent_form(reply: Sequence[Block]) -> list[Block]:
+    """A reply as it is sent back: verbatim, without the blank text and the trailing thinking the API refuses."""
+    sent = [block for block in reply if block.get("type") != "text" or str(block.get("text")).strip()]
+    while sent and sent[-1].get("type") in THINKING:
+        sent.pop()
+    return sent
+
+
+def changed_prefix(before: Prompt, reply: list[Block], after: Prompt) -> str | None:
+    """Where `after` is not `before` with its reply and more behind, or None where the append-only law holds.
+
+    A call's id may differ: ids that a model repeats are made unique when they are sent back.
+    """
+    if after.system != before.system:
+        return "system: has changed"
+    if after.tools != before.tools:
+        return "tools: have changed"
+    for index, message in enumerate(before.messages):
+        if index >= len(after.messages):
+            return f"messages.{index}: is gone"
+        if after.messages[index] != message:
+            return f"messages.{index}: has changed"
+    index, expected = len(before.messages), sent_form(reply)
+    if not expected:
+        return None
+    if index >= len(after.messages):
+        return f"messages.{index}: the reply is gone"
+    message = after.messages[index]
+    if message.get("role") != "assistant" or _without_ids(message.get("content")) != _without_ids(expected):
+        return f"messages.{index}: is not the reply as it was given"
+    return None
+
+
+def _without_ids(content: JSON) -> JSON:
+    if not isinstance(content, list):
+        return content
+    return [
+        {**block, "id": ""} if isinstance(block, dict) and block.get("type") == "tool_use" else block
+        for block in content
+    ]
+
+
+def _problems(prompt: Prompt) -> Iterator[str]:
+    yield from _surrogates(prompt.system, "system")
+    yield from _surrogates(prompt.tools, "tools")
+    yield from _surrogates(prompt.messages, "messages")
+    yield from _tool_problems(prompt.tools)
+    messages = prompt.messages
+    if not messages:
+        yield "messages: there must be at least one"
+        return
+    shaped = True
+    for index, message in enumerate(messages):
+        for problem in _message_problems(message, f"messages.{index}"):
+            shaped = False
+            yield problem
+    if isinstance(messages[0], dict) and messages[0].get("role") != "user":
+        yield "messages.0: the first message must be the user's"
+    if isinstance(messages[-1], dict) and messages[-1].get("role") != "user":
+        yield f"messages.{len(messages) - 1}: the last message must be the user's; no model continues its own answer"
+    if shaped:
+        yield from _pairing_problems(messages)
+        yield from _image_problems(messages)
+
+
+def _surrogates(value: JSON, where: str) -> Iterator[str]:
+    """Text that is not valid UTF-8, in keys and values at any depth; without recursion, so that depth cannot hurt."""
+    open_values: list[tuple[JSON, str]] = [(value, where)]
+    while open_values:
+        item, path = open_values.pop()
+        match item:
+            case str():
+                if not item.isascii() and any("\ud800" <= char <= "\udfff" for char in item):
+                    yield f"{path}: is not valid UTF-8 (a lone surrogate)"
+            case dict():
+                for key, inner in item.items():
+                    open_values.append((key, path))
+                    open_values.append((inner, f"{path}.{ascii(key)[1:-1]}"))
+            case list() | tuple():
+                open_values.extend((inner, f"{path}.{index}") for index, inner in enumerate(item))
+
+
+def _tool_problems(tools: list[Block]) -> Iterator[str]:
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        where = f"tools.{index}"
+        if not isinstance(tool, dict):
+            yield f"{where}: must be an object"
+            continue
+        name, schema = tool.get("name"), tool.get("input_schema")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            yield f"{where}.name: must be 1 to 64 letters, digits, _ and -"
+        elif name in names:
+            yield f"{where}.name: {name} is there twice"
+        else:
+            names.add(name)
+        if not isinstance(schema, dict) or schema.get("type") != "object":
+            yield f"{where}.input_schema: must be a JSON Schema of type object"
+
+
+def _message_problems(message: JSON, where: str) -> Iterator[str]:
+    if not isinstance(message, dict) or message.keys() != {"role", "content"}:
+        yield f"{where}: must have role and content, and nothing else"
+        return
+    role, content = message["role"], message["content"]
+    if role not in _ROLES:
+        yield f"{where}.role: must be user, assistant or system"
+        return
+    if not isinstance(content, list) or not content:
+        yield f"{where}.content: must be a list of at least one block"
+        return
+    for index, block in enumerate(content):
+        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+            yield f"{where}.content.{index}: must be an object with a type"
+            continue
+        for problem in _block_problems(role, block):
+            yield f"{where}.content.{index}: {problem}"
+    last = content[-1]
+    if role == "assistant" and isinstance(last, dict) and last.get("type") in THINKING:
+        yield f"{where}.content.{len(content) - 1}: an assistant message must not end in thinking"
+
+
+def _block_problems(role: str, block: Block) -> Iterator[str]:
+    match role, block["type"]:
+        case _, "text":
+            yield from _text_problems(block)
+        case "user", ("image" | "document"):
+            if (problem := media_problem(block)) is not None:
+                yield problem
+        case "user", "tool_result":
+            yield from _result_problems(block)
+        case "assistant", "tool_use":
+            yield from _use_problems(block)
+        case "assistant", "thinking":
+            if not isinstance(block.get("thinking"), str):
+                yield "thinking must be text"
+            if not isinstance(block.get("signature"), str) or not block["signature"]:
+                yield "thinking must have its signature"
+        case "assistant", "redacted_thinking":
+            if not isinstance(block.get("data"), str):
+                yield "redacted thinking must have its data"
+        case "assistant", kind if kind not in _USER_BLOCKS:
+            # the provider's own kinds change with every release and go back as they came
+            return
+        case _, kind:
+            yield f"{kind} is not a block of a {role} message"
+
+
+def _text_problems(block: Block) -> Iterator[str]:
+    text = block.get("text")
+    if not isinstance(text, str):
+        yield "text must be text"
+    elif not text.strip():
+        yield "text must not be blank"
+
+
+def _use_problems(block: Block) -> Iterator[str]:
+    if not isinstance(block.get("id"), str) or not _ID.fullmatch(block["id"]):
+        yield "id must be letters, digits, _ and -"
+    if not isinstance(block.get("name"), str) or not _NAME.fullmatch(block["name"]):
+        yield "name must be 1 to 64 letters, digits, _ and -"
+    if not isinstance(block.get("input"), dict):
+        yield "input must be an object"
+
+
+def _result_problems(block: Block) -> Iterator[str]:
+    if not isinstance(block.get("tool_use_id"), str):
+        yield "tool_use_id must be text"
+    if not isinstance(block.get("is_error", False), bool):
+        yield "is_error must be true or false"
+    content = block.get("content", "")
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list):
+        yield "content must be text or a list of blocks"
+        return
+    for index, inner in enumerate(content):
+        if not isinstance(inner, dict) or inner.get("type") not in ("text", "image", "document"):
+            yield f"content.{index}: must be a text, image or document block"
+        else:
+            for problem in _block_problems("user", inner):
+                yield f"content.{index}: {problem}"
+
+
+def _pairing_problems(messages: list[Block]) -> Iterator[str]:
+    """Each call is answered once, in order, at the head of the message right after it."""
+    seen: set[str] = set()
+    owed: list[str] = []
+    for index, message in enumerate(messages):
+        content, where = message["content"], f"messages.{index}"
+        results = [block["tool_use_id"] for block in content if block["type"] == "tool_result"]
+        head = [block.get("tool_use_id") for block in content[: len(owed)]]
+        if results != owed:
+            yield f"{where}: must answer exactly the calls before it, in order ({owed}), and answers {results}"
+        elif head != owed:
+            yield f"{where}: tool results must come before everything else"
+        owed = [use["id"] for use in tool_uses(content)] if message["role"] == "assistant" else []
+        for call_id in owed:
+            if call_id in seen:
+                yield f"{where}: the call id {call_id} is there twice"
+            seen.add(call_id)
+    if owed:
+        yield f"messages.{len(messages)}: is missing; it must answer the calls {owed}"
+
+
+def _image_problems(messages: list[Block]) -> Iterator[str]:
+    images = [
+        (f"messages.{index}", block)
+        for index, message in enumerate(messages)
+        for block in _with_inner(message["content"])
+        if block["type"] == "image"
+    ]
+    if len(images) > IMAGES:
+        yield f"{images[IMAGES][0]}: there are {len(images)} images in the prompt; at most {IMAGES} are taken"
+    if len(images) <= MANY_IMAGES:
+        return
+    for where, block in images:
+        if max(_size(block["source"])) > MANY_IMAGES_SIDE:
+            yield f"{where}: with more than {MANY_IMAGES} images, each must be within {MANY_IMAGES_SIDE} pixels a side"
+
+
+def _with_inner(content: list[Block]) -> Iterator[Block]:
+    for block in content:
+        yield block
+        if block["type"] == "tool_result" and isinstance(block.get("content"), list):
+            yield from block["content"]
+
+
+def _size(source: Block) -> tuple[int, int]:
+    """Of an image that has passed `media_problem`; the size of one behind a URL is not known."""
+    if source["type"] != "base64":
+        return (0, 0)
+    return image_size(base64.b64decode(source["data"]), source["media_type"]) or (0, 0)

@@ -1,0 +1,171 @@
+"""What makes an image or document usable: source, type, base64, magic bytes, size, pixels. Pure.
+
+Only headers are read; no picture is ever decoded, so a decompression bomb is a number here and nothing more. Limits are
+those of the Messages API. Its 5 MB for an image counts the base64 text, not the bytes behind it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import struct
+from urllib.parse import urlsplit
+
+from ..messages import JSON
+
+__all__ = ["DOCUMENT_CHARS", "IMAGE_CHARS", "IMAGE_SIDE", "IMAGE_TYPES", "image_size", "media_problem"]
+
+IMAGE_TYPES = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+}
+IMAGE_CHARS = 5 * 2**20
+"""Most characters of base64 in one image."""
+
+DOCUMENT_CHARS = 32 * 2**20
+"""Most characters of base64 in one document: a whole request may not be larger."""
+
+IMAGE_SIDE = 8000
+"""Most pixels in width or height."""
+
+_KEYS = {
+    "image": {"type", "source", "cache_control"},
+    "document": {"type", "source", "cache_control", "title", "context", "citations"},
+}
+
+
+def media_problem(block: JSON) -> str | None:
+    """Why this image or document block cannot be used, or None."""
+    if not isinstance(block, dict) or block.get("type") not in tuple(_KEYS):
+        return "must be an image or document block"
+    kind: str = block["type"]
+    if strange := sorted(map(str, block.keys() - _KEYS[kind])):
+        return f"has unknown keys: {', '.join(strange)}"
+    source = block.get("source")
+    if not isinstance(source, dict):
+        return "source must be an object"
+    match source.get("type"):
+        case "url":
+            return _url_problem(source)
+        case "base64":
+            return _base64_problem(kind, source)
+        case _:
+            return "source.type must be base64 or url"
+
+
+def image_size(data: bytes, media_type: str) -> tuple[int, int] | None:
+    """Width and height in pixels from the header, or None where the header is not whole."""
+    try:
+        match media_type:
+            case "image/png":
+                return _pair(">II", data, 16) if data[12:16] == b"IHDR" else None
+            case "image/gif":
+                return _pair("<HH", data, 6)
+            case "image/webp":
+                return _webp_size(data)
+            case "image/jpeg":
+                return _jpeg_size(data)
+            case _:
+                return None
+    except (struct.error, IndexError):
+        return None
+
+
+def _url_problem(source: dict[str, JSON]) -> str | None:
+    url = source.get("url")
+    if source.keys() != {"type", "url"} or not isinstance(url, str):
+        return "source must have type and url, and nothing else"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "source.url is not a URL"
+    if parts.scheme != "https" or not host or port == 0 or any(char.isspace() or char < " " for char in url):
+        return "source.url must be an https URL"
+    if parts.username is not None or parts.password is not None:
+        return "source.url must not hold credentials"
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or _is_private(host):
+        return "source.url must point to the public internet"
+    return None
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        # 127.1 and 0x7f000001 are addresses to a browser, and no public name ends in a number
+        last = host.rstrip(".").rpartition(".")[2]
+        return last.isdigit() or last.startswith("0x")
+
+
+def _base64_problem(kind: str, source: dict[str, JSON]) -> str | None:
+    media_type, text = source.get("media_type"), source.get("data")
+    if source.keys() != {"type", "media_type", "data"} or not isinstance(media_type, str) or not isinstance(text, str):
+        return "source must have type, media_type and data, and nothing else"
+    allowed = sorted(IMAGE_TYPES) if kind == "image" else ["application/pdf"]
+    if media_type not in allowed:
+        return f"source.media_type must be {' or '.join(allowed)}"
+    limit = IMAGE_CHARS if kind == "image" else DOCUMENT_CHARS
+    if len(text) > limit:
+        return f"source.data is {len(text)} characters of base64; at most {limit} are taken"
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return "source.data is not base64"
+    if kind == "document":
+        # the mark may stand anywhere in the first 1024 bytes
+        return None if b"%PDF-" in data[:1024] else "source.data is not a PDF"
+    return _image_problem(data, media_type)
+
+
+def _image_problem(data: bytes, media_type: str) -> str | None:
+    if not data.startswith(IMAGE_TYPES[media_type]) or (media_type == "image/webp" and data[8:12] != b"WEBP"):
+        return f"source.data is not {media_type}"
+    size = image_size(data, media_type)
+    if size is None or min(size) < 1:
+        return "source.data is cut off or damaged: it has no readable size"
+    if max(size) > IMAGE_SIDE:
+        return f"source.data is {size[0]} x {size[1]} pixels; at most {IMAGE_SIDE} x {IMAGE_SIDE} are taken"
+    return None
+
+
+def _pair(layout: str, data: bytes, offset: int) -> tuple[int, int]:
+    width, height = struct.unpack_from(layout, data, offset)
+    return width, height
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    match data[12:16]:
+        case b"VP8X":
+            if len(data) < 30:
+                return None
+            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        case b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+        case b"VP8 ":
+            width, height = _pair("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+        case _:
+            return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Walk the segments to the frame header (SOF), which is the first that tells the size."""
+    at = 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = _pair(">HH", data, at + 5)
+            return width, height
+        if marker in (0xD9, 0xDA):  # the end, or the picture itself, before any frame header
+            return None
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        at += 2 + length
+    return None
