@@ -48,9 +48,10 @@ def encode_output(value: object) -> JSON:
     """Any return value as JSON; never raises.
 
     Text stays text. A list of content blocks (`text`, `image`, `document`) stays that, for the model to see, but for
-    blank text and unusable pictures, which the API would refuse. Dataclasses, attrs classes, Structs, pydantic models, enums, dates and sets get
-    their usual JSON form, bytes become base64. NaN, infinities and integers beyond 64 bits become text, because not
-    every JSON reader keeps them. Anything else, and what is too deep or contains itself, is shown by its `repr`.
+    blank text and unusable pictures, which the API would refuse. Dataclasses, attrs classes, Structs, pydantic models,
+    enums, dates and sets get their usual JSON form, bytes become base64. NaN, infinities and integers beyond 64 bits
+    become text, because not every JSON reader keeps them. Anything else, and what is too deep or contains itself, is
+    shown by its `repr`.
     """
     plain = _plain(value, 0)
     return _usable(plain) if is_blocks(plain) else plain

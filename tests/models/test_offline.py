@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from september_engine.errors import ConfigurationError
+from september_engine.messages import Block, Prompt, text_of
+from september_engine.models.base import Model, ModelRequest, Reply, TextChunk
+from september_engine.models.offline import OfflineModel
+from september_engine.testing.fakes import FakeClock
+from september_engine.testing.model_contract import ModelContract
+from september_engine.tools import tool
+
+
+@tool
+def word_count(text: str) -> int:
+    """Count the words of a text."""
+    return len(text.split())
+
+
+@tool
+def git_log(limit: int = 1) -> str:
+    """Show the log of the repository."""
+    return ""
+
+
+@tool
+def add(left: float, right: float) -> float:
+    """Add two numbers."""
+    return left + right
+
+
+@tool
+def calculator(expression: str) -> float:
+    """Evaluate an arithmetic expression."""
+    return 0.0
+
+
+@tool
+def bash(command: str) -> str:
+    """Run a shell command."""
+    return command
+
+
+@tool
+def read_file(path: str, encoding: str = "utf-8") -> str:
+    """Read a file."""
+    return path
+
+
+@tool
+def average(values: list[float], exact: bool) -> float:
+    """The average of some values."""
+    return 0.0
+
+
+def ask(question: str, *tools: Any) -> Prompt:
+    return Prompt(
+        system="",
+        tools=[each.definition() for each in tools],
+        messages=[{"role": "user", "content": [{"type": "text", "text": question}]}],
+    )
+
+
+async def reply_to(prompt: Prompt) -> Reply:
+    chunks = [chunk async for chunk in OfflineModel().stream(ModelRequest(prompt=prompt, max_tokens=100))]
+    last = chunks[-1]
+    assert isinstance(last, Reply)
+    return last
+
+
+class TestOfflineModel(ModelContract):
+    def make_model(self) -> Model:
+        return OfflineModel()
+
+
+class TestOfflineModelThatCalls(TestOfflineModel):
+    def make_request(self) -> ModelRequest:
+        return ModelRequest(prompt=ask("How many words are in 'to be or not'?", word_count), max_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("question", "tools", "name", "input"),
+    [
+        ("How many words are in 'to be or not'?", [git_log, word_count], "word_count", {"text": "to be or not"}),
+        ("Count the words: to be or not", [word_count], "word_count", {"text": "to be or not"}),
+        ("Find the latest commit and summarize it.", [word_count, git_log], "git_log", {}),
+        ("Find the latest commit and summarize it.", [word_count, bash], "bash", {"command": "git log -1 --stat"}),
+        ("Run the command `ls -l` please", [bash], "bash", {"command": "ls -l"}),
+        ("What is 12 + 30.5?", [word_count, add], "add", {"left": 12, "right": 30.5}),
+        ("What is 12 * 3?", [add, calculator], "calculator", {"expression": "12 * 3"}),
+        ("Please read the file docs/intro.md", [read_file], "read_file", {"path": "docs/intro.md"}),
+        ("Average the values 1, 2 and 4", [average], "average", {"values": [1, 2, 4], "exact": False}),
+    ],
+)
+async def test_it_calls_the_tool_that_fits_with_the_questions_own_words(
+    question: str, tools: list[Any], name: str, input: dict[str, Any]
+) -> None:
+    reply = await reply_to(ask(question, *tools))
+    assert reply.stop_reason == "tool_use"
+    assert reply.content[1] == {"type": "tool_use", "id": "toolu_offline_1", "name": name, "input": input}
+    assert text_of(reply.content).startswith("Offline model: no API key is set")
+    next(each for each in tools if each.name == name).decode(input)
+
+
+async def test_quoted_words_are_never_run_as_a_command() -> None:
+    reply = await reply_to(ask("Summarise the commit 'rm -rf /'", bash))
+    assert reply.content[1]["input"] == {"command": "git log -1 --stat"}
+
+
+@pytest.mark.parametrize("question", ["Hello", "Sing a song about words?", "What is the sum?", "Read the file"])
+async def test_without_a_fitting_tool_it_says_how_to_set_a_key(question: str) -> None:
+    reply = await reply_to(ask(question, add, read_file))
+    told = text_of(reply.content)
+    assert reply.stop_reason == "end_turn"
+    assert told.startswith("Offline model: no API key is set, so simple rules answer instead of Claude.")
+    assert "ANTHROPIC_API_KEY" in told
+    assert told.endswith("match: add, read_file.")
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ({"content": "4"}, "Offline model: word_count gave: 4"),
+        ({"content": "bad", "is_error": True}, "Offline model: word_count did not work: bad"),
+        ({"content": ""}, "Offline model: word_count gave: nothing"),
+        ({"content": '{"words":4,"lines":1}'}, "Offline model: word_count gave: words: 4, lines: 1"),
+        ({"content": "a\n\nb\nc\nd\ne"}, "Offline model: word_count gave: a. It goes on: b; c; d; and 1 more lines."),
+        ({"content": [{"type": "text", "text": "x"}, {"type": "image"}]}, "word_count gave: x [1 attachments]"),
+        ({"content": "x" * 1000}, "word_count gave: " + "x" * 400 + "…"),
+    ],
+)
+async def test_it_answers_from_the_tools_result(result: dict[str, Any], told: str) -> None:
+    asked = ask("How many words are in 'a b'?", word_count)
+    first = await reply_to(asked)
+    block: Block = {"type": "tool_result", "tool_use_id": first.content[1]["id"], **result}
+    messages = [
+        *asked.messages,
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": [block]},
+    ]
+    second = await reply_to(Prompt(system="", tools=asked.tools, messages=messages))
+    assert told in text_of(second.content)
+    assert second.stop_reason == "end_turn"
+    messages += [
+        {"role": "assistant", "content": second.content},
+        {"role": "user", "content": [{"type": "text", "text": "And how many words in 'c'?"}]},
+    ]
+    third = await reply_to(Prompt(system="", tools=asked.tools, messages=messages))
+    assert (third.content[1]["id"], third.content[1]["input"]) == ("toolu_offline_2", {"text": "c"})
+
+
+async def test_it_streams_word_by_word_at_its_pace() -> None:
+    clock = FakeClock()
+    model = OfflineModel(pace=0.5, clock=clock)
+    words: list[str] = []
+
+    async def listen() -> None:
+        async for chunk in model.stream(ModelRequest(prompt=ask("Hello"), max_tokens=10)):
+            match chunk:
+                case TextChunk(text):
+                    words.append(text)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            await clock.until_asleep()
+            assert words == []
+            await clock.advance(1.0)
+            assert words == ["Offline", " model:"]
+            await clock.advance(60.0)
+
+
+def test_a_pace_needs_a_clock() -> None:
+    with pytest.raises(ConfigurationError, match="needs a clock"):
+        OfflineModel(pace=1.0)
