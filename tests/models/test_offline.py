@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -56,6 +56,18 @@ def average(values: list[float], exact: bool) -> float:
     return 0.0
 
 
+@tool
+def forecast(city: str, units: Literal["celsius", "fahrenheit"], days: int, extra: dict[str, str] | None = None) -> str:
+    """The weather forecast."""
+    return city
+
+
+@tool
+def draw(shape: dict[str, str]) -> str:
+    """Draw a shape."""
+    return ""
+
+
 def ask(question: str, *tools: Any) -> Prompt:
     return Prompt(
         system="",
@@ -92,6 +104,12 @@ class TestOfflineModelThatCalls(TestOfflineModel):
         ("What is 12 + 30.5?", [word_count, add], "add", {"left": 12, "right": 30.5}),
         ("What is 12 * 3?", [add, calculator], "calculator", {"expression": "12 * 3"}),
         ("Please read the file docs/intro.md", [read_file], "read_file", {"path": "docs/intro.md"}),
+        (
+            "Weather forecast in Fahrenheit for 3 days in 'Rome'",
+            [forecast],
+            "forecast",
+            {"city": "Rome", "units": "fahrenheit", "days": 3},
+        ),
         ("Average the values 1, 2 and 4", [average], "average", {"values": [1, 2, 4], "exact": False}),
     ],
 )
@@ -110,14 +128,16 @@ async def test_quoted_words_are_never_run_as_a_command() -> None:
     assert reply.content[1]["input"] == {"command": "git log -1 --stat"}
 
 
-@pytest.mark.parametrize("question", ["Hello", "Sing a song about words?", "What is the sum?", "Read the file"])
+@pytest.mark.parametrize(
+    "question", ["Hello", "Sing a song about words?", "What is the sum?", "Read the file", "Draw a shape", "Forecast"]
+)
 async def test_without_a_fitting_tool_it_says_how_to_set_a_key(question: str) -> None:
-    reply = await reply_to(ask(question, add, read_file))
+    reply = await reply_to(ask(question, add, read_file, draw, forecast))
     told = text_of(reply.content)
     assert reply.stop_reason == "end_turn"
     assert told.startswith("Offline model: no API key is set, so simple rules answer instead of Claude.")
     assert "ANTHROPIC_API_KEY" in told
-    assert told.endswith("match: add, read_file.")
+    assert told.endswith("match: add, read_file, draw, forecast.")
 
 
 @pytest.mark.parametrize(

@@ -156,12 +156,22 @@ def test_meta_wins_over_the_docstring() -> None:
     }
 
 
-def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
+@pytest.mark.parametrize("text", ["Odd.\n\n:param a b c d: too many", "Odd.\n\nArgs:\nnothing", "Odd.\n\nArgs:\n"])
+def test_a_docstring_of_no_style_is_the_description(text: str) -> None:
     def odd(x: int) -> int:
         return x
 
-    odd.__doc__ = "Odd.\n\n:param a b c d: too many words"
+    odd.__doc__ = text
     assert tool(odd).description.startswith("Odd.")
+
+
+def test_a_name_that_is_bound_only_later_does_not_matter() -> None:
+    def use(a: int) -> int:
+        return later + a
+
+    made = tool(use)
+    later = 1
+    assert run(made, {"a": 2}) == 3
 
 
 def test_a_default_that_is_not_json_is_left_to_the_function() -> None:

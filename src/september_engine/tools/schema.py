@@ -65,10 +65,7 @@ def parameters_of(function: AnyFunction, name: str, scope: Mapping[str, object])
             raise ConfigurationError(f"Tool '{name}' {problem.format(name=parameter.name)}.")
         kind = _resolved(function, parameter, name, scope)
         fields.append((parameter.name, kind) if parameter.default is _MISSING else _optional(parameter.name, kind))
-    try:
-        return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"The parameters of tool '{name}' cannot be used: {error}") from error
+    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
 
 
 def input_schema(parameters: type[msgspec.Struct], function: AnyFunction, name: str) -> dict[str, JSON]:
@@ -148,12 +145,8 @@ def _docstring(function: AnyFunction) -> docstring_parser.Docstring:
     text = plain_function(function).__doc__
     if not inspect.isroutine(inspect.unwrap(function)) and not isinstance(function, functools.partial):
         text = text or type(function).__doc__
-    try:
-        return docstring_parser.parse(text or "")
-    except docstring_parser.ParseError:
-        whole = docstring_parser.Docstring()
-        whole.short_description = inspect.cleandoc(text or "")
-        return whole
+    # of the styles it knows it takes the one that finds most, so text in none of them is all description
+    return docstring_parser.parse(text or "")
 
 
 def _describe(properties: dict[str, JSON], function: AnyFunction) -> None:
