@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from september_engine._context.check import changed_prefix, media_problems, problems, sent_form
+from september_engine._context.check import changed_prefix, media_problems, problems, sent_form, sent_id
 from september_engine.messages import Prompt
 
 from .pictures import document, image, png
@@ -162,7 +162,7 @@ def test_a_valid_prompt_has_no_problems(valid: Prompt) -> None:
         (prompt(user(text()), tools=[{**TOOL, "name": "a b"}]), "tools.0.name: must be 1 to 64 letters"),
         (prompt(user(text()), tools=[TOOL, TOOL]), "tools.1.name: look is there twice"),
         (prompt(user(text()), tools=[{**TOOL, "input_schema": {}}]), "tools.0.input_schema: must be a JSON Schema"),
-        (prompt(user(*[image()] * 101)), "messages.0: there are 101 images in the prompt; at most 100 are taken"),
+        (prompt(user(*[image()] * 101)), "messages.0: there are 101 images; at most 100 are taken"),
         (
             prompt(user(text()), assistant(use()), user(result(content=[image(png(1, 2001))]), *[image()] * 20)),
             "messages.2: with more than 20 images, each must be within 2000 pixels a side",
@@ -230,6 +230,19 @@ def test_media_from_a_person_is_refused_by_its_index() -> None:
         (5, "must be an image or document block"),
         (6, "is not valid UTF-8"),
     ]
+
+
+def test_more_media_than_one_prompt_holds_is_refused_from_the_block_on_that_is_too_much() -> None:
+    assert [index for index, _ in media_problems([image()] * 102)] == [100, 101]
+    assert [index for index, _ in media_problems([*[image(png(2001, 1))] * 20, image()])] == [20]
+    assert [index for index, _ in media_problems([document(b"%PDF-" + b"x" * 13_000_000)] * 2)] == [1]
+
+
+def test_a_tool_name_that_the_model_made_up_is_sent_back_as_one_that_the_api_takes() -> None:
+    made_up = [use(name="functions.look"), use(name="l" * 80), use(name="")]
+    assert [block["name"] for block in sent_form(made_up)] == ["functions_look", "l" * 64, "_"]
+    assert sent_id("call 1.2") == "call_1_2"
+    assert sent_id("") == "_"
 
 
 def test_a_reply_goes_back_verbatim_but_for_what_the_api_refuses() -> None:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from september_engine._context.media import DOCUMENT_CHARS, IMAGE_CHARS, IMAGE_TYPES, image_size, media_problem
+from september_engine._context.media import (
+    DOCUMENT_CHARS,
+    IMAGE_CHARS,
+    IMAGE_TYPES,
+    Weight,
+    crowding,
+    image_size,
+    media_problem,
+    weigh,
+)
 
 from .pictures import document, gif, image, jpeg, png, webp
 
@@ -108,3 +117,37 @@ def test_a_damaged_header_is_never_an_exception(media_type: str, noise: bytes, k
     size = image_size(PICTURES[media_type][:keep] + noise, media_type)
     assert size is None or len(size) == 2
     assert image_size(noise, "image/bmp") is None
+
+
+def long_jpeg(width: int, height: int) -> bytes:
+    """A picture whose size stands behind 180 kB of other segments, as cameras write them."""
+    return b"\xff\xd8" + (b"\xff\xe1\xea\x60" + b"\0" * (60_000 - 2)) * 3 + jpeg(width, height)[2:]
+
+
+def test_a_block_weighs_its_base64_and_its_longer_side() -> None:
+    assert weigh(image(png(300, 200))) == Weight(side=300, chars=len(image(png())["source"]["data"]))
+    assert weigh(image(long_jpeg(30, 4000), "image/jpeg")).side == 4000
+    assert weigh(document()) == Weight(side=None, chars=len(document()["source"]["data"]))
+    assert weigh(url("https://example.org/a.png")) == Weight(side=0, chars=0)
+
+
+SMALL = Weight(side=10, chars=10)
+LARGE = Weight(side=2001, chars=10)
+PAPER = Weight(side=None, chars=16 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("media", "says"),
+    [
+        ([], None),
+        ([LARGE] * 20, None),
+        ([SMALL] * 100, None),
+        ([*[LARGE] * 20, PAPER], None),
+        ([PAPER] * 2, None),
+        ([*[SMALL] * 20, LARGE], "with more than 20 images, each must be within 2000 pixels a side"),
+        ([SMALL] * 101, "there are 101 images; at most 100 are taken"),
+        ([PAPER, PAPER, SMALL], "there are 33554442 characters of base64; at most 33554432 are taken"),
+    ],
+)
+def test_what_is_too_much_for_one_prompt_is_told(media: list[Weight], says: str | None) -> None:
+    assert crowding(media) == says

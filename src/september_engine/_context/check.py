@@ -8,26 +8,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Sequence
 
 from ..messages import JSON, Block, Prompt, tool_uses
-from .media import image_size, media_problem
+from .media import Weight, crowding, media_problem, weigh
 
-__all__ = ["changed_prefix", "media_problems", "problems", "sent_form"]
-
-IMAGES = 100
-"""Most images in one prompt."""
-
-MANY_IMAGES = 20
-MANY_IMAGES_SIDE = 2000
-"""With more than `MANY_IMAGES` images in a prompt, each may have only this many pixels in width or height."""
+__all__ = ["changed_prefix", "media_problems", "problems", "sent_form", "sent_id"]
 
 THINKING = ("thinking", "redacted_thinking")
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _ROLES = ("user", "assistant", "system")
 _USER_BLOCKS = ("text", "image", "document", "tool_result")
 
@@ -40,21 +33,39 @@ def problems(prompt: Prompt) -> list[str]:
 def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
     """Which of these blocks, sent by a person, cannot be used, as (index, why). Text must not be blank."""
     found: list[tuple[int, str]] = []
+    media: list[Weight] = []
     for index, block in enumerate(blocks):
         is_text = isinstance(block, dict) and block.get("type") == "text"
         problem = next(_text_problems(block), None) if is_text else media_problem(block)
         problem = problem or ("is not valid UTF-8" if next(_surrogates(block, ""), None) is not None else None)
+        if problem is None and not is_text:
+            media.append(weigh(block))
+            problem = crowding(media)
         if problem is not None:
             found.append((index, problem))
     return found
 
 
 def sent_form(reply: Sequence[Block]) -> list[Block]:
-    """A reply as it is sent back: verbatim, without the blank text and the trailing thinking the API refuses."""
-    sent = [block for block in reply if block.get("type") != "text" or str(block.get("text")).strip()]
+    """A reply as it is sent back: verbatim, but for what the API refuses.
+
+    Blank text and trailing thinking are left out; the name of a tool that a model made up becomes one that can be sent.
+    """
+    sent = [_sent_block(block) for block in reply if block.get("type") != "text" or str(block.get("text")).strip()]
     while sent and sent[-1].get("type") in THINKING:
         sent.pop()
     return sent
+
+
+def sent_id(call_id: str) -> str:
+    """A tool call's id as the API takes it."""
+    return _NOT_IN_NAMES.sub("_", call_id) or "_"
+
+
+def _sent_block(block: Block) -> Block:
+    if block.get("type") != "tool_use" or _NAME.fullmatch(block["name"]):
+        return block
+    return {**block, "name": _NOT_IN_NAMES.sub("_", block["name"])[:64] or "_"}
 
 
 def changed_prefix(before: Prompt, reply: list[Block], after: Prompt) -> str | None:
@@ -111,7 +122,7 @@ def _problems(prompt: Prompt) -> Iterator[str]:
         yield f"messages.{len(messages) - 1}: the last message must be the user's; no model continues its own answer"
     if shaped:
         yield from _pairing_problems(messages)
-        yield from _image_problems(messages)
+        yield from _crowding_problems(messages)
 
 
 def _surrogates(value: JSON, where: str) -> Iterator[str]:
@@ -193,8 +204,8 @@ def _block_problems(role: str, block: Block) -> Iterator[str]:
         case "assistant", kind if kind not in _USER_BLOCKS:
             # the provider's own kinds change with every release and go back as they came
             return
-        case _, kind:
-            yield f"{kind} is not a block of a {role} message"
+        case _:
+            yield f"{block['type']} is not a block of a {role} message"
 
 
 def _text_problems(block: Block) -> Iterator[str]:
@@ -254,20 +265,13 @@ def _pairing_problems(messages: list[Block]) -> Iterator[str]:
         yield f"messages.{len(messages)}: is missing; it must answer the calls {owed}"
 
 
-def _image_problems(messages: list[Block]) -> Iterator[str]:
-    images = [
-        (f"messages.{index}", block)
-        for index, message in enumerate(messages)
-        for block in _with_inner(message["content"])
-        if block["type"] == "image"
-    ]
-    if len(images) > IMAGES:
-        yield f"{images[IMAGES][0]}: there are {len(images)} images in the prompt; at most {IMAGES} are taken"
-    if len(images) <= MANY_IMAGES:
-        return
-    for where, block in images:
-        if max(_size(block["source"])) > MANY_IMAGES_SIDE:
-            yield f"{where}: with more than {MANY_IMAGES} images, each must be within {MANY_IMAGES_SIDE} pixels a side"
+def _crowding_problems(messages: list[Block]) -> Iterator[str]:
+    media: list[Weight] = []
+    for index, message in enumerate(messages):
+        media += [weigh(block) for block in _with_inner(message["content"]) if block["type"] in ("image", "document")]
+        if (problem := crowding(media)) is not None:
+            yield f"messages.{index}: {problem}"
+            return
 
 
 def _with_inner(content: list[Block]) -> Iterator[Block]:
@@ -275,10 +279,3 @@ def _with_inner(content: list[Block]) -> Iterator[Block]:
         yield block
         if block["type"] == "tool_result" and isinstance(block.get("content"), list):
             yield from block["content"]
-
-
-def _size(source: Block) -> tuple[int, int]:
-    """Of an image that has passed `media_problem`; the size of one behind a URL is not known."""
-    if source["type"] != "base64":
-        return (0, 0)
-    return image_size(base64.b64decode(source["data"]), source["media_type"]) or (0, 0)

@@ -10,11 +10,28 @@ import base64
 import binascii
 import ipaddress
 import struct
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from ..messages import JSON
+import msgspec
 
-__all__ = ["DOCUMENT_CHARS", "IMAGE_CHARS", "IMAGE_SIDE", "IMAGE_TYPES", "image_size", "media_problem"]
+from ..messages import JSON, Block
+
+__all__ = [
+    "DOCUMENT_CHARS",
+    "IMAGES",
+    "IMAGE_CHARS",
+    "IMAGE_SIDE",
+    "IMAGE_TYPES",
+    "MANY_IMAGES",
+    "MANY_IMAGES_SIDE",
+    "MEDIA_CHARS",
+    "Weight",
+    "crowding",
+    "image_size",
+    "media_problem",
+    "weigh",
+]
 
 IMAGE_TYPES = {
     "image/png": b"\x89PNG\r\n\x1a\n",
@@ -30,6 +47,19 @@ DOCUMENT_CHARS = 32 * 2**20
 
 IMAGE_SIDE = 8000
 """Most pixels in width or height."""
+
+IMAGES = 100
+"""Most images in one prompt."""
+
+MANY_IMAGES = 20
+MANY_IMAGES_SIDE = 2000
+"""With more than `MANY_IMAGES` images in a prompt, each may have only this many pixels in width or height."""
+
+MEDIA_CHARS = 32 * 2**20
+"""Most characters of base64 in one prompt: a whole request may not be larger."""
+
+_HEADER_CHARS = 16 * 1024
+"""So much base64 tells the size of nearly every image."""
 
 _KEYS = {
     "image": {"type", "source", "cache_control"},
@@ -54,6 +84,43 @@ def media_problem(block: JSON) -> str | None:
             return _base64_problem(kind, source)
         case _:
             return "source.type must be base64 or url"
+
+
+class Weight(msgspec.Struct, frozen=True, kw_only=True):
+    """What one image or document adds to a prompt: characters of base64, and an image's longer side in pixels.
+
+    `side` is None for a document, and 0 where it is not known, as behind a URL.
+    """
+
+    side: int | None
+    chars: int
+
+
+def weigh(block: Block) -> Weight:
+    """Of an image or document block that has passed `media_problem`."""
+    source = block["source"]
+    data = source.get("data", "")
+    if block["type"] == "document":
+        return Weight(side=None, chars=len(data))
+    size = _size_of(data[:_HEADER_CHARS], source) or _size_of(data, source) or (0, 0)
+    return Weight(side=max(size), chars=len(data))
+
+
+def _size_of(text: str, source: Block) -> tuple[int, int] | None:
+    return image_size(base64.b64decode(text), source.get("media_type", ""))
+
+
+def crowding(media: Sequence[Weight]) -> str | None:
+    """Why one prompt cannot hold all of these, or None."""
+    sides = [one.side for one in media if one.side is not None]
+    if len(sides) > IMAGES:
+        return f"there are {len(sides)} images; at most {IMAGES} are taken"
+    if len(sides) > MANY_IMAGES and max(sides) > MANY_IMAGES_SIDE:
+        return f"with more than {MANY_IMAGES} images, each must be within {MANY_IMAGES_SIDE} pixels a side"
+    chars = sum(one.chars for one in media)
+    if chars > MEDIA_CHARS:
+        return f"there are {chars} characters of base64; at most {MEDIA_CHARS} are taken"
+    return None
 
 
 def image_size(data: bytes, media_type: str) -> tuple[int, int] | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from ..events import ToolResultError
 from ..messages import JSON, Block, tool_uses
 from .facts import (
@@ -51,7 +53,7 @@ MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
 
 UNKNOWN_OUTCOME = (
-    "The process was interrupted while this tool ran. Its outcome is unknown: it may or may not have taken effect. "
+    "The tool was interrupted while it ran. Its outcome is unknown: it may or may not have taken effect. "
     "Check before running it again."
 )
 REPAIRS = ("thinking", "media")
@@ -60,11 +62,9 @@ REPAIRS = ("thinking", "media")
 
 def decide(state: TurnState, input: Input) -> list[Fact]:
     """The facts that follow from this input in this state; [] where it is stale."""
-    if isinstance(input, Start):
-        return _start(input) if state.status == "new" else []
-    if state.status != "running":
+    if state.status != ("new" if isinstance(input, Start) else "running"):
         return []
-    facts = _running(state, input)
+    facts = _follows(state, input)
     after = fold(facts, state)
     if facts and after.status == "running" and not after.open_calls:
         over = exceeded(after.limits, steps=after.step, tool_calls=after.tool_calls, usage=after.usage)
@@ -73,8 +73,10 @@ def decide(state: TurnState, input: Input) -> list[Fact]:
     return facts
 
 
-def _running(state: TurnState, input: Input) -> list[Fact]:
+def _follows(state: TurnState, input: Input) -> list[Fact]:
     match input:
+        case Start():
+            return _start(input)
         case ModelReplied():
             return _model_replied(state, input)
         case ModelFailed():
@@ -91,16 +93,13 @@ def _running(state: TurnState, input: Input) -> list[Fact]:
         case Expired():
             return _expired(state, input)
         case OutOfTime():
-            message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-            return _end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state))
+            return _out_of_time(state, input)
         case Interrupted():
             return _interrupted(state, input.now, "The process that ran this turn ended before the turn did.")
         case Resumed():
             return _resumed(state, input)
         case Broken():
             return _end(state, input.now, code=input.code, message=input.message, details=input.details)
-        case Start():
-            return []
         case _:
             assert_never(input)
 
@@ -148,30 +147,33 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         return [replied, *closed, end]
     if not uses:
         return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=input.stop_reason)]
-    asks = {renamed.get(id, id): question for id, question in input.asks.items()}
-    return [replied, *_calls(state, input, uses, broken, asks)]
+    return [replied, *_calls(state, input, uses, broken)]
 
 
-def _calls(
-    state: TurnState, input: ModelReplied, uses: list[Block], broken: dict[str, str], asks: dict[str, str]
-) -> list[Fact]:
-    """What is known of the calls of a message before any of them runs."""
+def _calls(state: TurnState, input: ModelReplied, uses: list[Block], broken: dict[str, str]) -> list[Fact]:
+    """What is known of the calls of a message before any of them runs.
+
+    An ask that is missing is a fault of ours and raises: no call runs because nobody looked whether it may.
+    """
     facts: list[Fact] = []
-    request_ids = iter(input.request_ids)
-    for number, use in enumerate(uses):
+    limits = state.limits
+    for number, (use, ask) in enumerate(zip(uses, input.asks, strict=True)):
         call_id = use["id"]
         if call_id in broken:
             facts.append(_no_result(call_id, input.now, "invalid_input", broken[call_id]))
-        elif number >= state.limits.calls_per_message:
-            message = f"Not run: a message may hold {state.limits.calls_per_message} tool calls. Send fewer at once."
+        elif number >= limits.calls_per_message:
+            message = f"Not run: a message may hold {limits.calls_per_message} tool calls. Send fewer at once."
             facts.append(_no_result(call_id, input.now, "too_many_calls", message))
-        elif call_id in asks and (request_id := next(request_ids, None)) is not None:
+        elif state.tool_calls + number >= limits.tool_calls:
+            message = f"Not run: the turn has used all of its {limits.tool_calls} tool calls."
+            facts.append(_no_result(call_id, input.now, "too_many_calls", message))
+        elif ask is not None:
             facts.append(
                 HumanAsked(
                     at=input.now,
-                    request_id=request_id,
+                    request_id=ask.request_id,
                     kind="permission",
-                    question=asks[call_id],
+                    question=ask.question,
                     tool_call_id=call_id,
                 )
             )
@@ -217,16 +219,16 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
     if input.bad_history:
         repair = next((repair for repair in REPAIRS if repair not in state.repairs), None)
         if repair is not None:
-            return [_with(failed, repair=repair)]
+            return [replace(failed, repair=repair)]
     elif input.retryable and state.attempt < state.limits.attempts:
-        return [_with(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
+        return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
     elif input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
-        return [_with(failed, fallback=True)]
+        return [replace(failed, fallback=True)]
+    if input.bad_history or input.code == "CONTEXT_OVERFLOW":
+        # a message that no model takes would be refused again with every message after it: the thread goes on without
+        message = f"{input.message} The message was left out; the conversation stands where it stood before it."
+        return _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
     return _end(state, input.now, code=input.code, message=input.message, details=input.details)
-
-
-def _with(failed: AttemptFailed, **changes: JSON) -> AttemptFailed:
-    return AttemptFailed(**{name: getattr(failed, name) for name in failed.__struct_fields__} | changes)
 
 
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
@@ -277,6 +279,13 @@ def _expired(state: TurnState, input: Expired) -> list[Fact]:
     return _end(
         state, input.now, code="HITL_EXPIRED", message="Nobody answered in time. The tool was not run.", details=details
     )
+
+
+def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
+    if state.limits.seconds is None:
+        return []
+    message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
+    return _end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state))
 
 
 def _interrupted(state: TurnState, now: int, message: str) -> list[Fact]:

@@ -7,15 +7,19 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
    another model or prefix made, a message that ends in thinking.
 3. A prefix of the log gives a prefix of the messages, but for results that were not there yet: that is what keeps
    thinking valid and the prompt cache warm.
+4. Where something that was sent must go (a provider refused it, or there is more media than a request may hold), the
+   thinking so far goes with it: it is bound to what stood before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ..messages import Block, Prompt
+from .._context.check import sent_form, sent_id
+from .._context.media import Weight, crowding, weigh
+from ..messages import Block, Prompt, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -32,8 +36,9 @@ from .limits import is_blocks
 __all__ = ["prompt_of"]
 
 NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
-MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider refused it.]"
+MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider takes no more of them.]"
 THINKING = ("thinking", "redacted_thinking")
+MEDIA = ("image", "document")
 
 
 def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
@@ -48,7 +53,8 @@ def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
     writer = _Writer(prefix=prefix, model=model)
     for fact in facts:
         writer.take(fact)
-    return Prompt(system=chosen.system, tools=chosen.tools, messages=writer.finish())
+    messages = writer.finish()
+    return Prompt(system=chosen.system, tools=chosen.tools or _former_tools(messages), messages=messages)
 
 
 class _Writer:
@@ -60,6 +66,7 @@ class _Writer:
         self._results: dict[str, ToolFinished] = {}
         self._said: list[Block] = []
         self._ids: set[str] = set()
+        self._media: list[Weight] = []
 
     def take(self, fact: Fact) -> None:
         match fact:
@@ -94,31 +101,24 @@ class _Writer:
 
     def _say(self, role: str, content: list[Block]) -> None:
         if content:
-            self._messages.append({"role": role, "content": content})
+            self._messages.append({"role": role, "content": self._with_room(content)})
 
     def _reply(self, fact: AssistantReplied) -> None:
-        content = _not_blank(fact.content)
+        content = sent_form(fact.content)
         if (fact.prefix, fact.model) != self._bound_to:
             content = _without_thinking(content)
-        while content and content[-1].get("type") in THINKING:
-            content = content[:-1]
-        unique: list[Block] = []
-        for block in content:
-            if block.get("type") == "tool_use":
-                sent_as = self._unique(block["id"])
-                self._open.append((block["id"], sent_as))
-                unique.append(block if sent_as == block["id"] else {**block, "id": sent_as})
-            else:
-                unique.append(block)
-        self._say("assistant", unique)
+        self._say("assistant", [self._opened(block) if block["type"] == "tool_use" else block for block in content])
 
-    def _unique(self, call_id: str) -> str:
-        sent_as, count = call_id, 1
+    def _opened(self, use: Block) -> Block:
+        """A call that must be answered, under an id that no other call of the thread has."""
+        plain = sent_as = sent_id(use["id"])
+        count = 1
         while sent_as in self._ids:
             count += 1
-            sent_as = f"{call_id}-{count}"
+            sent_as = f"{plain}-{count}"
         self._ids.add(sent_as)
-        return sent_as
+        self._open.append((use["id"], sent_as))
+        return use if sent_as == use["id"] else {**use, "id": sent_as}
 
     def _answer_calls(self) -> None:
         if self._open:
@@ -129,26 +129,53 @@ class _Writer:
     def _repair(self, repair: str) -> None:
         """Applies to everything before it, for good: what a provider refused once is not sent again."""
         self._answer_calls()
-        repaired: list[Block] = []
+        self._take_out(media=repair == "media")
+
+    def _with_room(self, content: list[Block]) -> list[Block]:
+        """Media that came before gives way to new media; where one message has too much by itself, its own goes."""
+        new = [weigh(block) for block in _media_in(content)]
+        if new and crowding([*self._media, *new]) is not None:
+            self._take_out(media=True)
+            if crowding(new) is not None:
+                return _no_media(content)
+        self._media += new
+        return content
+
+    def _take_out(self, *, media: bool) -> None:
         for message in self._messages:
-            content = _without_thinking(message["content"]) if repair == "thinking" else _no_media(message["content"])
-            if content:
-                repaired.append({**message, "content": content})
-        self._messages = repaired
+            content = _without_thinking(message["content"])
+            message["content"] = _no_media(content) if media else content
+        if media:
+            self._media = []
+
+
+def _former_tools(messages: list[Block]) -> list[Block]:
+    """Where calls stand in the messages, tools must be defined, though there be none any more."""
+    names = dict.fromkeys(use["name"] for message in messages for use in tool_uses(message["content"]))
+    description = "This tool is no longer available. Do not call it."
+    return [{"name": name, "description": description, "input_schema": {"type": "object"}} for name in names]
 
 
 def _not_blank(content: list[Block]) -> list[Block]:
-    return [block for block in content if block.get("type") != "text" or block["text"].strip()]
+    return [block for block in content if block.get("type") != "text" or block.get("text", "").strip()]
 
 
 def _without_thinking(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") not in THINKING]
 
 
+def _media_in(content: list[Block]) -> Iterator[Block]:
+    for block in content:
+        if block.get("type") in MEDIA:
+            yield block
+        elif block.get("type") == "tool_result" and isinstance(block.get("content"), list):
+            yield from _media_in(block["content"])
+
+
 def _no_media(content: list[Block]) -> list[Block]:
     clean: list[Block] = []
     for block in content:
-        if block.get("type") in ("image", "document"):
+        if block.get("type") in MEDIA:
             clean.append({"type": "text", "text": MEDIA_REMOVED})
         elif block.get("type") == "tool_result" and isinstance(block.get("content"), list):
             clean.append({**block, "content": _no_media(block["content"])})

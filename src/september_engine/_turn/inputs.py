@@ -12,6 +12,7 @@ from .limits import Limits
 
 __all__ = [
     "Answered",
+    "Ask",
     "Broken",
     "Cancelled",
     "Expired",
@@ -49,23 +50,32 @@ class Start(_Input, frozen=True, kw_only=True):
     direct: bool = False
 
 
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person must be asked before a tool may run, and the id of the request should it come to that."""
+
+    request_id: str
+    question: str
+
+
 class ModelReplied(_Input, frozen=True, kw_only=True):
-    """A model call ended well. `asks` maps a tool call's id to the question its permission needs."""
+    """A model call ended well. `asks` says of each of its tool calls, in their order, what must be asked first.
+
+    It goes by place and not by id, which a model may use twice: leave for one call is never leave for another.
+    """
 
     step: int
     message_id: str
-    request_ids: list[str]
     content: list[Block]
     stop_reason: str
     usage: Usage
     model: str
     blocks: int
+    asks: list[Ask | None]
     broken: dict[str, str] = {}
-    asks: dict[str, str] = {}
 
 
 class ModelFailed(_Input, frozen=True, kw_only=True):
-    """An attempt failed. `blocks` were shown; `shown` says whether any of them had text to take back."""
+    """An attempt failed, after `blocks` of it were shown. `chance` in [0, 1) spreads the wait."""
 
     step: int
     code: str

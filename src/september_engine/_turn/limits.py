@@ -9,7 +9,7 @@ import msgspec
 
 from ..messages import JSON, Usage
 
-__all__ = ["Limits", "backoff_ms", "clip", "exceeded", "shown"]
+__all__ = ["Limits", "backoff_ms", "clip", "exceeded", "is_blocks", "shown"]
 
 LONGEST_WAIT_MS = 60_000
 """However long a provider asks us to wait, a person is waiting too."""
@@ -20,12 +20,14 @@ EVENT_BYTES = 256 * 1024
 HEAD_CHARS = 4096
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one turn may spend. None means no limit.
+
+    Stored in full: a default that a later release changes must not change the turns of an older one.
 
     Args:
         steps: Model calls that are answered.
-        tool_calls: Tool calls in all.
+        tool_calls: Tool calls in all; those beyond get an error as their result.
         calls_per_message: Tool calls of one message that are run; the rest get an error as their result.
         tokens: Input and output tokens in all.
         seconds: Wall time from start to end, pauses for a person not counted.
@@ -61,8 +63,8 @@ def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
 
     `chance` in [0, 1) spreads the waits of many turns (full jitter over the upper half).
     """
-    if retry_after is not None:
-        return min(max(round(retry_after * 1000), 0), LONGEST_WAIT_MS)
+    if retry_after is not None and retry_after >= 0:  # which NaN is not
+        return round(min(retry_after * 1000, LONGEST_WAIT_MS))
     doubled: int = min(500 << (attempt - 1), 8_000)
     return round(doubled * (0.5 + chance / 2))
 
@@ -70,10 +72,11 @@ def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
 def clip(output: JSON, limit: int) -> JSON:
     """The output itself where it fits in `limit` bytes, else the head and tail of its text, with the gap counted.
 
-    Content blocks that hold media are not text and pass; they have limits of their own.
+    Media passes, since it has limits of its own; the text beside it shares the limit.
     """
     if is_blocks(output) and any(block["type"] != "text" for block in output):
-        return output
+        share = limit // max(sum(block["type"] == "text" for block in output), 1)
+        return [{**block, "text": clip(block["text"], share)} if block["type"] == "text" else block for block in output]
     text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
     raw = text.encode()
     if len(raw) <= limit:

@@ -43,7 +43,7 @@ from .facts import (
 from .limits import shown
 from .state import TurnState
 
-__all__ = ["block_start", "block_stop", "present"]
+__all__ = ["BlockType", "block_start", "block_stop", "delta", "present"]
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:

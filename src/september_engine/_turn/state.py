@@ -98,7 +98,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if any(call.status != "asked" for call in self.open_calls):
             return None
-        return max(request.asked_at for request in self.open_requests) if self.open_requests else None
+        return max(request.asked_at for request in self.open_requests)
 
 
 def fold(facts: Iterable[Fact], state: TurnState | None = None) -> TurnState:

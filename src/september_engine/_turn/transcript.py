@@ -21,9 +21,8 @@ RESULTS_SUFFIX = "-results"
 def transcript(facts: Sequence[Fact]) -> list[Message]:
     """The messages in order; each has the one before it as its parent. Results stand in call order, as they land."""
     messages: list[Message] = []
-    results = {fact.tool_call_id: fact for fact in facts if isinstance(fact, ToolFinished)}
     turn_id = ""
-    for fact in facts:
+    for place, fact in enumerate(facts):
         parent = messages[-1].id if messages else None
         match fact:
             case TurnStarted():
@@ -52,7 +51,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                         model=fact.model,
                     )
                 )
-                messages += _results(fact, results, turn_id)
+                messages += _results(fact, _landed(facts, place + 1), turn_id)
             case AssistantCut():
                 messages.append(
                     Message(
@@ -68,6 +67,20 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
             case _:
                 pass
     return messages
+
+
+def _landed(facts: Sequence[Fact], begin: int) -> dict[str, ToolFinished]:
+    """The results of one step: a later step or turn may use its ids again. The first result of a call is final."""
+    results: dict[str, ToolFinished] = {}
+    for place in range(begin, len(facts)):
+        match fact := facts[place]:
+            case ToolFinished():
+                results.setdefault(fact.tool_call_id, fact)
+            case AssistantReplied() | TurnStarted():
+                break
+            case _:
+                pass
+    return results
 
 
 def _results(reply: AssistantReplied, results: dict[str, ToolFinished], turn_id: str) -> list[Message]:
