@@ -79,6 +79,16 @@ class EngineError(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """As it is, not made anew from `args`: so that it can be copied, and raised across processes."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[EngineError], args: tuple[object, ...], state: dict[str, object]) -> EngineError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class InvalidRequest(EngineError):
     """The request cannot be understood; nothing was written."""
@@ -230,9 +240,15 @@ class ModelError(EngineError):
 
 
 class TurnFailed(EngineError):
-    """A turn ended errored; `code` is that of its `error` event."""
+    """A turn ended errored; `code` is that of its `error` event, and `status` goes with it."""
+
+    STATUSES: ClassVar[Mapping[str, int]] = {
+        **ModelError.STATUSES,
+        **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed)},
+    }
 
     def __init__(self, message: str, /, *, code: str, turn_id: str, **details: JSON) -> None:
         super().__init__(message, **details)
         self.code = code
+        self.status = self.STATUSES.get(code, 500)
         self.turn_id = turn_id

@@ -1,7 +1,7 @@
 """The events a client sees: names, shapes and order as the contract publishes them.
 
-A struct's tag is the event's name. On the wire the name travels in the SSE frame's `event:` line, so `encode` leaves
-it out of the body; everywhere else (logs, your own JSON) a struct carries it as `type`.
+A struct's tag is the event's name, and its `type`. On the wire the name travels in the SSE frame's `event:` line, so
+`encode` leaves it out of the body; everywhere else (logs, your own JSON) a struct carries it as `type`.
 
 Rules that keep this file honest: a field is never renamed or removed; a new field has a default; only `text_delta`
 and `thinking_delta` have a top-level `text`.
@@ -47,7 +47,10 @@ __all__ = [
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    pass
+    @property
+    def type(self) -> str:
+        """The event's name in the contract, such as `text_delta`."""
+        return _names[self.__class__]
 
 
 class ThreadLifecycle(_Event, frozen=True, kw_only=True, tag="thread_lifecycle"):
@@ -74,26 +77,26 @@ class Error(_Event, frozen=True, kw_only=True, tag="error"):
     details: dict[str, JSON] | None = None
 
 
-class TextDelta(_Event, frozen=True, kw_only=True, tag="text_delta"):
+class TextDelta(_Event, frozen=True, kw_only=True, gc=False, tag="text_delta"):
     """Text of the answer. The joined deltas of a turn are its whole answer, but for what a `retry` retracts."""
 
     text: str
 
 
-class ThinkingDelta(_Event, frozen=True, kw_only=True, tag="thinking_delta"):
+class ThinkingDelta(_Event, frozen=True, kw_only=True, gc=False, tag="thinking_delta"):
     """What the model shows of its thinking."""
 
     text: str
 
 
-class ContentBlockStart(_Event, frozen=True, kw_only=True, tag="content_block_start"):
+class ContentBlockStart(_Event, frozen=True, kw_only=True, gc=False, tag="content_block_start"):
     """A block begins. `block_index` counts through the whole turn, so that `retry.retracts` can name blocks."""
 
     block_index: int
     block_type: Literal["text", "thinking", "tool_use"]
 
 
-class ContentBlockStop(_Event, frozen=True, kw_only=True, tag="content_block_stop"):
+class ContentBlockStop(_Event, frozen=True, kw_only=True, gc=False, tag="content_block_stop"):
     """A block ended."""
 
     block_index: int
@@ -266,11 +269,15 @@ def encode(event: Event) -> bytes:
 
 
 def decode(name: str, body: bytes) -> Event:
-    """The event that `encode` made. Raises `msgspec.ValidationError` for a body that no release of ours wrote."""
+    """The event that `encode` made.
+
+    Raises `KeyError` for a name that only a later release knows (events are added: pass it over), and
+    `msgspec.ValidationError` for a body that no release of ours wrote.
+    """
     return _decoders[name].decode(body)
 
 
 def timestamp(ms: int) -> str:
-    """Unix ms as the contract's ISO-8601 with milliseconds and Z. Raises nothing: a date beyond 9999 is clamped."""
-    at = datetime.fromtimestamp(min(max(ms, 0), 253_402_300_799_999) / 1000, UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    """Unix ms as the contract's ISO-8601 with milliseconds and Z; clamped to the years 1970 to 9999. Raises nothing."""
+    seconds, rest = divmod(min(max(ms, 0), 253_402_300_799_999), 1000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest:03d}Z"
