@@ -20,7 +20,7 @@ import msgspec
 __all__ = ["Batch", "EventLog", "EventRow", "FactRow", "Lifecycle", "Store", "TaskRow", "Tasks", "TurnRow", "Turns"]
 
 
-class FactRow(msgspec.Struct, frozen=True, kw_only=True):
+class FactRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One fact. `seq` counts from 1 without a gap within the task; `message_id` is set where the fact is a message."""
 
     seq: int
@@ -30,7 +30,7 @@ class FactRow(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str | None = None
 
 
-class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+class EventRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event. `ts` is unix ms, strictly increasing within the task: the cursor of replay."""
 
     ts: int
@@ -39,7 +39,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
+class TurnRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One turn. `parent` is the turn it goes on from. `ended_at` is wall time in unix ms, None while it is open."""
 
     turn_id: str
@@ -49,7 +49,7 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None = None
 
 
-class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The index of one task: what starting a turn needs to know without reading the thread.
 
     `last_ts` and `last_seq` are the last numbers used; `head` is the turn the next one goes on from; `open_turn` is
@@ -80,6 +80,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     `task` replaces the index row (but for `trimmed_to`, which only `trim` moves); None keeps it and only moves
     `last_ts` to the last event's. `turn` is inserted, or, where it exists, its `ended_at` is set. A batch that is not
     a `barrier` holds only deltas and may be made durable against a crash of the process alone (`relaxed`).
+
+    The rows of one batch are all of one turn, whose `TurnRow` came with this batch or an earlier one. The first batch
+    of a task brings its `task`.
     """
 
     task_id: str
@@ -169,7 +172,10 @@ class Lifecycle(Protocol):
     """Opening and closing, and the one question over all tasks."""
 
     async def open(self) -> None:
-        """Make ready; migrates an older schema. Raises `StoreInUse`, `MigrationRequired`, `ConfigurationError`."""
+        """Make ready; migrates an older schema.
+
+        Raises `StoreInUse`, also where this very store is open already; `MigrationRequired`, `ConfigurationError`.
+        """
         ...
 
     async def aclose(self) -> None:

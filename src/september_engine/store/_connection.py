@@ -1,0 +1,97 @@
+"""Connections: one thread each, one hop per piece of work, and SQLite's errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+import anyio
+
+from ..errors import EngineError, StoreBusy, StoreCorrupt, StoreFull
+
+__all__ = ["Connection", "connect", "error_of"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole function in its thread.
+
+    aiosqlite's own methods cost a hop per statement, and a transaction of such methods can be cut in the middle by a
+    cancellation; a function in the thread always runs to its end.
+    """
+
+    async def run(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(connection, …)` in the thread. Cancelling stops the wait, not the work."""
+        result: T = await self._execute(work, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return result
+
+    async def close(self) -> None:
+        """Do what was asked for, then close, and leave no thread behind. Harmless when repeated."""
+        await super().close()
+        self._thread.join()  # it has said its last word already
+
+
+async def connect(path: Path, *, timeout: float, read_only: bool) -> Connection:
+    """Open one connection; `timeout` is how long it waits for another program's lock, in seconds."""
+    uri = _uri(path, "ro" if read_only else "rw")
+    opened: list[sqlite3.Connection] = []
+
+    def connector() -> sqlite3.Connection:
+        opened.append(sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False))
+        return opened[0]
+
+    connection = Connection(connector, 64)
+    connection._thread.daemon = True  # a program that forgets to close must still be able to end
+    try:
+        await connection
+    except BaseException:
+        connection._thread.join()  # aiosqlite has stopped it, and forgets what it had just opened
+        for db in opened:
+            db.close()
+        raise
+    try:
+        await connection.run(_prepare, read_only)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+        raise
+    return connection
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"{path.resolve().as_uri()}?mode={mode}"
+
+
+def _prepare(db: sqlite3.Connection, read_only: bool) -> None:
+    db.execute("PRAGMA cell_size_check = ON")  # damage inside a page is found when the page is read
+    if read_only:
+        db.execute("PRAGMA query_only = ON")
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
+    db.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def error_of(error: Exception) -> EngineError:
+    """What an error of SQLite means to a caller. The primary codes are those of https://sqlite.org/rescode.html."""
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, UnicodeDecodeError):  # sqlite3 quotes a damaged schema in its own error's text
+        return StoreCorrupt("The database file is damaged. Restore it from a backup.")
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusy("Another program holds the database's write lock. Try again when it has finished.")
+        case sqlite3.SQLITE_FULL:
+            return StoreFull("The disk is full. Nothing was written; make room and send the message again.")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreCorrupt(f"The database file is damaged ({error}). Restore it from a backup.")
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return StoreBusy(f"The disk refused the database ({error}). Look at the disk; trying again is safe.")
+        case _:
+            return EngineError(f"The database failed ({type(error).__name__}: {error}).")

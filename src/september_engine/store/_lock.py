@@ -1,0 +1,53 @@
+"""One engine per database file: a lock that the kernel frees when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import ConfigurationError, StoreInUse
+
+try:
+    import fcntl
+except ImportError:  # no POSIX
+    fcntl = None  # type: ignore[assignment]  # said in words when a lock is wanted
+
+__all__ = ["FileLock"]
+
+
+class FileLock:
+    """Held from `acquire` to `release`. The file beside the database names its owner and is never removed."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock at once. Raises `StoreInUse` with the owner's pid, or `ConfigurationError`."""
+        if fcntl is None:
+            raise ConfigurationError("SQLite files can only be locked on POSIX systems (Linux, macOS, WSL).")
+        path = f"{self._database}.lock"
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise ConfigurationError(f"The lock file {path} cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(file, 32, 0).decode(errors="replace").strip()
+            os.close(file)
+            pid = int(owner) if owner.isdecimal() else None
+            raise StoreInUse(
+                f"{self._database} is open in another engine (process {owner or 'unknown'}). "
+                "Stop that one, or give this one a file of its own.",
+                pid=pid,
+            ) from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, str(os.getpid()).encode(), 0)
+        self._file = file
+
+    def release(self) -> None:
+        """Free the lock. Harmless when it is not held."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)

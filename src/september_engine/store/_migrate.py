@@ -1,0 +1,71 @@
+"""Migrations: numbered SQL files, forward only, each one whole or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+
+from .._seams import CrashPoint
+from ..errors import ConfigurationError, MigrationRequired
+
+__all__ = ["APPLICATION_ID", "SCHEMA", "migrate"]
+
+APPLICATION_ID = 0x53455054
+"""What marks a SQLite file as ours: "SEPT"."""
+
+
+def _scripts() -> list[str]:
+    folder = files(__package__).joinpath("migrations", "sqlite")
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [folder.joinpath(name).read_text("utf-8") for name in names]
+
+
+SCRIPTS = _scripts()
+SCHEMA = len(SCRIPTS)
+"""The schema version that this release writes."""
+
+
+def migrate(db: sqlite3.Connection, crash: CrashPoint) -> None:
+    """Bring the schema up to `SCHEMA`. Raises `MigrationRequired` for a newer one and `ConfigurationError` for a file
+    that is not ours.
+    """
+    [(owner,)] = db.execute("PRAGMA application_id")
+    [(version,)] = db.execute("PRAGMA user_version")
+    [(tables,)] = db.execute("SELECT count(*) FROM sqlite_master")
+    if owner != APPLICATION_ID and (owner or version or tables):
+        raise ConfigurationError("This database belongs to another program. Give the engine a file of its own.")
+    if version > SCHEMA:
+        raise MigrationRequired(
+            f"The database has schema {version}; this release knows up to {SCHEMA}. Update September Engine.",
+            found=version,
+            known=SCHEMA,
+        )
+    for number, script in enumerate(SCRIPTS[version:], start=version + 1):
+        _apply(db, number, script, crash)
+
+
+def _apply(db: sqlite3.Connection, number: int, script: str, crash: CrashPoint) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _statements(script):
+            db.execute(statement)
+            crash("store.migrate.statement")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {number}")
+        crash("store.migrate.before")
+        db.execute("COMMIT")
+        crash("store.migrate.after")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
