@@ -102,6 +102,7 @@ class TestOfflineModelThatCalls(TestOfflineModel):
         ("Find the latest commit and summarize it.", [word_count, bash], "bash", {"command": "git log -1 --stat"}),
         ("Run the command `ls -l` please", [bash], "bash", {"command": "ls -l"}),
         ("What is 12 + 30.5?", [word_count, add], "add", {"left": 12, "right": 30.5}),
+        ("What is 12 plus 3?", [word_count, add], "add", {"left": 12, "right": 3}),
         ("What is 12 * 3?", [add, calculator], "calculator", {"expression": "12 * 3"}),
         ("Please read the file docs/intro.md", [read_file], "read_file", {"path": "docs/intro.md"}),
         (

@@ -33,32 +33,32 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
 
 
-class BlockStarted(msgspec.Struct, frozen=True):
+class BlockStarted(msgspec.Struct, frozen=True, gc=False):
     """A block of the answer begins. `index` counts from 0 in this attempt."""
 
     index: int
     block_type: Literal["text", "thinking", "tool_use"]
 
 
-class TextChunk(msgspec.Struct, frozen=True):
+class TextChunk(msgspec.Struct, frozen=True, gc=False):
     """Text to show, of the block that is open. Never empty, always valid UTF-8 (no lone surrogates)."""
 
     text: str
 
 
-class ThinkingChunk(msgspec.Struct, frozen=True):
+class ThinkingChunk(msgspec.Struct, frozen=True, gc=False):
     """Thinking to show, of the block that is open. Never empty, always valid UTF-8."""
 
     text: str
 
 
-class BlockStopped(msgspec.Struct, frozen=True):
+class BlockStopped(msgspec.Struct, frozen=True, gc=False):
     """The block that was open ended."""
 
     index: int
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True, gc=False):
     """The provider sent something real that is not shown, such as a fragment of a tool's input. Pings are not."""
 
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from .._seams import Clock
 from ..errors import ConfigurationError
 from ..settings import Settings
-from .anthropic import AnthropicModel
+from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["choose_fallback", "choose_model"]
+__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_model"]
 
 
-def choose_model(name: str | None, settings: Settings) -> Model:
+OFFLINE_PACE = 0.015
+"""Seconds between two words of the offline model: as fast as one reads, so that a stream can be seen to be one."""
+
+
+def choose_model(name: str | None, settings: Settings, clock: Clock | None = None) -> Model:
     """Claude, by this name or `LLM_MODEL`, where there is a key; else the offline model, which says so.
+
+    With a `clock` the offline model writes at a pace, else all at once.
 
     Constructing Claude imports its SDK, which takes seconds: call this in a thread. Raises `ConfigurationError` where
     Claude was asked for and there is no key.
     """
     if settings.llm_provider == "offline" or (settings.llm_provider is None and not settings.provider_key and not name):
-        return OfflineModel()
+        return OfflineModel() if clock is None else OfflineModel(pace=OFFLINE_PACE, clock=clock)
     if settings.provider_key is None:
         raise ConfigurationError(
             "A Claude model was asked for, but there is no key. Set ANTHROPIC_API_KEY (or LLM_API_KEY), or set "
             "LLM_PROVIDER=offline to go without."
         )
-    chosen = name or settings.llm_model
-    if chosen is None:
-        return AnthropicModel(api_key=settings.provider_key)
-    return AnthropicModel(name=chosen, api_key=settings.provider_key)
+    chosen = name or settings.llm_model or DEFAULT_MODEL
+    return AnthropicModel(name=chosen, api_key=settings.provider_key, base_url=settings.anthropic_base_url)
 
 
 def choose_fallback(name: str | None, settings: Settings) -> Model | None:
@@ -35,4 +40,4 @@ def choose_fallback(name: str | None, settings: Settings) -> Model | None:
     chosen = name or settings.fallback_model
     if chosen is None or settings.provider_key is None or settings.llm_provider == "offline":
         return None
-    return AnthropicModel(name=chosen, api_key=settings.provider_key)
+    return AnthropicModel(name=chosen, api_key=settings.provider_key, base_url=settings.anthropic_base_url)

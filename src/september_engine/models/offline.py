@@ -159,8 +159,13 @@ def _choose(tools: list[Block], question: str) -> tuple[Block, dict[str, JSON]] 
 def _words(text: str) -> frozenset[str]:
     spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower()
     found = re.findall(r"[a-zäöüß]+|(?<=\d)\s*[-+*/×÷](?=\s*-?\d)", spaced)
-    stems = (word.strip().removesuffix("s") if len(word) > 3 else word.strip() for word in found)
-    return frozenset(_ALIKE.get(stem, stem) for stem in stems if stem not in _EMPTY)
+    return frozenset(_stem(word.strip()) for word in found if word not in _EMPTY) - _EMPTY
+
+
+def _stem(word: str) -> str:
+    """Without a plural's "s", unless the word is known with it, as "plus" is."""
+    stem = word.removesuffix("s") if len(word) > 3 and word not in _ALIKE else word
+    return _ALIKE.get(stem, stem)
 
 
 def _without_quotes(question: str) -> str:

@@ -25,9 +25,9 @@ __all__ = ["Answer", "Script", "ScriptedModel", "Step", "call", "fail", "hold", 
 
 
 class Gate(Protocol):
-    """What a step may wait on; `anyio.Event` is one."""
+    """What a step may wait on; the events of anyio and asyncio are such."""
 
-    async def wait(self) -> None: ...
+    async def wait(self) -> object: ...
 
 
 @attrs.frozen

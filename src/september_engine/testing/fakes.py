@@ -10,7 +10,9 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-__all__ = ["FakeClock", "FakeIds", "SequenceRandom"]
+from .._runtime.world import World
+
+__all__ = ["FakeClock", "FakeIds", "SequenceRandom", "World"]
 
 SETTLE = 20
 """Turns of the event loop after each wake-up, so that who was woken can go on and sleep again."""

@@ -52,8 +52,10 @@ class ModelContract:
         assert isinstance(last, Reply)
         return last
 
-    def test_it_has_a_name(self) -> None:
-        assert self.make_model().name
+    async def test_it_has_a_name(self) -> None:
+        model = self.make_model()
+        assert model.name
+        await model.aclose()
 
     async def test_the_reply_is_the_last_chunk_and_the_only_one(self) -> None:
         chunks = await self.chunks()

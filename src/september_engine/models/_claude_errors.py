@@ -1,0 +1,200 @@
+"""What the provider's failures mean to the engine: from a status, an `error` object and headers to a `ModelError`.
+
+Pure.
+
+1. Whose fault it is decides: a moment (try again), the key or the account (do not), or the request (repair it).
+2. A status and the `error.type` of an event in the middle of a stream say the same things and are mapped by one table.
+3. A 400 blames the request only where nothing says that the account or the size of the prompt is to blame.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from .._context.text import clean
+from ..errors import ModelError
+from ..messages import JSON
+
+__all__ = ["cut_stream", "not_a_stream", "presentable", "refused", "retry_after", "unreachable"]
+
+LONGEST = 800
+"""Characters of an error's message, and of each of its details; most of them are the provider's own words."""
+
+HIDDEN = "[key]"
+SHORTEST_SECRET = 8
+"""Characters; a shorter key is a test's, and stands in half of all words."""
+
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""What an `error` event would have been as an answer; anything else counts as a 500."""
+
+_TOO_LONG = re.compile(
+    r"prompt is too long|exceeds? (the )?(model'?s? )?context|context (window|length)", re.IGNORECASE
+)
+_NOT_SERVED = re.compile(
+    r"credit balance|purchase credits|spend(ing)? limit|usage limit|organization (has been|is) (disabled|on hold)",
+    re.IGNORECASE,
+)
+_NOT_SERVED_CODES = re.compile(r"spend_limit|billing|on_hold")
+
+
+class _Meaning(NamedTuple):
+    text: str
+    code: str = "LLM_PROVIDER_ERROR"
+    retryable: bool = False
+    bad_history: bool = False
+
+
+def refused(
+    status: int | None, error: JSON, headers: Mapping[str, str], *, model: str, now: float, request_id: JSON = None
+) -> ModelError:
+    """The provider said no: by a status, or (`status` None) by an `error` event within a stream.
+
+    `error` is the `error` object of the body where there is one, else whatever the body was. `now` is unix seconds,
+    for a `retry-after` that is a date.
+    """
+    fields = error if isinstance(error, dict) else {}
+    kind, said, code = fields.get("type"), _quote(fields.get("message", error)), _code(fields)
+    status = status or _STATUSES.get(str(kind), 500)
+    meaning = _meaning(status, said, code, model)
+    request_id = headers.get("request-id") or request_id
+    details: dict[str, JSON] = {"provider_status": status}
+    for name, value in (("provider_error", kind), ("provider_code", code), ("request_id", request_id)):
+        if isinstance(value, str) and value:
+            details[name] = _quote(value)
+    return ModelError(
+        f"{meaning.text} {said}".strip(),
+        code=meaning.code,
+        retryable=meaning.retryable and headers.get("x-should-retry") != "false",
+        retry_after=retry_after(headers, now) if meaning.retryable else None,
+        bad_history=meaning.bad_history,
+        **details,
+    )
+
+
+def _meaning(status: int, said: str, code: str, model: str) -> _Meaning:
+    """The table; the provider's own words come after it."""
+    not_served = _NOT_SERVED_CODES.search(code) or (status == 400 and _NOT_SERVED.search(said))
+    match status:
+        case 402 | 400 | 429 if status == 402 or not_served:
+            return _Meaning(
+                f"The provider does not serve this account (HTTP {status}): see to its credit, billing and limits."
+            )
+        case 401 | 403:
+            return _Meaning(
+                f"The provider refused the API key (HTTP {status}). Check LLM_API_KEY or ANTHROPIC_API_KEY, and what "
+                "the key may use.",
+                "LLM_AUTH",
+            )
+        case 404:
+            return _Meaning(
+                f"The provider knows no model {model!r}, or there is no Messages API at this address (HTTP 404). Check "
+                "LLM_MODEL and ANTHROPIC_BASE_URL."
+            )
+        case 400 | 413 if _TOO_LONG.search(said):
+            return _Meaning(f"The conversation is too long for {model} (HTTP {status}).", "CONTEXT_OVERFLOW")
+        case 400 | 413 | 422:
+            return _Meaning(f"The provider refused the request itself (HTTP {status}).", bad_history=True)
+        case 429:
+            return _Meaning("The provider's rate limit is reached (HTTP 429).", "LLM_RATE_LIMITED", retryable=True)
+        case 408 | 504:
+            return _Meaning(f"The provider took too long (HTTP {status}).", "LLM_TIMEOUT", retryable=True)
+        case 529:
+            return _Meaning("The provider is overloaded (HTTP 529).", retryable=True)
+        case _ if status >= 500 or status == 409:
+            return _Meaning(f"The provider failed (HTTP {status}).", retryable=True)
+        case _:
+            return _Meaning(f"The provider answered with HTTP {status}, which a model call does not expect.")
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait by `retry-after-ms` or `retry-after` (seconds or an HTTP date); None if unreadable."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * scale
+        except ValueError:
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    try:
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def unreachable(error: BaseException, *, began: bool, request_id: str | None = None) -> ModelError:
+    """The connection failed, before the answer or (`began`) within it, or its bytes made no sense."""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    details: dict[str, JSON] = {"request_id": request_id} if request_id else {}
+    if any("Timeout" in kind for kind in kinds):
+        when = "within its answer" if began else "before it answered"
+        return ModelError(
+            f"The provider sent nothing for too long, {when} ({_quote(cause)}).",
+            code="LLM_TIMEOUT",
+            retryable=True,
+            **details,
+        )
+    what = "The provider's answer broke off" if began else "The provider could not be reached"
+    return ModelError(f"{what} ({_quote(cause)}).", retryable=True, **details)
+
+
+def cut_stream(why: str, *, request_id: str | None = None) -> ModelError:
+    """The stream ended, or went wrong, before the message was whole."""
+    details: dict[str, JSON] = {"request_id": request_id} if request_id else {}
+    return ModelError(f"The provider's answer is not whole: {why}.", retryable=True, **details)
+
+
+def not_a_stream(content_type: str) -> ModelError:
+    """Something answered with success, but not with a stream of events: it is not the Messages API."""
+    return ModelError(
+        f"The answer is {_quote(content_type)!r} and not a stream of events, so it is not from the Messages API. Check "
+        "ANTHROPIC_BASE_URL."
+    )
+
+
+def presentable(error: ModelError, secret: str) -> ModelError:
+    """The error as it may be stored and shown: without the secret, whoever quoted it, and of bounded length."""
+
+    def told(text: JSON) -> JSON:
+        if not isinstance(text, str):
+            return text
+        # hidden before it is clipped: half of a secret would not be found
+        shown = text.replace(secret, HIDDEN) if len(secret) >= SHORTEST_SECRET else text
+        return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+    return ModelError(
+        told(error.message),
+        code=error.code,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        bad_history=error.bad_history,
+        **{name: told(value) for name, value in error.details.items() if name != "retry_after"},
+    )
+
+
+def _code(fields: Mapping[str, JSON]) -> str:
+    details = fields.get("details")
+    code = details.get("error_code") if isinstance(details, dict) else None
+    return code if isinstance(code, str) else ""
+
+
+def _quote(said: JSON) -> str:
+    """The provider's words on one line; nothing where they are a page for a browser."""
+    text = " ".join(clean(said).split()) if isinstance(said, str) else ""
+    return "" if text.startswith("<") else text

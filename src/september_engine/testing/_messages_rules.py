@@ -1,0 +1,149 @@
+"""What the scripted Messages API refuses, and what its prompt cache would have read. Pure.
+
+As strict as current models are: a test that passes with it has sent nothing that would be refused in earnest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+import msgspec
+
+from .._context.check import problems
+from ..messages import JSON, Block, Prompt
+
+__all__ = ["Issued", "PromptCache", "cache_marks", "prompt_of", "refusal"]
+
+MARKS = 4
+"""Most `cache_control` marks in one request."""
+
+LOOKBACK = 20
+"""Blocks before a mark, itself included, at which the provider looks for what it has cached."""
+
+SIGNED = ("thinking", "redacted_thinking")
+
+
+@attrs.frozen
+class Issued:
+    """A thinking block that was sent, and the prompt it answered: it is valid nowhere else."""
+
+    block: Block
+    prompt: Prompt
+
+
+def prompt_of(body: Mapping[str, JSON]) -> Prompt:
+    """What a request asks, in the engine's words: without `cache_control`, text where the API takes both as blocks."""
+    system = body.get("system")
+    texts = [system] if isinstance(system, str) else [block.get("text") for block in _objects(system)]
+    messages = [_unmarked(message) for message in _objects(body.get("messages"))]
+    for message in messages:
+        if isinstance(message.get("content"), str):
+            message["content"] = [{"type": "text", "text": message["content"]}]
+    tools = [_unmarked(tool) for tool in _objects(body.get("tools"))]
+    return Prompt(system="\n\n".join(map(str, texts)), tools=tools, messages=messages)
+
+
+def cache_marks(body: Mapping[str, JSON]) -> list[str]:
+    """Where `cache_control` stands, as in `system.0` and `messages.3.content.1`, in the order of the prompt."""
+    return [path for path, block in _blocks(body) if "cache_control" in block]
+
+
+def refusal(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequence[Issued]) -> str | None:
+    """Why the API would answer 400, or None."""
+    return next(_refusals(body, headers, issued), None)
+
+
+def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequence[Issued]) -> Iterator[str]:
+    if "anthropic-version" not in headers:
+        yield "anthropic-version: header is required"
+    for name, kind in (("model", str), ("max_tokens", int), ("messages", list)):
+        if not isinstance(body.get(name), kind):
+            yield f"{name}: Field required"
+    for name in ("temperature", "top_p", "top_k"):
+        if name in body:
+            yield f"{name}: is not supported by this model"
+    if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
+        yield "tool_choice: this model cannot be forced to use a tool"
+    if _object(body.get("thinking")).get("type") == "enabled":
+        yield "thinking.type: enabled is not supported by this model"
+    marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
+    if len(marked) > MARKS:
+        yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
+    for path, block in marked:
+        if block.get("type") in SIGNED or (block.get("type") == "text" and not str(block.get("text")).strip()):
+            yield f"{path}: cache_control cannot be set here"
+    prompt = prompt_of(body)
+    yield from problems(prompt)
+    yield from _moved_thinking(prompt, issued)
+
+
+def _moved_thinking(prompt: Prompt, issued: Sequence[Issued]) -> Iterator[str]:
+    """Thinking goes back as it was, after exactly the prompt it was made for."""
+    for index, message in enumerate(prompt.messages):
+        for place, block in enumerate(message["content"]):
+            if block.get("type") not in SIGNED:
+                continue
+            here = Prompt(system=prompt.system, tools=prompt.tools, messages=prompt.messages[:index])
+            if not any(each.block == block for each in issued):
+                yield f"messages.{index}.content.{place}: Invalid `signature` in `{block['type']}` block"
+            elif Issued(block, here) not in issued:
+                yield f"messages.{index}.content.{place}: this thinking is bound to a different conversation"
+
+
+@attrs.define
+class PromptCache:
+    """A prompt cache that never forgets. Tokens are a guess: four bytes each."""
+
+    _written: set[bytes] = attrs.field(factory=set, init=False)
+
+    def usage(self, body: Mapping[str, JSON]) -> dict[str, int]:
+        """The `usage` of a request's input; what it marked is written."""
+        digest = hashlib.sha256(str(body.get("model")).encode())
+        ends: list[tuple[bytes, int]] = [(digest.digest(), 0)]
+        marks: list[int] = []
+        for place, (path, block) in enumerate(_blocks(body), start=1):
+            raw = msgspec.json.encode([path.partition(".")[0], _unmarked(block)])
+            digest.update(raw)
+            ends.append((digest.digest(), ends[-1][1] + max(1, len(raw) // 4)))
+            if "cache_control" in block:
+                marks.append(place)
+        near = (place for mark in reversed(marks) for place in range(mark, max(0, mark - LOOKBACK), -1))
+        read = next((ends[place][1] for place in near if ends[place][0] in self._written), 0)
+        written = max(read, ends[marks[-1]][1]) if marks else 0
+        self._written.update(ends[mark][0] for mark in marks)
+        return {
+            "input_tokens": ends[-1][1] - max(read, written),
+            "cache_read_input_tokens": read,
+            "cache_creation_input_tokens": written - read,
+        }
+
+
+def _blocks(body: Mapping[str, JSON]) -> Iterator[tuple[str, Block]]:
+    """Every block that may be marked, in the order in which the prompt is read: tools, system, messages."""
+    system = body.get("system")
+    if isinstance(system, str):
+        system = [{"type": "text", "text": system}]
+    for name, blocks in (("tools", body.get("tools")), ("system", system)):
+        for index, block in enumerate(_objects(blocks)):
+            yield f"{name}.{index}", block
+    for index, message in enumerate(_objects(body.get("messages"))):
+        for place, block in enumerate(_objects(message.get("content"))):
+            yield f"messages.{index}.content.{place}", block
+
+
+def _object(value: JSON) -> Block:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: JSON) -> list[Block]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _unmarked(value: JSON) -> JSON:
+    if isinstance(value, dict):
+        return {key: _unmarked(inner) for key, inner in value.items() if key != "cache_control"}
+    if isinstance(value, list):
+        return [_unmarked(inner) for inner in value]
+    return value
