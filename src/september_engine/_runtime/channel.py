@@ -8,34 +8,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
-import anyio
 import attrs
 from msgspec.structs import replace
 
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, encode_fact, message_id_of
+from .._turn.present import delta
 from .._turn.state import Standing
 from ..errors import EngineClosed, EngineError, Fenced
-from ..events import Error, Event, TextDelta, ThinkingDelta, ThreadLifecycle, encode, name_of, timestamp
+from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
 from ..store.base import Batch, EventLog, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["Channel"]
 
 TAIL = 2048
-"""Rows kept in memory for readers that keep up: what bounds a turn's memory, whoever reads it."""
+TAIL_BYTES = 4 * 2**20
+"""Rows, and bytes of them, kept in memory for readers that keep up: what a turn costs, whoever reads it."""
 
 MOST_DELTA = 16 * 1024
-"""Characters of merged deltas in one event."""
+"""Characters of one delta: more of them are merged up to about this, and a longer one is cut."""
 
 
 @attrs.define
 class _Delta:
     """Text of one block that nobody has seen yet."""
 
-    kind: type[TextDelta] | type[ThinkingDelta]
+    block_type: Literal["text", "thinking"]
     parts: list[str]
     size: int
 
@@ -48,7 +51,8 @@ class _Commit:
     events: Sequence[Event]
     standing: Standing
     turn: TurnRow | None
-    durable: anyio.Event = attrs.field(factory=anyio.Event)
+    landed: Callable[[], None] | None
+    durable: asyncio.Event = attrs.field(factory=asyncio.Event)
 
 
 class Channel:
@@ -61,14 +65,16 @@ class Channel:
         self._row = replace(row, epoch=row.epoch + 1)
         self._claimed = False
         self._pending: list[_Delta | Event | _Commit] = []
-        self._wanted = anyio.Event()
+        self._wanted = asyncio.Event()
         self._tail: list[EventRow] = []
+        self._tail_size = 0
         self._tail_begins = row.last_ts
         self.turn_id = turn_id
         self.begins = row.last_ts
-        self.waiters: set[anyio.Event] = set()
+        self.waiters: set[asyncio.Event] = set()
         self.ended = False
         self.failure: EngineError | None = None
+        self.last_words: Sequence[EventRow] = ()
 
     @property
     def row(self) -> TaskRow:
@@ -76,28 +82,40 @@ class Channel:
         return self._row
 
     def emit(self, event: Event) -> None:
-        """Show an event that has no fact: a delta, or the edge of a block. Seen once it is durable; never waits."""
-        if self.ended:
-            return
-        if isinstance(event, TextDelta | ThinkingDelta):
-            last = self._pending[-1] if self._pending else None
-            if isinstance(last, _Delta) and isinstance(event, last.kind) and last.size < MOST_DELTA:
-                last.parts.append(event.text)
-                last.size += len(event.text)
-                return
-            self._pending.append(_Delta(type(event), [event.text], len(event.text)))
-        else:
+        """Show an event that has no fact, such as the edge of a block. Seen once it is durable; never waits."""
+        if not self.ended:
             self._pending.append(event)
-        self._wanted.set()
+            self._wanted.set()
+
+    def show(self, block_type: Literal["text", "thinking"], text: str) -> None:
+        """Show text of the block that is open, merged with what of it nobody has seen yet; never waits."""
+        last = self._pending[-1] if self._pending else None
+        if isinstance(last, _Delta) and last.block_type == block_type and last.size + len(text) <= MOST_DELTA:
+            last.parts.append(text)
+            last.size += len(text)
+        elif not self.ended:
+            pieces = [text[start : start + MOST_DELTA] for start in range(0, len(text), MOST_DELTA)]
+            self._pending += [_Delta(block_type, [piece], len(piece)) for piece in pieces]
+            self._wanted.set()
 
     async def append(
-        self, facts: Sequence[Fact], events: Sequence[Event], *, standing: Standing, turn: TurnRow | None = None
+        self,
+        facts: Sequence[Fact],
+        events: Sequence[Event],
+        *,
+        standing: Standing,
+        turn: TurnRow | None = None,
+        landed: Callable[[], None] | None = None,
     ) -> None:
-        """Make facts and their events durable, after everything emitted before. Raises what the store raised.
+        """Make facts and their events durable, after everything emitted before. Raises what the store raised, now or
+        for something earlier, and `EngineClosed` after the end.
 
-        Cancelling stops the wait, not the write.
+        `landed` is called when they are durable and before anybody sees them, so that whoever acts on an event finds
+        everything else in step with it. Cancelling stops the wait, not the write.
         """
-        commit = _Commit(facts=facts, events=events, standing=standing, turn=turn)
+        if self.ended:
+            raise self.failure or EngineClosed("This turn has ended.", turn_id=self.turn_id)
+        commit = _Commit(facts=facts, events=events, standing=standing, turn=turn, landed=landed)
         self._pending.append(commit)
         self._wanted.set()
         await commit.durable.wait()
@@ -108,26 +126,30 @@ class Channel:
         """Write what is pending until the turn has ended or the store fails; cancelling it is safe at any point."""
         while not self.ended:
             await self._wanted.wait()
-            self._wanted = anyio.Event()
+            self._wanted.clear()
+            await asyncio.sleep(0)  # what is ready in this very moment goes into the same transaction
             while self._pending and not self.ended:
                 items, self._pending = self._pending, []
                 await self._write(items)
 
     async def _write(self, items: list[_Delta | Event | _Commit]) -> None:
-        batch, row = self._stamp(items)
         try:
+            batch, row = self._stamp(items)
             self._crash("channel.append.before")
             await self._store.append(batch)
             self._crash("channel.append.after")
         except EngineError as error:
             self._fail(error, items)
             return
-        except Exception as error:  # a store raises EngineError only; one that does not must not hang its turns
-            self._fail(EngineError(f"The store failed: {type(error).__name__}: {error}"), items)
+        except Exception as error:  # a store that raises something else, or an event that has no JSON form
+            self._fail(EngineError(f"The log could not be written ({type(error).__name__}: {error})."), items)
             return
         self._row = row
         self._claimed = True
         commits = [item for item in items if isinstance(item, _Commit)]
+        for commit in commits:
+            if commit.landed is not None:
+                commit.landed()
         ended = bool(commits) and commits[-1].standing.open_turn is None
         self._publish(batch.events, ended=ended)
         for commit in commits:
@@ -143,7 +165,7 @@ class Channel:
         for item in items:
             events: Sequence[Event]
             if isinstance(item, _Delta):
-                events = (item.kind(text="".join(item.parts)),)
+                events = (delta(item.block_type, "".join(item.parts)),)
             elif isinstance(item, _Commit):
                 events, turn, barrier = item.events, item.turn or turn, True
                 for fact in item.facts:
@@ -191,25 +213,27 @@ class Channel:
 
     def _publish(self, rows: Sequence[EventRow], *, ended: bool) -> None:
         self._tail += rows
-        if len(self._tail) > TAIL:
-            cut = len(self._tail) - TAIL // 2
+        self._tail_size += sum(len(row.body) for row in rows)
+        while len(self._tail) > TAIL or (self._tail_size > TAIL_BYTES and len(self._tail) > 1):
+            cut = len(self._tail) // 2
             self._tail_begins = self._tail[cut - 1].ts
+            self._tail_size -= sum(len(row.body) for row in self._tail[:cut])
             del self._tail[:cut]
         if ended:
             self.ended = True
         self._wake()
 
     def _fail(self, error: EngineError, items: list[_Delta | Event | _Commit]) -> None:
-        """The log cannot be written: tell who waits, and who reads, by events that have no number."""
+        """The log cannot be written: tell who waits, and who reads, by last words that have no number."""
         self.failure = error
         if not isinstance(error, Fenced) and self._claimed:
             now = timestamp(self._clock.now_ms())
-            last_words: tuple[Event, ...] = (
+            events: tuple[Event, ...] = (
                 ThreadLifecycle(phase="errored", task_id=self._row.task_id, turn_id=self.turn_id, timestamp=now),
                 Error(error=error.code, message=error.message, details=dict(error.details) or None),
             )
-            self._tail += [
-                EventRow(ts=0, turn_id=self.turn_id, type=name_of(event), body=encode(event)) for event in last_words
+            self.last_words = [
+                EventRow(ts=0, turn_id=self.turn_id, type=name_of(event), body=encode(event)) for event in events
             ]
         self.ended = True
         for item in (*items, *self._pending):
@@ -243,10 +267,7 @@ class Channel:
         """The rows after this cursor, or None where they reach further back than the tail."""
         if after < self._tail_begins:
             return None
-        numbered = len(self._tail)
-        while numbered and self._tail[numbered - 1].ts == 0:
-            numbered -= 1
-        return self._tail[bisect_right(self._tail, after, hi=numbered, key=_ts) :]
+        return self._tail[bisect_right(self._tail, after, key=_ts) :]
 
 
 def _ts(row: EventRow) -> int:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Any, TypeAlias
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
 import attrs
 
 from .._seams import Clock
 from .._turn.commands import CallModel, RunTool
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
-from .._turn.inputs import ModelFailed, ModelReplied, ToolReturned
-from .._turn.present import BlockType, block_start, block_stop, delta
+from .._turn.inputs import Ask, ModelFailed, ModelReplied, ToolReturned
+from .._turn.present import BlockType, block_start, block_stop
 from ..errors import ModelError
 from ..events import ToolResultError
 from ..messages import JSON, tool_uses
@@ -25,7 +26,6 @@ from ..models.base import (
     BlockStopped,
     Model,
     ModelRequest,
-    Progress,
     Reply,
     TextChunk,
     ThinkingChunk,
@@ -33,11 +33,13 @@ from ..models.base import (
 from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Tool
 from .channel import Channel
+from .isolation import in_thread, isolated
+from .threads import RecentThreads
 from .world import World
 
 __all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
 
-AnyTool = Tool[..., object]
+AnyTool: TypeAlias = Tool[..., Any]
 
 
 @attrs.define(kw_only=True)
@@ -51,6 +53,7 @@ class Resources:
     threads: anyio.CapacityLimiter
     concurrency: int
     progress_timeout: float
+    recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
 
     def ask(self, tool: str) -> str | None:
@@ -68,7 +71,8 @@ class ModelCall:
         self._channel = channel
         self._resources = resources
         self._clock: Clock = resources.world.clock
-        self._progress = 0.0
+        self._progress: float | None = None
+        self._scope = anyio.CancelScope()
         self._open: tuple[int, BlockType] | None = None
         self._blocks = 0
         self.text: list[str] = []
@@ -79,11 +83,9 @@ class ModelCall:
             await self._clock.sleep(self._command.wait_ms / 1000)
         outcome: ModelReplied | ModelFailed | None = None
         try:
-            async with anyio.create_task_group() as group:
+            with self._scope:
                 self._progress = self._clock.monotonic()
-                group.start_soon(self._watch, group.cancel_scope)
                 outcome = await self._attempt()
-                group.cancel_scope.cancel()
         finally:
             self._close_block()
         if outcome is None:
@@ -92,12 +94,14 @@ class ModelCall:
         self._resources.provider = outcome.code if isinstance(outcome, ModelFailed) else "ok"
         return outcome
 
-    async def _watch(self, scope: anyio.CancelScope) -> None:
-        """No wait without a limit: a stream that makes no progress (pings are none) is given up."""
-        limit = self._resources.progress_timeout
-        while (left := self._progress + limit - self._clock.monotonic()) > 0:
-            await self._clock.sleep(left)
-        scope.cancel()
+    def patience(self, now: float) -> float:
+        """Seconds that the model may still be silent; at 0 the attempt is given up. Pings do not break a silence."""
+        left = self._resources.progress_timeout
+        if self._progress is not None:
+            left += self._progress - now
+            if left <= 0:
+                self._scope.cancel()
+        return max(left, 0.0)
 
     async def _attempt(self) -> ModelReplied | ModelFailed:
         fallback = self._resources.fallback
@@ -108,34 +112,33 @@ class ModelCall:
             reply = await self._stream(model, request)
         except ModelError as error:
             return self._failed(error)
-        except Exception as error:  # a model must raise ModelError only; one that does not ends no engine
+        except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
+            if _is_cancelled(error):
+                raise
             return self._failed(ModelError(f"The model adapter failed: {type(error).__name__}: {error}"))
         if reply is None:
             return self._failed(ModelError("The model's stream ended without an answer.", retryable=True))
         return self._replied(reply)
 
     async def _stream(self, model: Model, request: ModelRequest) -> Reply | None:
-        emit, first = self._channel.emit, self._command.first_block
+        emit, show, first = self._channel.emit, self._channel.show, self._command.first_block
         async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
             async for chunk in chunks:
                 self._progress = self._clock.monotonic()
-                match chunk:
-                    case TextChunk(text):
-                        self.text.append(text)
-                        emit(delta("text", text))
-                    case ThinkingChunk(text):
-                        emit(delta("thinking", text))
-                    case BlockStarted(index, block_type):
-                        self._close_block()
-                        self._open = (index, block_type)
-                        self._blocks = index + 1
-                        emit(block_start(first, index, block_type))
-                    case BlockStopped():
-                        self._close_block()
-                    case Reply():
-                        return chunk
-                    case Progress():
-                        pass
+                if isinstance(chunk, TextChunk):
+                    self.text.append(chunk.text)
+                    show("text", chunk.text)
+                elif isinstance(chunk, ThinkingChunk):
+                    show("thinking", chunk.text)
+                elif isinstance(chunk, BlockStarted):
+                    self._close_block()
+                    self._open = (chunk.index, chunk.block_type)
+                    self._blocks = chunk.index + 1
+                    emit(block_start(first, chunk.index, chunk.block_type))
+                elif isinstance(chunk, BlockStopped):
+                    self._close_block()
+                elif isinstance(chunk, Reply):
+                    return chunk
         return None
 
     def _close_block(self) -> None:
@@ -146,19 +149,18 @@ class ModelCall:
 
     def _replied(self, reply: Reply) -> ModelReplied:
         world = self._resources.world
-        asks = {use["id"]: ask for use in tool_uses(reply.content) if (ask := self._resources.ask(use["name"]))}
+        questions = [self._resources.ask(use["name"]) for use in tool_uses(reply.content)]
         return ModelReplied(
             now=world.clock.now_ms(),
             step=self._command.step,
             message_id=world.ids("msg"),
-            request_ids=[world.ids("hitl") for _ in asks],
             content=reply.content,
             stop_reason=reply.stop_reason,
             usage=reply.usage,
             model=reply.model,
             blocks=self._blocks,
             broken=reply.broken_inputs,
-            asks=asks,
+            asks=[None if one is None else Ask(request_id=world.ids("hitl"), question=one) for one in questions],
         )
 
     def _failed(self, error: ModelError) -> ModelFailed:
@@ -178,11 +180,17 @@ class ModelCall:
         )
 
 
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether this is a cancellation of ours, and not one that something inside of the model's adapter came to."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
 
-    A sync tool runs in a worker thread, which nothing can stop: when it is cancelled or out of time it is left to
-    itself, and what it returns later counts for nothing.
+    A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
+    what it returns later counts for nothing. An async tool that does not obey a cancellation is left in the same way.
     """
     clock = resources.world.clock
     began = clock.monotonic()
@@ -206,36 +214,26 @@ async def _outcome(command: RunTool, resources: Resources) -> tuple[JSON, ToolRe
         arguments = tool.decode(command.input)
     except ToolError as error:
         return None, encode_error(error)
-    result: tuple[JSON, ToolResultError | None] | None = None
-    async with anyio.create_task_group() as group:
-        if tool.timeout is not None:
-            group.start_soon(_expire, resources.world.clock, tool.timeout, group.cancel_scope)
-        result = await _guarded(tool, arguments, resources)
-        group.cancel_scope.cancel()
-    if result is None:
+    work = _guarded(tool, arguments, resources)
+    outcome = await isolated(work, clock=resources.world.clock, seconds=tool.timeout)
+    if outcome is None:
         message = f"{tool.name} did not end within {tool.timeout:g} seconds and was stopped."
         return None, ToolResultError(reason="timeout", message=message)
-    return result
-
-
-async def _expire(clock: Clock, seconds: float, scope: anyio.CancelScope) -> None:
-    await clock.sleep(seconds)
-    scope.cancel()
+    return outcome
 
 
 async def _guarded(
     tool: AnyTool, arguments: Mapping[str, object], resources: Resources
 ) -> tuple[JSON, ToolResultError | None]:
-    """Nothing a tool raises leaves here, but for a cancellation that is really ours."""
+    """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
     call: Callable[[], object] = partial(tool.function, **arguments)
     try:
         if tool.is_async:
-            value = await call()  # type: ignore[misc]  # is_async says that it can be awaited
+            value = call()
         else:
-            value = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=resources.threads)
+            value = await in_thread(call, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
+        if inspect.isawaitable(value):
+            value = await value
         return encode_output(value), None
-    except anyio.get_cancelled_exc_class() as error:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        return None, encode_error(error)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt of a tool are its failure, not the engine's
+    except BaseException as error:
         return None, encode_error(error)

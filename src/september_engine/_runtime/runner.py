@@ -6,6 +6,7 @@ transaction; fold; again. The loop belongs to the engine, never to who reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import anyio
@@ -17,7 +18,6 @@ from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import (
     Broken,
     Cancelled,
-    Expired,
     Input,
     ModelFailed,
     ModelReplied,
@@ -32,7 +32,7 @@ from ..events import Event
 from ..store.base import Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
-from .threads import read_thread
+from .threads import Thread
 
 __all__ = ["Runner"]
 
@@ -44,6 +44,10 @@ class _Stop:
     """Leave the turn as it is: the process is about to end."""
 
 
+class _Leave:
+    """Stop as soon as the turn waits for nothing but a person, which may be now."""
+
+
 class _Cancel:
     """Somebody asked for the end of the turn."""
 
@@ -52,7 +56,7 @@ class _Cancel:
 class _Letter:
     """Something in the inbox, and what became of it."""
 
-    item: Input | _Stop | _Cancel
+    item: Input | _Stop | _Leave | _Cancel
     facts: Sequence[Fact] = ()
     read: anyio.Event = attrs.field(factory=anyio.Event)
 
@@ -66,28 +70,46 @@ class _Flight:
 
 
 class Runner:
-    """One turn, from an input to its end. `facts` are those of the turn so far (none for a new one)."""
+    """One turn, from an input to its end.
+
+    `facts` are those of the turn so far (none for a new one); `begun` is set once the first input is durable.
+    """
 
     def __init__(
-        self, *, channel: Channel, store: Store, resources: Resources, parent: str | None, facts: Sequence[Fact] = ()
+        self,
+        *,
+        channel: Channel,
+        store: Store,
+        resources: Resources,
+        parent: str | None,
+        facts: Sequence[Fact] = (),
+        begun: anyio.Event | None = None,
     ) -> None:
         self.channel = channel
         self._store = store
         self._resources = resources
         self._parent = parent
-        self._thread: list[Fact] | None = None
+        self._thread: Thread | None = None
         self._facts = list(facts)
         self._flights: dict[str, _Flight] = {}
         self._shown: list[str] = []
+        self._call: ModelCall | None = None
         self._inbox: list[_Letter] = []
         self._arrived = anyio.Event()
         self._paused = 0.0
         self._paused_at: float | None = None
+        self._leaving = False
         self.state = TurnState()
-        self.begun = anyio.Event()
+        self.begun = begun or anyio.Event()
         self.ended = anyio.Event()
         for fact in facts:
             self.state = evolve(self.state, fact)
+        self._note_pause(self.state)
+
+    @property
+    def facts(self) -> Sequence[Fact]:
+        """The facts of the turn so far, as the log has them."""
+        return self._facts
 
     async def tell(self, item: Input) -> Sequence[Fact]:
         """Tell the turn something and wait for the facts that follow; () where it was stale or the turn is over.
@@ -112,7 +134,11 @@ class Runner:
         """Leave the turn as it is in the log, as a crash would; what is in flight is cancelled."""
         self._put(_Stop())
 
-    def _put(self, item: Input | _Stop | _Cancel) -> _Letter:
+    def leave(self) -> None:
+        """Stop when the turn waits for nothing but a person: that pause needs no process."""
+        self._put(_Leave())
+
+    def _put(self, item: Input | _Stop | _Leave | _Cancel) -> _Letter:
         letter = _Letter(item)
         self._inbox.append(letter)
         self._arrived.set()
@@ -122,14 +148,21 @@ class Runner:
         """Take the first input, if any, and go on until the turn ends, the store fails or `stop` is called."""
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self.channel.run)
-                group.start_soon(self._watch_time)
+                group.start_soon(self._write)
+                group.start_soon(self._watch)
                 await self._loop(first, group)
                 group.cancel_scope.cancel()
         finally:
             self.channel.close()
+            self._keep_thread()
             self.begun.set()
             self.ended.set()
+
+    async def _write(self) -> None:
+        """A log that cannot be written ends the turn at once, not when the model has finished for nothing."""
+        await self.channel.run()
+        if self.channel.failure is not None:
+            self._put(_Stop())
 
     async def _loop(self, first: Input | None, group: anyio.abc.TaskGroup) -> None:
         try:
@@ -142,6 +175,8 @@ class Runner:
                 self.begun.set()
                 if self.state.status != "running":
                     return
+                if self._leaving and self.state.waiting_since is not None:
+                    break
                 await self._obey(group)
                 letter = await self._next()
             await self._land()
@@ -165,30 +200,37 @@ class Runner:
             await self._arrived.wait()
         return self._inbox.pop(0)
 
-    async def _take(self, item: Input | _Cancel) -> Sequence[Fact]:
+    async def _take(self, item: Input | _Leave | _Cancel) -> Sequence[Fact]:
         match item:
             case ModelReplied() | ModelFailed():
                 self._flights.pop(MODEL, None)
+                self._shown, self._call = [], None
             case ToolReturned():
                 self._flights.pop(item.tool_call_id, None)
-            case OutOfTime() | Expired() | Broken():
-                await self._land()
+            case OutOfTime() | Broken():
+                await self._come_down()
             case _Cancel():
                 return await self._cancel()
+            case _Leave():
+                self._leaving = True
+                return ()
             case _:
                 pass
         return await self._decide(item)
 
     async def _cancel(self) -> Sequence[Fact]:
-        """What had come back before the cancel counts: it may be an answer that was seen in full."""
+        await self._come_down()
+        text = "".join(self._shown)
+        return await self._decide(Cancelled(now=self._now(), message_id=self._resources.world.ids("msg"), text=text))
+
+    async def _come_down(self) -> None:
+        """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""
         await self._land()
         arrived = [one for one in self._inbox if isinstance(one.item, ModelReplied | ModelFailed | ToolReturned)]
         self._inbox = [one for one in self._inbox if one not in arrived]
         for letter in arrived:
             letter.facts = await self._take(letter.item)  # type: ignore[arg-type]  # no stop is among them
             letter.read.set()
-        text = "".join(self._shown)
-        return await self._decide(Cancelled(now=self._now(), message_id=self._resources.world.ids("msg"), text=text))
 
     async def _decide(self, item: Input) -> Sequence[Fact]:
         facts = decide(self.state, item)
@@ -199,10 +241,14 @@ class Runner:
         for fact in facts:
             events += present(state, fact)
             state = evolve(state, fact)
-        await self.channel.append(facts, events, standing=standing(state), turn=self._turn_row(state, facts))
-        self._facts += facts
-        self._note_pause(state)
-        self.state = state
+
+        def landed() -> None:
+            self._facts += facts
+            self._note_pause(state)
+            self.state = state
+
+        row = self._turn_row(state, facts)
+        await self.channel.append(facts, events, standing=standing(state), turn=row, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -237,11 +283,10 @@ class Runner:
             with flight.scope:
                 match command:
                     case CallModel():
-                        facts = [*await self._ancestors(), *self._facts]
+                        facts = [*(await self._ancestors()).facts, *self._facts]
                         call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
-                        self._shown = call.text
+                        self._shown, self._call = call.text, call
                         self._put(await call.run())
-                        self._shown = []
                     case RunTool():
                         self._resources.world.crash("runner.tool.before")
                         returned = await run_tool(command, self._resources)
@@ -256,11 +301,19 @@ class Runner:
         finally:
             flight.landed.set()
 
-    async def _ancestors(self) -> list[Fact]:
-        """The thread before this turn: read once, and only because a request must be built."""
+    async def _ancestors(self) -> Thread:
+        """The thread before this turn: asked for only because a request must be built."""
         if self._thread is None:
-            self._thread = await read_thread(self._store, self.channel.row.task_id, self._parent)
+            self._thread = await self._resources.recent.take(self._store, self.channel.row.task_id, self._parent)
         return self._thread
+
+    def _keep_thread(self) -> None:
+        """For the turn that goes on from here, if this is where the thread stands now."""
+        thread, self._thread = self._thread, None
+        row = self.channel.row
+        if thread is not None and row.head == self.state.turn_id and row.open_turn is None:
+            thread.add(self._facts)
+            self._resources.recent.keep(row.task_id, self.state.turn_id, thread)
 
     async def _land(self) -> None:
         """Cancel what is in flight and wait for its end, so that nothing is shown after the turn's last event."""
@@ -270,20 +323,28 @@ class Runner:
             await flight.landed.wait()
         self._flights.clear()
 
-    async def _watch_time(self) -> None:
-        """The wall time of a turn, without the time that it waits for a person."""
+    async def _watch(self) -> None:
+        """No wait without a limit: the model's silence, and the turn's time without its waits for a person."""
         clock = self._resources.world.clock
         began = clock.monotonic()
         await self.begun.wait()
-        limit = self.state.limits.seconds
-        while limit is not None and self.state.status == "running":
+        while self.state.status == "running":
             now = clock.monotonic()
-            waiting = now - self._paused_at if self._paused_at is not None else 0.0
-            left = limit - (now - began - self._paused - waiting)
+            left = self._time_left(now - began, now)
             if left <= 0:
                 self._put(OutOfTime(now=self._now()))
                 return
-            await clock.sleep(left if self._paused_at is None else max(left, 1.0))
+            # a call that begins during the sleep cannot be silent for too long before its end
+            silence = self._resources.progress_timeout if self._call is None else self._call.patience(now)
+            await clock.sleep(min(left, silence or self._resources.progress_timeout))
+
+    def _time_left(self, elapsed: float, now: float) -> float:
+        limit = self.state.limits.seconds
+        if limit is None:
+            return math.inf
+        if self._paused_at is None:
+            return limit - elapsed + self._paused
+        return max(limit - elapsed + self._paused + now - self._paused_at, 1.0)
 
     def _note_pause(self, state: TurnState) -> None:
         clock = self._resources.world.clock

@@ -5,7 +5,8 @@ One task hosts them all, so the engine may be opened in one task and closed in a
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Literal
 from weakref import WeakSet
 
@@ -17,17 +18,16 @@ from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
 from .._turn.state import TurnState, fold
-from ..errors import EngineError, Fenced, HitlRequired, TaskBusy
+from ..errors import EngineClosed, EngineError, Fenced, HitlRequired, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .effects import Resources
-from .reader import Reader
+from .reader import PULSE_SECONDS, Reader
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 
 __all__ = ["Supervisor", "Ticket"]
 
-PULSE_SECONDS = 1.0
 SWEEP_SECONDS = 60.0
 
 
@@ -64,18 +64,23 @@ class Supervisor:
     ttl_active: float
     ttl_hitl: float
     accepting: bool = True
+    stopping: bool = False
     live: dict[str, Ticket] = attrs.field(factory=dict)
     readers: WeakSet[Reader] = attrs.field(factory=WeakSet)
     _group: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, ready: anyio.Event) -> None:
         """Host the turns until cancelled. `ready` is set when what the last process left open is settled."""
-        async with anyio.create_task_group() as group:
-            self._group = group
-            await self._recover()
-            group.start_soon(self._pulse)
-            group.start_soon(self._sweep)
-            ready.set()
+        left_open = await self.store.open_tasks()
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                await self._recover(left_open)
+                group.start_soon(self._pulse)
+                group.start_soon(self._sweep)
+                ready.set()
+        finally:
+            self._group = None
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,10 +100,11 @@ class Supervisor:
         now = self.resources.world.clock.now_ms()
         start = await plan_turn(self.store, row, request, now=now, limits=self.limits, prefix=self.prefix)
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
-        await self._run(ticket, self._runner(row, request.turn_id, parent=start.parent), start)
+        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)
+        await self._run(ticket, runner, start)
 
     async def _settled(self, task_id: str) -> TaskRow | None:
-        """The task's row with no open turn: one that a lost process left is closed first. Raises `HitlRequired`."""
+        """The task's row with no open turn: one that was lost is closed first. Raises `HitlRequired`."""
         row = await self.store.task(task_id)
         if row is None or row.open_turn is None:
             return row
@@ -106,22 +112,41 @@ class Supervisor:
         state = fold(facts)
         if state.waiting_since is not None:
             raise _waiting(state)
-        await self._runner(row, row.open_turn, parent=state.parent, facts=facts).run(
-            Interrupted(now=self.resources.world.clock.now_ms())
-        )
+        runner = self._runner(row, row.open_turn, parent=state.parent, facts=facts)
+        await runner.run(Interrupted(now=self.resources.world.clock.now_ms()))
+        if runner.channel.failure is not None:
+            raise runner.channel.failure
         return await self.store.task(task_id)
 
-    def _runner(self, row: TaskRow, turn_id: str, *, parent: str | None, facts: list[Fact] | None = None) -> Runner:
+    def _runner(
+        self,
+        row: TaskRow,
+        turn_id: str,
+        *,
+        parent: str | None,
+        facts: Sequence[Fact] = (),
+        begun: anyio.Event | None = None,
+    ) -> Runner:
         world = self.resources.world
         channel = Channel(store=self.store, clock=world.clock, crash=world.crash, row=row, turn_id=turn_id)
-        return Runner(channel=channel, store=self.store, resources=self.resources, parent=parent, facts=facts or ())
+        shared = self.resources
+        return Runner(channel=channel, store=self.store, resources=shared, parent=parent, facts=facts, begun=begun)
 
     def _seat(self, task_id: str, turn_id: str) -> Ticket:
         ticket = self.live[task_id] = Ticket(task_id, turn_id)
         return ticket
 
+    def _unseat(self, ticket: Ticket) -> None:
+        if self.live.get(ticket.task_id) is ticket:
+            del self.live[ticket.task_id]
+        ticket.opened.set()
+        ticket.closed.set()
+
     def _spawn(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
-        assert self._group is not None
+        if self._group is None:
+            work.close()
+            self._unseat(ticket)
+            raise _closed()
         self._group.start_soon(self._seated, ticket, work)
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
@@ -133,47 +158,102 @@ class Supervisor:
         except Exception as error:
             ticket.error = EngineError(f"A fault inside the engine ({type(error).__name__}: {error}).")
         finally:
-            if self.live.get(ticket.task_id) is ticket:
-                del self.live[ticket.task_id]
-            ticket.opened.set()
-            ticket.closed.set()
+            if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
+                ticket.error = _closed()
+            self._unseat(ticket)
 
     async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
-        async with anyio.create_task_group() as group:
-            ticket.runner = runner
-            group.start_soon(_open_when_begun, ticket, runner)
-            await runner.run(first)
+        if self.stopping:
+            raise _closed()
+        if not self.accepting:
+            runner.leave()
+        ticket.runner = runner
+        await runner.run(first)
         failure = runner.channel.failure
         if failure is not None and not runner.channel.claimed:
             taken = TaskBusy("Another process started a turn on this task.") if isinstance(failure, Fenced) else failure
             raise taken
 
-    # ── turns that wait for a person ─────────────────────────────────────────────────────────────────────────────
+    # ── turns that are open ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def wake(self, task_id: str, first: Input | None) -> None:
-        """Take up a turn that waits for a person and lives in no process, with what woke it, if that is known.
+    async def attend(self, task_id: str) -> Ticket | None:
+        """The place of the turn that is open, once it has begun; None where there is none.
 
-        Does nothing where there is no such turn. Returns when `first` was taken.
+        A turn that waits for a person and lives in no process is taken up, unless the engine is shutting down.
         """
-        row = await self.store.task(task_id)
-        if row is None or row.open_turn is None or task_id in self.live:
-            return
-        ticket = self._seat(task_id, row.open_turn)
-        self._spawn(ticket, self._rouse(ticket, row, first))
-        await ticket.opened.wait()
-        if ticket.error is not None and ticket.runner is None:
-            raise ticket.error
+        while True:
+            ticket = self.live.get(task_id)
+            if ticket is None:
+                row = await self.store.task(task_id)
+                if task_id in self.live:
+                    continue
+                if row is None or row.open_turn is None or row.waiting_since is None or not self.accepting:
+                    return None
+                ticket = self._seat(task_id, row.open_turn)
+                self._spawn(ticket, self._rouse(ticket))
+                await ticket.opened.wait()
+                if ticket.error is not None:
+                    raise ticket.error
+            await ticket.opened.wait()
+            if ticket.runner is not None and not ticket.over:
+                return ticket
+            await ticket.closed.wait()
 
-    async def _rouse(self, ticket: Ticket, row: TaskRow, first: Input | None) -> None:
+    async def _rouse(self, ticket: Ticket) -> None:
+        row = await self.store.task(ticket.task_id)
+        if row is None or row.open_turn != ticket.turn_id or row.waiting_since is None:
+            self._unseat(ticket)  # it was taken by an index that was old when it came
+            return
         facts = await read_turn(self.store, row.task_id, ticket.turn_id)
-        runner = self._runner(row, ticket.turn_id, parent=fold(facts).parent, facts=facts)
-        await self._run(ticket, runner, first)
+        runner = self._runner(row, ticket.turn_id, parent=fold(facts).parent, facts=facts, begun=ticket.opened)
+        await self._run(ticket, runner, None)
+
+    async def cancel(self, task_id: str) -> bool:
+        """Stop the open turn and wait for its end; False where there was none. Raises what the store raised."""
+        ticket = await self.attend(task_id)
+        if ticket is None or ticket.runner is None:
+            return await self._settle(task_id)
+        ticket.runner.cancel()
+        await ticket.closed.wait()
+        if ticket.runner.channel.failure is not None:
+            raise ticket.runner.channel.failure
+        return True
+
+    async def delete(self, task_id: str) -> bool:
+        """Remove the task, after cancelling its turn; nobody can start another one meanwhile.
+
+        A turn that cannot be read or ended well is no reason to keep it: deleting is the way out of damage.
+        """
+        while True:
+            with suppress(EngineError):
+                await self.cancel(task_id)
+            if (other := self.live.get(task_id)) is None:
+                break
+            await other.closed.wait()
+        ticket = self._seat(task_id, "")
+        try:
+            self.resources.recent.drop(task_id)
+            return await self.store.delete(task_id)
+        finally:
+            self._unseat(ticket)
+
+    async def _settle(self, task_id: str) -> bool:
+        """Close a turn that no process runs, because the log could not be written at the time."""
+        row = await self.store.task(task_id)
+        if row is None or row.open_turn is None or row.waiting_since is not None or task_id in self.live:
+            return False
+        ticket = self._seat(task_id, row.open_turn)
+        try:
+            await self._settled(task_id)
+        finally:
+            self._unseat(ticket)
+        return True
 
     # ── boot ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _recover(self) -> None:
+    async def _recover(self, left_open: Sequence[TaskRow]) -> None:
         """Settle every turn that the last process left open, but for those that wait for a person."""
-        for row in await self.store.open_tasks():
+        for row in left_open:
             if row.open_turn is None or row.waiting_since is not None:
                 continue
             try:
@@ -184,14 +264,14 @@ class Supervisor:
     async def _recover_turn(self, row: TaskRow, turn_id: str) -> None:
         facts = await read_turn(self.store, row.task_id, turn_id)
         state = fold(facts)
-        runner = self._runner(row, turn_id, parent=state.parent, facts=facts)
         now = self.resources.world.clock.now_ms()
         if self.recovery == "abandon":
-            await runner.run(Interrupted(now=now))
+            await self._runner(row, turn_id, parent=state.parent, facts=facts).run(Interrupted(now=now))
             return
         blocks = await shown_blocks(self.store, row.task_id, turn_id, state.next_block)
         repeatable = [tool.name for tool in self.resources.tools.values() if tool.safe_to_repeat]
         ticket = self._seat(row.task_id, turn_id)
+        runner = self._runner(row, turn_id, parent=state.parent, facts=facts, begun=ticket.opened)
         self._spawn(ticket, self._run(ticket, runner, Resumed(now=now, blocks=blocks, repeatable=repeatable)))
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,41 +290,48 @@ class Supervisor:
             await clock.sleep(SWEEP_SECONDS)
 
     async def sweep(self) -> None:
-        """Expire what nobody answered, and trim the events of turns that ended long ago. Harmless when repeated.
+        """Expire what nobody answered, close what was lost, and trim the events of turns that ended long ago.
 
-        A store that cannot write now is tried again at the next sweep.
+        Harmless when repeated. What the store cannot do now is tried again at the next sweep.
         """
         now = self.resources.world.clock.now_ms()
-        try:
+        with suppress(Exception):  # whatever one task or a store does, the turns of this engine go on
             for row in await self.store.open_tasks():
-                if row.waiting_since is not None and row.waiting_since + self.ttl_hitl * 1000 <= now:
-                    await self._expire(row.task_id, now)
+                with suppress(Exception):
+                    await self._look_after(row, now)
             while await self.store.trim(ended_before=round(now - self.ttl_active * 1000), limit=100) == 100:
                 pass
-        except EngineError:
-            return
 
-    async def _expire(self, task_id: str, now: int) -> None:
-        ticket = self.live.get(task_id)
-        if ticket is not None and ticket.runner is not None:
-            await ticket.runner.tell(Expired(now=now))
-        elif ticket is None:
-            await self.wake(task_id, Expired(now=now))
+    async def _look_after(self, row: TaskRow, now: int) -> None:
+        if row.waiting_since is None:
+            await self._settle(row.task_id)
+        elif row.waiting_since + self.ttl_hitl * 1000 <= now:
+            ticket = await self.attend(row.task_id)
+            if ticket is not None and ticket.runner is not None:
+                if ticket.runner.state.waiting_since == row.waiting_since:
+                    await ticket.runner.tell(Expired(now=now))
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def drain(self, seconds: float) -> None:
-        """No new turns; wait for those that run, at most so long; then leave the rest to the next process."""
+        """No new turns; wait for those that run, at most so long; then leave the rest to the next process.
+
+        Those that wait for a person are left at once.
+        """
         self.accepting = False
+        for ticket in list(self.live.values()):
+            if ticket.runner is not None:
+                ticket.runner.leave()
         async with anyio.create_task_group() as group:
             group.start_soon(self._stop_after, seconds, group.cancel_scope)
             for ticket in list(self.live.values()):
-                if not _waits(ticket):
-                    await ticket.closed.wait()
+                await ticket.closed.wait()
             group.cancel_scope.cancel()
+        self.stopping = True
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
+        for ticket in list(self.live.values()):
             await ticket.closed.wait()
 
     async def _stop_after(self, seconds: float, scope: anyio.CancelScope) -> None:
@@ -257,22 +344,19 @@ class Supervisor:
             reader.stop()
 
 
-async def _open_when_begun(ticket: Ticket, runner: Runner) -> None:
-    await runner.begun.wait()
-    ticket.opened.set()
-
-
-def _waits(ticket: Ticket) -> bool:
-    return ticket.runner is not None and ticket.runner.state.waiting_since is not None
-
-
 def _busy(ticket: Ticket) -> EngineError:
     if ticket.runner is not None and ticket.runner.state.waiting_since is not None:
         return _waiting(ticket.runner.state)
+    if not ticket.turn_id:
+        return TaskBusy("The task is being deleted. Send the message again in a moment.")
     return TaskBusy(
         "A turn is already running on this task. Follow it with replay, cancel it, or wait for its end.",
         turn_id=ticket.turn_id,
     )
+
+
+def _closed() -> EngineClosed:
+    return EngineClosed("The engine was closed before this turn began. Send the message again.")
 
 
 def _waiting(state: TurnState) -> HitlRequired:

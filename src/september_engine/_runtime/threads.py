@@ -9,15 +9,24 @@ from typing import Literal
 import attrs
 import msgspec
 
-from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact
+from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
 from .._turn.inputs import Start
 from .._turn.limits import Limits
 from .._turn.transcript import RESULTS_SUFFIX
-from ..errors import InvalidRequest, MessageNotFound
+from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
 from ..messages import Block
-from ..store.base import Store, TaskRow
+from ..store.base import FactRow, Store, TaskRow
 
-__all__ = ["Prefix", "TurnRequest", "plan_turn", "read_thread", "read_turn", "shown_blocks"]
+__all__ = [
+    "Prefix",
+    "RecentThreads",
+    "Thread",
+    "TurnRequest",
+    "plan_turn",
+    "read_thread",
+    "read_turn",
+    "shown_blocks",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -48,20 +57,84 @@ class TurnRequest:
 
 
 async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
-    """The facts of one turn."""
-    return [decode_fact(row.body) for row in await store.turn(task_id, turn_id)]
+    """The facts of one turn that exists. Raises `StoreCorrupt` where there are none."""
+    return _decoded(await store.turn(task_id, turn_id))
 
 
 async def read_thread(store: Store, task_id: str, turn_id: str | None) -> list[Fact]:
-    """The facts of a turn and its ancestors, the oldest turn first; [] for no turn."""
-    if turn_id is None:
-        return []
-    return [decode_fact(row.body) for row in await store.thread(task_id, turn_id)]
+    """The facts of a turn that exists and its ancestors, the oldest first; [] for no turn. Raises `StoreCorrupt`."""
+    return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id))
+
+
+@attrs.define
+class Thread:
+    """The facts of a turn and its ancestors, the oldest first, and how many bytes they are in the log."""
+
+    facts: list[Fact] = attrs.field(factory=list)
+    size: int = 0
+
+    def add(self, facts: Sequence[Fact]) -> None:
+        """Go on with what came after."""
+        self.facts += facts
+        self.size += sum(len(encode_fact(fact)) for fact in facts)
+
+
+class RecentThreads:
+    """The threads on which turns ended last, so that the next turn need not read them again.
+
+    What lies before a turn never changes: a thread that is kept may be old, but never wrong. The one that was used
+    longest ago goes first.
+    """
+
+    MOST_BYTES = 16 * 2**20
+    """As the log has them; in memory the facts of many small turns take about three times as many."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, tuple[str, Thread]] = {}
+        self._size = 0
+
+    async def take(self, store: Store, task_id: str, turn_id: str | None) -> Thread:
+        """The thread up to and including this turn, which is kept no more. Raises `StoreCorrupt`."""
+        if turn_id is None:
+            return Thread()
+        if task_id in self._threads and self._threads[task_id][0] == turn_id:
+            return self._forget(task_id)
+        rows = await store.thread(task_id, turn_id)
+        return Thread(_decoded(rows), sum(len(row.body) for row in rows))
+
+    def keep(self, task_id: str, turn_id: str, thread: Thread) -> None:
+        """Keep the thread whose last turn is this one."""
+        self.drop(task_id)
+        self._threads[task_id] = (turn_id, thread)
+        self._size += thread.size
+        while self._size > self.MOST_BYTES:
+            self._forget(next(iter(self._threads)))
+
+    def drop(self, task_id: str) -> None:
+        """Keep nothing of this task."""
+        if task_id in self._threads:
+            self._forget(task_id)
+
+    def _forget(self, task_id: str) -> Thread:
+        _, thread = self._threads.pop(task_id)
+        self._size -= thread.size
+        return thread
+
+
+def _decoded(rows: Sequence[FactRow]) -> list[Fact]:
+    """An index that names a turn which is not there must not be taken for a thread without a past."""
+    if not rows:
+        raise StoreCorrupt("The facts of a turn of this task are missing: the file was damaged.")
+    try:
+        return [decode_fact(row.body) for row in rows]
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"The log of this task holds something that no release wrote: {error}") from error
 
 
 async def shown_blocks(store: Store, task_id: str, turn_id: str, first: int) -> int:
     """How many blocks from number `first` on clients have seen begin: those of an answer that was cut by a crash."""
-    after, most = max(row.ts for row in await store.turn(task_id, turn_id)) - 1, first
+    # from the turn's first event on: a fact that shows none may have a later time than the events after it
+    after, most = (await store.turn(task_id, turn_id))[0].ts - 1, first
     while events := await store.events(task_id, after=after):
         for row in events:
             if row.type == "content_block_start" and row.turn_id == turn_id:
@@ -109,15 +182,11 @@ async def _aimed_at(store: Store, task_id: str, message_id: str, kind: str) -> T
         if message_id.endswith(RESULTS_SUFFIX) and await store.find(task_id, message_id.removesuffix(RESULTS_SUFFIX)):
             raise InvalidRequest(f"{kind}_message_id names a tool's results; name a message of a person or the agent.")
         raise MessageNotFound(f"This task has no message {message_id!r}. GET /tasks/{{task_id}}/messages lists them.")
-    fact = decode_fact(row.body)
+    [fact] = _decoded([row])
     if isinstance(fact, AssistantReplied | AssistantCut):
         if kind == "edit":
             raise InvalidRequest("edit_message_id names an answer of the agent; only a person's message can be edited.")
-        fact = _first(await read_turn(store, task_id, row.turn_id))
+        fact = (await read_turn(store, task_id, row.turn_id))[0]
     if not isinstance(fact, TurnStarted):
         raise MessageNotFound(f"This task has no message {message_id!r}.")
     return fact
-
-
-def _first(facts: Sequence[Fact]) -> Fact:
-    return facts[0]

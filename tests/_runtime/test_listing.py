@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from september_engine._runtime.listing import detail_of, task_of
+from september_engine.messages import Branch
+from september_engine.store.base import TaskRow, TurnRow
+
+
+def row(**changes: object) -> TaskRow:
+    values: dict[str, object] = {
+        "task_id": "t",
+        "epoch": 3,
+        "last_ts": 9,
+        "last_seq": 9,
+        "created_at": 1,
+        "updated_at": 2,
+    }
+    return TaskRow(**{**values, "created_at": 1, "updated_at": 2, **changes})  # type: ignore[arg-type]
+
+
+def turn(turn_id: str, parent: str | None = None) -> TurnRow:
+    return TurnRow(turn_id=turn_id, parent=parent, message_id=f"msg {turn_id}", started_at=ord(turn_id[0]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "turn_id"),
+    [
+        ({"head": "a"}, "idle", None),
+        ({"head": "a", "open_turn": "b"}, "running", "b"),
+        ({"head": "a", "open_turn": "b", "waiting_since": 0}, "waiting", "b"),
+    ],
+)
+def test_a_task_says_what_it_is_doing(changes: dict[str, object], status: str, turn_id: str | None) -> None:
+    listed = task_of(row(**changes))
+    assert (listed.status, listed.turn_id, listed.created_at, listed.updated_at) == (status, turn_id, 1, 2)
+    detail = detail_of(row(**changes), [turn("a"), turn("b", "a")])
+    assert (detail.status, detail.turn_id) == (status, turn_id)
+
+
+def branches(turns: list[TurnRow], **changes: object) -> list[tuple[str, bool]]:
+    return [(branch.turn_id, branch.current) for branch in detail_of(row(**changes), turns).branches]
+
+
+def test_a_straight_thread_is_one_branch() -> None:
+    assert branches([turn("a"), turn("b", "a"), turn("c", "b")], head="c") == [("c", True)]
+    [branch] = detail_of(row(head="a"), [turn("a")]).branches
+    assert branch == Branch(turn_id="a", message_id="msg a", created_at=97, current=True)
+
+
+def test_an_edit_leaves_the_old_branch_listed() -> None:
+    turns = [turn("a"), turn("b", "a"), turn("c", "b"), turn("d", "a")]
+    assert branches(turns, head="d") == [("c", False), ("d", True)]
+
+
+def test_an_edit_of_the_first_message_is_a_branch_from_nothing() -> None:
+    assert branches([turn("a"), turn("b")], head="b") == [("a", False), ("b", True)]
+
+
+def test_a_thread_may_stand_in_the_middle_of_a_branch() -> None:
+    """A turn that did not count leaves the thread where it stood."""
+    assert branches([turn("a"), turn("b", "a")], head="a") == [("a", True), ("b", False)]
+
+
+def test_the_open_turn_is_where_the_thread_stands() -> None:
+    assert branches([turn("a"), turn("b", "a")], head="a", open_turn="b") == [("b", True)]
