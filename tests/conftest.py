@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from september_engine.store.memory import MemoryStore
+from september_engine.store.sqlite import SQLiteStore
+from tests.engines import Bench
 
 
 @pytest.fixture
@@ -15,3 +21,9 @@ def no_real_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that reaches for the internet or a developer's key is wrong: take both away."""
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "LLM_API_KEY", "ENGINE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """What an engine stands on, once with each store."""
+    return Bench(store=MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "brain.sqlite"))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 import anyio
 
-from ._demo import DEMO_TOOLS
+from ._demo import DEMO_TOOLS, first_question
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
 from .errors import ConfigurationError, EngineError
 from .events import Error
 from .settings import Settings
 
+run_server: Callable[..., int] | None
 try:
     from .http.serve import run_server
 except ModuleNotFoundError as missing:
@@ -24,19 +28,27 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["main"]
 
-QUESTION = "Find the latest commit and summarise it."
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code: 1 for a turn that failed, 2 for what could not begin, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
     try:
         settings = Settings.from_env()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
-        return anyio.run(_demo, settings, options.message, options.task)
+        return anyio.run(_demo, settings, options.message or first_question(), options.task)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read has gone, as in `… | head`; Python must not try to flush the rest at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except EngineError as error:
         print(f"september_engine: {error.message}", file=sys.stderr)
         return 2
@@ -46,14 +58,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m september_engine", description="An embeddable agent engine: durable turns, replayable streams."
     )
+    parser.add_argument("--version", action="version", version=f"september-engine {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="run one turn in this terminal, with or without a key")
-    demo.add_argument("message", nargs="?", default=QUESTION, help=f"what to say (default: {QUESTION!r})")
+    demo.add_argument("message", nargs="?", help="what to say (default: something this folder can answer)")
     demo.add_argument("--task", default="demo", help="the conversation to go on with (default: demo)")
     serve = commands.add_parser("serve", help="serve the HTTP contract")
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("september-engine")
+    except PackageNotFoundError:  # a source tree on the path, not installed
+        return "(not installed)"
 
 
 async def _demo(settings: Settings, message: str, task_id: str) -> int:

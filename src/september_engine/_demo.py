@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from .tools import ToolError, tool
 
-__all__ = ["DEMO_TOOLS", "git_log", "word_count"]
+__all__ = ["DEMO_TOOLS", "first_question", "git_log", "word_count"]
 
 
 @tool(safe_to_repeat=True, timeout=10.0)
@@ -30,12 +30,23 @@ def git_log(
 
 def _from_reflog(count: int) -> str:
     """Without git, the folder's own record of where HEAD went says enough."""
-    root = next((path for path in (Path.cwd(), *Path.cwd().parents) if (path / ".git").is_dir()), None)
-    log = None if root is None else root / ".git" / "logs" / "HEAD"
+    folder = _git_folder()
+    log = None if folder is None else folder / "logs" / "HEAD"
     if log is None or not log.is_file():
         raise ToolError("The current folder is not in a git repository with commits.", reason="not_a_repository")
     lines = log.read_text(errors="replace").splitlines()[-count:]
     return "\n".join(_commit(line) for line in reversed(lines))
+
+
+def _git_folder() -> Path | None:
+    """Where git keeps its own files; a worktree or a submodule has a file there that names the folder."""
+    for path in (Path.cwd(), *Path.cwd().parents):
+        found = path / ".git"
+        if found.is_dir():
+            return found
+        if found.is_file():
+            return path / found.read_text(errors="replace").removeprefix("gitdir:").strip()
+    return None
 
 
 def _commit(line: str) -> str:
@@ -53,3 +64,10 @@ def word_count(text: str) -> int:
 
 
 DEMO_TOOLS = (git_log, word_count)
+
+
+def first_question() -> str:
+    """A question that one of the tools can answer in the current folder."""
+    if _git_folder() is not None:
+        return "Find the latest commit and summarise it."
+    return "How many words are in 'to be or not to be'?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from typing import TextIO
 
@@ -20,18 +21,21 @@ from .events import (
 )
 from .messages import JSON
 
-__all__ = ["Terminal"]
+__all__ = ["BOLD", "DIM", "Terminal"]
 
 WIDTH = 100
+KEPT = "\n\t\u00a0\u3000\u200c\u200d"
+"""Not printable to Python, but text: line ends, blanks, and the joiners inside of emoji and Indic words."""
+
 DIM, BOLD, RED, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
 
 class Terminal:
-    """Writes events to a text stream; with colours only where the stream is a terminal."""
+    """Writes events to a text stream; with colours only where it is a terminal that shows them and nobody said no."""
 
     def __init__(self, out: TextIO, *, colours: bool | None = None) -> None:
         self._out = out
-        self._colours = out.isatty() if colours is None else colours
+        self._colours = _wants_colours(out) if colours is None else colours
         self._inputs: dict[str, str] = {}
         self._at_line_start = True
         self._thinking = False
@@ -89,6 +93,11 @@ class Terminal:
             self.line(f"● {call} → {_folded(event.output)}", CYAN)
 
 
+def _wants_colours(out: TextIO) -> bool:
+    """The convention of https://no-color.org: `NO_COLOR` set to anything but nothing means none."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def _arguments(input: dict[str, JSON]) -> str:
     return ", ".join(f"{name}={_folded(value, 40)}" for name, value in input.items())
 
@@ -100,4 +109,4 @@ def _folded(value: JSON, width: int = WIDTH) -> str:
 
 def _safe(text: str) -> str:
     """Without control characters: what a tool or a model wrote must not steer the terminal."""
-    return "".join(char for char in text if char in "\n\t" or (char.isprintable() or char == " "))
+    return "".join(char for char in text if char.isprintable() or char in KEPT)

@@ -1,20 +1,24 @@
 """BlockingEngine: the engine for code that does not await, a script or a notebook cell.
 
 One thread with an event loop lives as long as the engine does, so it works where a loop is already running, such as a
-notebook's kernel, and a turn goes on between two calls.
+notebook's kernel, and a turn goes on between two calls. The thread is a daemon: a program that forgets to close the
+engine still ends, and what was seen is in the log.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Self, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
 
 from ._runtime.effects import AnyTool
+from ._runtime.world import World
 from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed
@@ -33,19 +37,22 @@ T = TypeVar("T")
 class BlockingTurn:
     """One turn, already under way. Iterate it for its events, as often as you like; `result` waits for its end."""
 
-    def __init__(self, portal: BlockingPortal, turn: Turn) -> None:
-        self._portal = portal
+    def __init__(self, engine: BlockingEngine, turn: Turn) -> None:
+        self._engine = engine
         self._turn = turn
         self.task_id = turn.task_id
         self.turn_id = turn.turn_id
 
+    def __repr__(self) -> str:
+        return f"<BlockingTurn {self.turn_id} of task {self.task_id!r}>"
+
     def __iter__(self) -> Iterator[Event]:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
-        return _events(self._portal, self._turn.__aiter__())
+        return self._engine._events(self._turn.__aiter__)
 
     def result(self) -> TurnResult:
         """Wait for the end. Raises what `Turn.result` raises."""
-        return self._portal.call(self._turn.result)
+        return self._engine._call(self._turn.result)
 
     @property
     def text(self) -> str:
@@ -56,7 +63,7 @@ class BlockingTurn:
 class BlockingEngine:
     """`Engine` without `await`: the same arguments, the same methods.
 
-    It opens when first used and is closed by `with` or `close`.
+    It opens when first used and is closed by `with` or `close`. Any thread may call it, at any time, several at once.
     """
 
     def __init__(
@@ -69,40 +76,67 @@ class BlockingEngine:
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
         settings: Settings | None = None,
+        progress_timeout: float = 120.0,
+        world: World | None = None,
     ) -> None:
         self._engine = Engine(
-            store, model=model, fallback=fallback, tools=tools, system=system, limits=limits, settings=settings
+            store,
+            model=model,
+            fallback=fallback,
+            tools=tools,
+            system=system,
+            limits=limits,
+            settings=settings,
+            progress_timeout=progress_timeout,
+            world=world,
         )
-        self._context: AbstractContextManager[BlockingPortal] | None = None
-        self._open_portal: BlockingPortal | None = None
+        self._gate = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._portal: BlockingPortal | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Blocking{repr(self._engine)[1:]}"
 
     def open(self) -> Self:
         """Start the engine's thread and open the engine. Raises what `Engine.open` raises."""
-        if self._closed:
-            raise EngineClosed("This engine was closed. Make a new one.")
-        if self._open_portal is None:
-            context = start_blocking_portal("asyncio")
-            portal = context.__enter__()
-            try:
-                portal.call(self._engine.open)
-            except BaseException:
-                context.__exit__(None, None, None)
-                raise
-            self._context, self._open_portal = context, portal
+        self._running()
         return self
+
+    def _running(self) -> BlockingPortal:
+        with self._gate:
+            if self._closed:
+                raise EngineClosed("This engine was closed. Make a new one.")
+            if self._portal is None:
+                started: Future[BlockingPortal] = Future()
+                self._thread = threading.Thread(
+                    target=anyio.run, args=(_host, started), name="september-engine", daemon=True
+                )
+                self._thread.start()
+                portal = started.result()
+                try:
+                    portal.call(self._engine.open)
+                except BaseException:
+                    self._stop(portal)
+                    raise
+                self._portal = portal
+            return self._portal
 
     def close(self, *, drain: float | None = None) -> None:
         """Wait for running turns, at most `drain` seconds, and close. Harmless when repeated."""
-        self._closed = True
-        context, portal = self._context, self._open_portal
-        self._context = self._open_portal = None
-        if context is None or portal is None:
-            return
-        try:
-            portal.call(self._aclose, drain)
-        finally:
-            context.__exit__(None, None, None)
+        with self._gate:
+            self._closed = True
+            portal, self._portal = self._portal, None
+        if portal is not None:
+            try:
+                portal.call(self._aclose, drain)
+            finally:
+                self._stop(portal)
+
+    def _stop(self, portal: BlockingPortal) -> None:
+        portal.start_task_soon(portal.stop, True)
+        assert self._thread is not None
+        self._thread.join()
 
     async def _aclose(self, drain: float | None) -> None:
         await self._engine.aclose(drain=drain)
@@ -115,14 +149,19 @@ class BlockingEngine:
     ) -> None:
         self.close(drain=None if kind is None else 0.0)
 
-    @property
-    def _portal(self) -> BlockingPortal:
-        self.open()
-        assert self._open_portal is not None
-        return self._open_portal
-
     def _call(self, work: Callable[[], Awaitable[T]]) -> T:
-        return self._portal.call(work)
+        portal = self._running()
+        try:
+            return portal.call(work)
+        except (CancelledError, RuntimeError) as error:
+            if not self._closed:
+                raise
+            raise EngineClosed("This engine was closed meanwhile.") from error
+
+    def _events(self, read: Callable[[], EventStream]) -> Iterator[Event]:
+        stream = read()
+        while (event := self._call(lambda: _next(stream))) is not None:
+            yield event
 
     def execute(
         self,
@@ -146,13 +185,12 @@ class BlockingEngine:
                 retry_message_id=retry_message_id,
             )
 
-        portal = self._portal
-        return BlockingTurn(portal, portal.call(start))
+        return BlockingTurn(self, self._call(start))
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Iterator[Event]:
         """What is kept of a task's events after a cursor, then the live turn to its end."""
-        portal = self._portal
-        return _events(portal, portal.call(lambda: self._engine.replay(task_id=task_id, after=after).__aiter__()))
+        self.open()
+        return self._events(self._engine.replay(task_id=task_id, after=after).__aiter__)
 
     def cancel(self, task_id: str) -> bool:
         """Stop the running turn and wait for its end; True if there was one."""
@@ -162,9 +200,21 @@ class BlockingEngine:
         """Every request that waits for a person."""
         return self._call(self._engine.pending)
 
-    def respond(self, task_id: str, answer: str, *, request_id: str | None = None, feedback: str | None = None) -> str:
-        """Answer a request; returns its id."""
-        return self._call(lambda: self._engine.respond(task_id, answer, request_id=request_id, feedback=feedback))
+    def respond(
+        self,
+        task_id: str,
+        answer: str,
+        *,
+        request_id: str | None = None,
+        feedback: str | None = None,
+        content_blocks: Sequence[Block] = (),
+    ) -> str:
+        """Answer a request; returns its id. Raises what `Engine.respond` raises."""
+        return self._call(
+            lambda: self._engine.respond(
+                task_id, answer, request_id=request_id, feedback=feedback, content_blocks=content_blocks
+            )
+        )
 
     def tasks(self, *, before: str | None = None, limit: int = 50) -> list[Task]:
         """Tasks, newest first."""
@@ -174,9 +224,11 @@ class BlockingEngine:
         """One task with its branches."""
         return self._call(lambda: self._engine.task(task_id))
 
-    def messages(self, task_id: str, *, before: str | None = None, limit: int = 100) -> list[Message]:
-        """The last messages of the branch the thread stands on, oldest first."""
-        return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit))
+    def messages(
+        self, task_id: str, *, before: str | None = None, limit: int = 100, branch: str | None = None
+    ) -> list[Message]:
+        """The last messages of the branch the thread stands on, or of another one, oldest first."""
+        return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit, branch=branch))
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""
@@ -187,9 +239,10 @@ class BlockingEngine:
         return self._call(self._engine.health)
 
 
-def _events(portal: BlockingPortal, stream: EventStream) -> Iterator[Event]:
-    while (event := portal.call(_next, stream)) is not None:
-        yield event
+async def _host(started: Future[BlockingPortal]) -> None:
+    async with BlockingPortal() as portal:
+        started.set_result(portal)
+        await portal.sleep_until_stopped()
 
 
 async def _next(stream: AsyncIterator[Event]) -> Event | None:

@@ -4,45 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from ._context.check import media_problems
-from ._runtime.effects import AnyTool, Resources
+from ._runtime.effects import AnyTool
 from ._runtime.listing import detail_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.supervisor import Supervisor
-from ._runtime.threads import Prefix, TurnRequest, read_thread
+from ._runtime.threads import TurnRequest, read_thread
 from ._runtime.world import World
 from ._turn.limits import Limits
-from ._turn.request import aim_of, check_limit, check_task_id, content_of
+from ._turn.request import aim_of, check_answer, check_limit, check_task_id, content_of
 from ._turn.transcript import transcript
-from .errors import (
-    ConfigurationError,
-    EngineClosed,
-    InvalidRequest,
-    MessageNotFound,
-    TaskNotFound,
-)
+from ._wiring import Models, checked_limits, make_supervisor, store_of, tools_by_name
+from .errors import EngineClosed, InvalidRequest, MessageNotFound, StoreCorrupt, TaskNotFound
 from .events import HitlRequest
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
-from .models.choice import choose_fallback, choose_model
 from .settings import Settings
 from .store.base import Store, TaskRow
-from .store.sqlite import SQLiteStore
 from .streams import Replay, Turn
-from .tools.tool import Tool
 
 __all__ = ["Engine", "Health"]
 
-THREADS = 64
 DEFAULT_SYSTEM = (
     "You are a careful, friendly assistant. Use the tools you are given where they help, say what you found, and say "
     "so when you do not know."
@@ -64,12 +53,12 @@ class Engine:
     not in who reads them.
 
     Args:
-        store: A path (SQLite), a `Store`, or None for `SQLITE_DB_PATH` or `./brain.sqlite`.
+        store: A path (SQLite), ":memory:", a `Store`, or None for `SQLITE_DB_PATH` or `./brain.sqlite`.
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
         tools: Tools made with `@tool`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
-        limits: What a turn may spend.
+        limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
         settings: Everything else; None reads the environment and `.env`.
         progress_timeout: Seconds a model may be silent before the attempt counts as failed.
         world: Time, ids and chance, for tests.
@@ -91,43 +80,60 @@ class Engine:
         world: World | None = None,
     ) -> None:
         self.settings = Settings.from_env() if settings is None else settings
-        self._store = _store(store, self.settings)
-        self._asked_for = (model, fallback)
-        self._tools = _by_name(tools)
+        self._store = store_of(store, self.settings)
+        self._models = Models(model, fallback)
+        self._tools = tools_by_name(tools)
         self._system = system
-        self._limits = limits or Limits(max_tokens=self.settings.max_tokens)
+        self._limits = checked_limits(limits, self.settings)
         self._progress_timeout = progress_timeout
         self._world = world or World()
-        self._owned: list[Model] = []
+        self._gate = asyncio.Lock()
         self._supervisor: Supervisor | None = None
         self._host: asyncio.Task[None] | None = None
+        self._holds_store = False
         self._opened_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Engine on {self._store!r}, {'closed' if self._supervisor is None else 'open'}>"
 
     # ── opening and closing ──────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> Self:
         """Open the store, settle what the last process left, and take turns. Cancelling leaves the engine closed.
 
-        Raises `StoreInUse`, `MigrationRequired` and `ConfigurationError`.
+        Harmless when repeated; after `aclose` it opens again. Raises `StoreInUse`, `StoreCorrupt`,
+        `MigrationRequired` and `ConfigurationError`.
         """
-        if self._supervisor is not None:
-            return self
-        try:
-            supervisor = self._supervisor = await self._make_supervisor()
-            await self._store.open()
-            ready = anyio.Event()
-            self._host = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
-            waiting = asyncio.create_task(ready.wait())
-            await asyncio.wait((self._host, waiting), return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if self._host.done():
-                await self._host
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._close()
-            raise
-        self._opened_at = self._world.clock.monotonic()
+        async with self._gate:
+            if self._supervisor is None:
+                try:
+                    self._supervisor = await self._start()
+                except BaseException:
+                    await _to_its_end(self._free())
+                    raise
         return self
+
+    async def _start(self) -> Supervisor:
+        supervisor = make_supervisor(
+            store=self._store,
+            models=await self._models.make(self.settings, self._world.clock),
+            tools=self._tools,
+            system=self._system,
+            limits=self._limits,
+            settings=self.settings,
+            progress_timeout=self._progress_timeout,
+            world=self._world,
+        )
+        await self._store.open()
+        self._holds_store = True
+        ready = anyio.Event()
+        self._host = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
+        self._host.add_done_callback(lambda host: ready.set())
+        await ready.wait()
+        if self._host.done():
+            await self._host
+        self._opened_at = self._world.clock.monotonic()
+        return supervisor
 
     async def aclose(self, *, drain: float | None = None) -> None:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
@@ -138,17 +144,18 @@ class Engine:
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._close()
+            await _to_its_end(self._close())
 
     async def drain(self, seconds: float) -> None:
         """Take no more turns (`EngineClosed`) and give those that run so long to end; then stop them and all streams.
 
-        Cursors stay valid. Cancelling ends the wait.
+        Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
+        wait.
         """
         if self._supervisor is not None:
-            await self._supervisor.drain(seconds)
-            self._supervisor.stop_readers()
+            supervisor = self._supervisor
+            await supervisor.drain(seconds)
+            supervisor.stop_readers()
 
     def stop_streams(self) -> None:
         """End every open stream after what is committed; cursors stay valid and turns go on."""
@@ -156,15 +163,20 @@ class Engine:
             self._supervisor.stop_readers()
 
     async def _close(self) -> None:
+        async with self._gate:
+            await self._free()
+
+    async def _free(self) -> None:
         host, self._host, self._supervisor = self._host, None, None
         if host is not None:
             host.cancel()
-            with suppress(asyncio.CancelledError):
-                await host
-        await self._store.aclose()
-        for model in self._owned:
-            await model.aclose()
-        self._owned.clear()
+            await asyncio.wait((host,))
+        held, self._holds_store = self._holds_store, False
+        try:
+            if held:  # a store that another engine has open is not ours to close
+                await self._store.aclose()
+        finally:
+            await self._models.aclose()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -173,45 +185,6 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose(drain=None if kind is None else 0.0)
-
-    async def _make_supervisor(self) -> Supervisor:
-        settings = self.settings
-        model, fallback = self._asked_for
-        tools = [tool.definition() for tool in self._tools.values()]
-        resources = Resources(
-            world=self._world,
-            model=await self._model(model),
-            fallback=await self._fallback(fallback),
-            tools=self._tools,
-            threads=anyio.CapacityLimiter(THREADS),
-            concurrency=settings.tool_use_concurrency,
-            progress_timeout=self._progress_timeout,
-        )
-        return Supervisor(
-            store=self._store,
-            resources=resources,
-            limits=self._limits,
-            prefix=Prefix.of(self._system, tools),
-            recovery=settings.recovery,
-            ttl_active=settings.channel_state_ttl_active,
-            ttl_hitl=settings.channel_state_ttl_hitl,
-        )
-
-    async def _model(self, asked_for: Model | str | None) -> Model:
-        """What the caller made stays the caller's to close; what is made here is ours."""
-        if asked_for is not None and not isinstance(asked_for, str):
-            return asked_for
-        made = await anyio.to_thread.run_sync(choose_model, asked_for, self.settings)
-        self._owned.append(made)
-        return made
-
-    async def _fallback(self, asked_for: Model | str | None) -> Model | None:
-        if asked_for is not None and not isinstance(asked_for, str):
-            return asked_for
-        made = await anyio.to_thread.run_sync(choose_fallback, asked_for, self.settings)
-        if made is not None:
-            self._owned.append(made)
-        return made
 
     @property
     def _running(self) -> Supervisor:
@@ -243,14 +216,15 @@ class Engine:
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
 
-        Raises `InvalidRequest`, `TaskBusy`, `HitlRequired` and `EngineClosed` at once; `MessageNotFound` and what the
-        store raises come from the first use of the turn.
+        Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
+        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, and what the store raises
+        come from the first use of the turn.
         """
         supervisor = self._running
         if not supervisor.accepting:
             raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
         check_task_id(task_id)
-        content = content_of(message, _checked(media))
+        content = content_of(message, _checked(media, "media"))
         kind, target = aim_of(edit_message_id, retry_message_id)
         ids = self._world.ids
         request = TurnRequest(
@@ -272,26 +246,14 @@ class Engine:
         return Replay(self._running, task_id=task_id, after=after)
 
     async def cancel(self, task_id: str) -> bool:
-        """Stop the running turn and wait for its end; True if there was one. What was shown stays.
+        """Stop the open turn and wait for its end; True if there was one. What was shown stays.
 
-        Raises `TaskNotFound`. Cancelling this call stops the wait.
+        Raises `TaskNotFound`, and what the store raises. Cancelling this call stops the wait.
         """
-        supervisor = self._running
-        ticket = supervisor.live.get(task_id)
-        if ticket is None or ticket.over:
-            row = await self._row(task_id)
-            if row.open_turn is None or task_id in supervisor.live:
-                return False
-            await supervisor.wake(task_id, None)
-            ticket = supervisor.live.get(task_id)
-        if ticket is None:
-            return False
-        await ticket.opened.wait()
-        if ticket.runner is None or ticket.over:
-            return False
-        ticket.runner.cancel()
-        await ticket.closed.wait()
-        return True
+        if await self._running.cancel(task_id):
+            return True
+        await self._row(task_id)
+        return False
 
     # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,15 +273,13 @@ class Engine:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
 
         A permission is answered "yes" or "no"; with "no" the model is told `feedback`. Raises `HitlNotPending`,
-        `HitlAlreadyAnswered`, `InvalidRequest`. Cancelling stops the wait; the answer may count all the same.
+        `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises; the request stays open
+        then. Cancelling stops the wait; the answer may count all the same.
         """
+        check_answer(answer, feedback)
+        blocks = list(_checked(content_blocks, "content_blocks"))
         return await respond(
-            self._running,
-            task_id,
-            answer,
-            request_id=request_id,
-            feedback=feedback,
-            content_blocks=list(content_blocks),
+            self._running, task_id, answer, request_id=request_id, feedback=feedback, content_blocks=blocks
         )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -334,15 +294,24 @@ class Engine:
         row = await self._row(task_id)
         return detail_of(row, await self._running.store.turns(task_id))
 
-    async def messages(self, task_id: str, *, before: str | None = None, limit: int = 100) -> list[Message]:
+    async def messages(
+        self, task_id: str, *, before: str | None = None, limit: int = 100, branch: str | None = None
+    ) -> list[Message]:
         """The last `limit` messages of the branch the thread stands on, oldest first.
 
-        `before` is the id of the first message of the page after. Raises `TaskNotFound`, `MessageNotFound`,
-        `InvalidRequest`.
+        `before` is the id of the first message of the page after; `branch` the id of the turn in which another branch
+        ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        row = await self._row(task_id)
-        messages = transcript(await read_thread(self._running.store, task_id, row.open_turn or row.head))
+        row, store = await self._row(task_id), self._running.store
+        if branch is not None and all(turn.turn_id != branch for turn in await store.turns(task_id)):
+            raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
+        try:
+            facts = await read_thread(store, task_id, branch or row.open_turn or row.head)
+        except StoreCorrupt:
+            await self._row(task_id)  # a task that was deleted meanwhile is not a damaged one
+            raise
+        messages = transcript(facts)
         if before is not None:
             places = [place for place, message in enumerate(messages) if message.id == before]
             if not places:
@@ -352,9 +321,7 @@ class Engine:
 
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
-        with suppress(TaskNotFound):
-            await self.cancel(task_id)
-        return await self._running.store.delete(task_id)
+        return await self._running.delete(task_id)
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
@@ -384,27 +351,23 @@ class Engine:
         return row
 
 
-def _store(store: Store | str | os.PathLike[str] | None, settings: Settings) -> Store:
-    if store is None:
-        return SQLiteStore(settings.sqlite_db_path, durability=settings.durability)
-    if isinstance(store, str | os.PathLike):
-        return SQLiteStore(store, durability=settings.durability)
-    return store
-
-
-def _by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
-    named: dict[str, AnyTool] = {}
-    for tool in tools:
-        if not isinstance(tool, Tool):
-            raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
-        if tool.name in named:
-            raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
-        named[tool.name] = tool
-    return named
-
-
-def _checked(media: Sequence[Block]) -> Sequence[Block]:
+def _checked(blocks: Sequence[Block], name: str) -> Sequence[Block]:
     """Nothing unusable enters the log. Raises `InvalidRequest` with the block's index."""
-    for index, problem in media_problems(list(media)):
-        raise InvalidRequest(f"media[{index}]: {problem}", index=index)
-    return media
+    for index, problem in media_problems(list(blocks)):
+        raise InvalidRequest(f"{name}[{index}]: {problem}", index=index)
+    return blocks
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Do it whole, even where the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+    await task
+    if cancelled is not None:
+        raise cancelled

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Self
+from weakref import WeakSet
 
 import msgspec
 
 from ._runtime.channel import Channel
 from ._runtime.reader import Reader
 from ._runtime.supervisor import Supervisor, Ticket
-from ._runtime.threads import read_turn
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, TurnCompleted, TurnFailed, TurnStarted
 from .errors import EngineClosed
 from .errors import TurnFailed as TurnFailedError
-from .events import Event, ReplayGap, decode, encode, name_of
+from .events import Event, decode
 from .messages import Block, Usage, text_of, tool_uses
 from .store.base import EventRow
 
@@ -81,12 +82,14 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
-        """The next event. Cancelling loses nothing."""
-        while not self._ready:
-            self._ready = list(reversed(await self._pages.__anext__()))
-        row = self._ready.pop()
-        self.cursor = row.ts or self.cursor
-        return decode(row.type, row.body)
+        """The next event; those of a kind that only a later release knows are passed over. Cancelling loses nothing."""
+        while True:
+            while not self._ready:
+                self._ready = list(reversed(await self._pages.__anext__()))
+            row = self._ready.pop()
+            self.cursor = row.ts or self.cursor
+            with suppress(KeyError):
+                return decode(row.type, row.body)
 
     async def aclose(self) -> None:
         """Stop reading, from any task."""
@@ -98,15 +101,16 @@ class _Stream(ABC):
     """What a turn and a replay share: each `async for` reads from the start; `anext` goes on with one reading."""
 
     def __init__(self) -> None:
-        self._streams: list[EventStream] = []
+        self._streams: WeakSet[EventStream] = WeakSet()
+        self._latest: EventStream | None = None
         self._one: EventStream | None = None
 
     @abstractmethod
     def pages(self, *, heartbeat: float | None = None) -> Pages: ...
 
     def __aiter__(self) -> EventStream:
-        stream = EventStream(self.pages())
-        self._streams.append(stream)
+        stream = self._latest = EventStream(self.pages())
+        self._streams.add(stream)
         return stream
 
     async def __anext__(self) -> Event:
@@ -118,11 +122,11 @@ class _Stream(ABC):
     @property
     def cursor(self) -> int:
         """The `after` that continues behind the last event that the latest reading gave; 0 before the first."""
-        return self._streams[-1].cursor if self._streams else 0
+        return 0 if self._latest is None else self._latest.cursor
 
     async def aclose(self) -> None:
         """Stop all reading, from any task. The turn goes on; `Engine.cancel` stops it."""
-        for stream in self._streams:
+        for stream in list(self._streams):
             await stream.aclose()
 
 
@@ -175,14 +179,19 @@ class Turn(_Stream):
     async def result(self) -> TurnResult:
         """Wait for the end. Raises `TurnFailed` with the code of the turn's `error` event, `EngineClosed` where the
         engine was closed first, or what kept the turn from starting. Cancelling stops the wait, not the turn.
+
+        A turn that has ended gives its result after the engine was closed, too.
         """
         await self.started()
         await self._ticket.closed.wait()
-        channel = self._ticket.channel
-        if channel is not None and channel.failure is not None:
-            raise channel.failure
-        facts = await read_turn(self._supervisor.store, self.task_id, self.turn_id)
-        return _result(facts)
+        runner = self._ticket.runner
+        assert runner is not None  # what has started has one
+        failure = runner.channel.failure
+        if isinstance(failure, EngineClosed):
+            raise failure
+        if failure is not None:
+            raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
+        return _result(runner.facts)
 
 
 def _result(facts: Sequence[Fact]) -> TurnResult:
@@ -190,8 +199,7 @@ def _result(facts: Sequence[Fact]) -> TurnResult:
     assert isinstance(started, TurnStarted)
     if isinstance(last, TurnFailed):
         raise TurnFailedError(last.message, code=last.code, turn_id=started.turn_id, **last.details)
-    if not isinstance(last, TurnCompleted):
-        raise EngineClosed("The engine was closed before this turn ended.", turn_id=started.turn_id)
+    assert isinstance(last, TurnCompleted)  # a turn ends in one of the two, or its channel says why not
     replies = [fact for fact in facts if isinstance(fact, AssistantReplied)]
     cut = "".join(fact.text for fact in facts if isinstance(fact, AssistantCut))
     return TurnResult(
@@ -209,25 +217,29 @@ def _result(facts: Sequence[Fact]) -> TurnResult:
 class Replay(_Stream):
     """What is kept of a task's events after a cursor, then the live turn to its end. Read-only, any number at once.
 
-    `task_id` is None until `started`, when none was asked for: the task whose turn started last is meant.
+    `task_id` is None until `started`, when none was asked for: the task whose turn started last is meant. A cursor
+    beyond the last event means that one: what comes now is not missed because the caller's clock is ahead.
     """
 
     def __init__(self, supervisor: Supervisor, *, task_id: str | None, after: int) -> None:
         super().__init__()
         self._supervisor = supervisor
         self._after = after
-        self._resolved = False
+        self._found = False
         self.task_id = task_id
 
+    def __repr__(self) -> str:
+        return f"<Replay of {'the latest task' if self.task_id is None else f'task {self.task_id!r}'}>"
+
     async def started(self) -> None:
-        """Find out which task is meant. Cancelling is harmless."""
-        if self._resolved:
+        """Find out which task is meant. Raises what the store raises. Cancelling is harmless."""
+        if self._found:
             return
         if self.task_id is None:
             self.task_id = await self._supervisor.store.latest()
-        if self.task_id is not None and (ticket := self._supervisor.live.get(self.task_id)) is not None:
-            await ticket.opened.wait()
-        self._resolved = True
+        if self.task_id is not None:
+            await self._supervisor.attend(self.task_id)
+        self._found = True
 
     def pages(self, *, heartbeat: float | None = None) -> Pages:
         """The rows; with `heartbeat`, an empty page after so many silent seconds."""
@@ -235,6 +247,7 @@ class Replay(_Stream):
         async def open_reader() -> Reader:
             await self.started()
             task_id = self.task_id or ""
+            row = await self._supervisor.store.task(task_id)
             live = self._supervisor.live
 
             def channel_of_task() -> Channel | None:
@@ -245,21 +258,11 @@ class Replay(_Stream):
                 store=self._supervisor.store,
                 clock=self._supervisor.resources.world.clock,
                 task_id=task_id,
-                after=self._after,
+                after=min(self._after, 0 if row is None else row.last_ts),
                 live=channel_of_task,
                 heartbeat=heartbeat,
-                first=await self._gap(task_id),
             )
             self._supervisor.readers.add(reader)
             return reader
 
         return Pages(open_reader)
-
-    async def _gap(self, task_id: str) -> Sequence[EventRow]:
-        """A gap is always announced. Asking for all that is kept (0) leaves none."""
-        row = await self._supervisor.store.task(task_id)
-        if row is None or self._after == 0 or self._after >= row.trimmed_to:
-            return ()
-        kept = await self._supervisor.store.events(task_id, after=row.trimmed_to, limit=1)
-        gap = ReplayGap(oldest=kept[0].ts if kept else row.trimmed_to)
-        return (EventRow(ts=0, turn_id="", type=name_of(gap), body=encode(gap)),)

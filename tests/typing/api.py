@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
+from september_engine import Engine
+from september_engine._demo import DEMO_TOOLS
 from september_engine.tools import Tool, tool
 
 
@@ -30,3 +32,8 @@ assert_type(word_count.decode({"text": "a"}), dict[str, object])
 refused = word_count(1)  # type: ignore[arg-type]
 add(1, 2, 3)  # type: ignore[call-arg]
 tools: list[Tool[..., Any]] = [word_count, add]
+
+
+def engine() -> Engine:
+    Engine("brain.sqlite", tools=DEMO_TOOLS)
+    return Engine(tools=[word_count, add])

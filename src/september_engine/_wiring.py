@@ -1,0 +1,127 @@
+"""Wiring: from what a caller passed to `Engine` to the parts that do the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ._runtime.effects import AnyTool, Resources
+from ._runtime.supervisor import Supervisor
+from ._runtime.threads import Prefix
+from ._runtime.world import World
+from ._seams import Clock
+from ._turn.limits import Limits
+from .errors import ConfigurationError
+from .models.base import Model
+from .models.choice import choose_fallback, choose_model
+from .settings import Settings
+from .store.base import Store
+from .store.memory import MemoryStore
+from .store.sqlite import SQLiteStore
+from .tools.tool import Tool
+
+__all__ = ["Models", "checked_limits", "make_supervisor", "store_of", "tools_by_name"]
+
+THREADS = 64
+"""Most sync tools at once, over all turns of an engine."""
+
+
+def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -> Store:
+    """The store that is meant: a path is SQLite, and so is the default; SQLite's ":memory:" is the store in memory."""
+    if store is None and settings.database_url is not None:
+        raise ConfigurationError(
+            "SEPTEMBER_DATABASE_URL is set, but this release has no PostgreSQL store. Unset it to use SQLite."
+        )
+    if store is None:
+        store = settings.sqlite_db_path
+    if not isinstance(store, str | os.PathLike):
+        return store
+    if os.fspath(store) == ":memory:":
+        return MemoryStore()
+    return SQLiteStore(store, durability=settings.durability)
+
+
+def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
+    """Raises `ConfigurationError` for what is not a tool, and for two of one name."""
+    named: dict[str, AnyTool] = {}
+    for tool in tools:
+        if not isinstance(tool, Tool):
+            raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
+        if tool.name in named:
+            raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
+        named[tool.name] = tool
+    return named
+
+
+def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
+    """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
+    if limits is None:
+        return Limits(max_tokens=settings.max_tokens)
+    for name, value in msgspec.structs.asdict(limits).items():
+        if value is None and name in ("tokens", "seconds"):
+            continue
+        kind = int | float if name == "seconds" else int
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
+            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from 0 up.")
+    return limits
+
+
+class Models:
+    """The model and its fallback. What the caller made stays the caller's to close; what is made here is ours."""
+
+    def __init__(self, model: Model | str | None, fallback: Model | str | None) -> None:
+        self._asked_for = (model, fallback)
+        self._ours: list[Model] = []
+
+    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None]:
+        """In a thread, because a provider's SDK takes seconds to import. Raises `ConfigurationError`."""
+        model, fallback = self._asked_for
+        if model is None or isinstance(model, str):
+            model = await anyio.to_thread.run_sync(choose_model, model, settings, clock)
+            self._ours.append(model)
+        if fallback is None or isinstance(fallback, str):
+            fallback = await anyio.to_thread.run_sync(choose_fallback, fallback, settings)
+            if fallback is not None:
+                self._ours.append(fallback)
+        return model, fallback
+
+    async def aclose(self) -> None:
+        """Close what was made here. Harmless when repeated."""
+        while self._ours:
+            await self._ours.pop().aclose()
+
+
+def make_supervisor(
+    *,
+    store: Store,
+    models: tuple[Model, Model | None],
+    tools: dict[str, AnyTool],
+    system: str,
+    limits: Limits,
+    settings: Settings,
+    progress_timeout: float,
+    world: World,
+) -> Supervisor:
+    """The host of the turns, with everything they share."""
+    resources = Resources(
+        world=world,
+        model=models[0],
+        fallback=models[1],
+        tools=tools,
+        threads=anyio.CapacityLimiter(THREADS),
+        concurrency=settings.tool_use_concurrency,
+        progress_timeout=progress_timeout,
+    )
+    return Supervisor(
+        store=store,
+        resources=resources,
+        limits=limits,
+        prefix=Prefix.of(system, [tool.definition() for tool in tools.values()]),
+        recovery=settings.recovery,
+        ttl_active=settings.channel_state_ttl_active,
+        ttl_hitl=settings.channel_state_ttl_hitl,
+    )

@@ -1,0 +1,303 @@
+"""The command line, through `main` and as people run it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from september_engine import BlockingEngine, Settings, _cli
+from september_engine._cli import main
+from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
+
+from .programs import SECONDS, environment, run
+
+MODULE = ("-m", "september_engine")
+WORDS = "How many words are in 'to be or not to be'?"
+ESCAPE = "\x1b"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, without a repository above it that could be asked about."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for name in environment_names():
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def environment_names() -> list[str]:
+    return [name for name in os.environ if name not in environment() and name != "PYTHONPATH"]
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs meanwhile; it is gone afterwards, whatever happens."""
+    with subprocess.Popen(
+        [sys.executable, *MODULE, *arguments],
+        cwd=cwd,
+        env=environment({"PYTHONUNBUFFERED": "1", **extra}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# ── demo ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_demo_runs_a_turn_and_says_that_it_was_offline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"offline · brain.sqlite · task demo\n> {WORDS}\n\nOffline model: no API key is set")
+    assert "● word_count(text=to be or not to be) → 6\n" in said
+    assert re.search(r"\nend_turn · \d+ tokens in, \d+ out\n", said)
+    assert said.endswith("For Claude: ANTHROPIC_API_KEY=… and the same command.\n")
+
+
+def test_demo_is_stored_and_goes_on_with_its_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "Hello", "--task", "mine"]) == 0
+    assert main(["demo", "Hello again", "--task", "mine"]) == 0
+    with BlockingEngine("brain.sqlite", settings=Settings()) as engine:
+        assert [message.content[0]["text"] for message in engine.messages("mine") if message.role == "user"] == [
+            "Hello",
+            "Hello again",
+        ]
+
+
+def test_demo_asks_about_the_repository_that_it_stands_in(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = folder / ".git" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "HEAD").write_text(f"{'0' * 40} {'8' * 40} Ada <a@example.org> 1700000000 +0000\tcommit: First\n")
+    assert main(["demo"]) == 0
+    said = capsys.readouterr().out
+    assert "> Find the latest commit and summarise it." in said
+    assert f"git_log gave: {'8' * 40}" in said
+
+
+def test_demo_as_a_program_works_without_git_and_without_colours_in_a_pipe(folder: Path) -> None:
+    (folder / "bin").mkdir()
+    done = run(*MODULE, "demo", cwd=folder, extra={"PATH": str(folder / "bin")})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "word_count gave: 6" in done.stdout
+    assert ESCAPE not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "coloured"), [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)]
+)
+def test_demo_in_a_terminal_has_colours_unless_they_are_not_wanted(
+    extra: dict[str, str], coloured: bool, folder: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, *MODULE, "demo", "Hello"], cwd=folder, env=environment(extra), stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while chunk := read_terminal(ours):
+            said += chunk
+        assert process.wait(SECONDS) == 0
+    os.close(ours)
+    assert (ESCAPE.encode() in said) is coloured
+    assert b"Offline model:" in said
+
+
+def read_terminal(terminal: int) -> bytes:
+    """What comes; b"" at the end, which Linux tells by an error."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
+async def test_with_a_key_the_same_command_uses_claude(folder: Path) -> None:
+    script = [reply(tool_use("word_count", {"text": "to be"})), reply(text("Two words, says Claude."))]
+    async with MessagesServer(script, api_key="a-key") as server:
+        extra = {"ANTHROPIC_API_KEY": "a-key", "ANTHROPIC_BASE_URL": server.url}
+        done = await anyio.to_thread.run_sync(lambda: run(*MODULE, "demo", cwd=folder, extra=extra))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("claude-opus-5-5 · brain.sqlite")
+        assert "● word_count(text=to be) → 2\nTwo words, says Claude.\n" in done.stdout
+        assert "ffline" not in done.stdout
+        assert [tool["name"] for tool in server.requests[0].body["tools"]] == ["git_log", "word_count"]
+        assert server.refusals == []
+
+
+async def test_a_key_in_a_dotenv_file_does_as_well_and_is_never_shown(folder: Path) -> None:
+    async with MessagesServer([reply(text("Hello from Claude."))], api_key="s3cret-key") as server:
+        (folder / ".env").write_text(f"ANTHROPIC_API_KEY=s3cret-key\nANTHROPIC_BASE_URL={server.url}\n")
+        done = await anyio.to_thread.run_sync(lambda: run(*MODULE, "demo", "Hello", cwd=folder))
+        assert "Hello from Claude." in done.stdout
+        assert "s3cret" not in done.stdout + done.stderr
+
+
+async def test_a_key_that_the_provider_refuses_ends_the_turn_and_the_program_with_1(folder: Path) -> None:
+    async with MessagesServer([], api_key="the-right-one") as server:
+        extra = {"ANTHROPIC_API_KEY": "a-wrong-one", "ANTHROPIC_BASE_URL": server.url}
+        done = await anyio.to_thread.run_sync(lambda: run(*MODULE, "demo", "Hello", cwd=folder, extra=extra))
+        assert done.returncode == 1
+        assert "✗ LLM_AUTH: " in done.stdout
+        assert "a-wrong-one" not in done.stdout + done.stderr
+
+
+async def test_ctrl_c_ends_the_demo_with_130_and_the_thread_goes_on_later(folder: Path) -> None:
+    async with MessagesServer([reply(text("Let me think.\n"), hang()), reply(text("Here I am."))]) as server:
+        extra = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": server.url}
+        with started("demo", "Hello", cwd=folder, **extra) as process:
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            await anyio.to_thread.run_sync(lambda: next(line for line in lines if line == "Let me think.\n"))
+            process.send_signal(signal.SIGINT)
+            _, complaints = await anyio.to_thread.run_sync(lambda: process.communicate(timeout=SECONDS))
+        assert process.returncode == 130
+        assert complaints == ""
+        again = await anyio.to_thread.run_sync(lambda: run(*MODULE, "demo", "Are you there?", cwd=folder, extra=extra))
+        assert "Here I am." in again.stdout
+        assert server.refusals == []
+
+
+def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
+    command = f"'{sys.executable}' -m september_engine demo 'Hello' | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert done.stdout == "offline · brain.sqlite · task demo\n"
+    assert done.stderr == ""
+
+
+def test_an_output_that_knows_no_umlauts_gets_question_marks(folder: Path) -> None:
+    done = run(*MODULE, "demo", "Grüße", cwd=folder, extra={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "> Gr??e" in done.stdout
+
+
+# ── what cannot begin ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra", "problem"),
+    [
+        (["demo"], {"MAX_TOKENS": "many"}, "MAX_TOKENS: 'many' must be a whole number from 1 to 1000000"),
+        (["demo"], {"LLM_PROVIDER": "anthropic"}, "Set ANTHROPIC_API_KEY"),
+        (["demo", "  "], {}, "message is required and must not be blank"),
+        (["demo", "--task", ""], {}, "task_id is required"),
+        (["demo"], {"SQLITE_DB_PATH": "."}, "cannot be opened"),
+        (["serve", "--host", "0.0.0.0", "--port", "0"], {}, "Set ENGINE_API_KEY"),
+        (["serve", "--host", "no.such.host.invalid"], {}, "cannot be used"),
+    ],
+)
+def test_what_cannot_begin_is_told_in_words_and_ends_with_2(
+    arguments: list[str],
+    extra: dict[str, str],
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in extra.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("september_engine: ")
+    assert problem in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_second_engine_on_the_file_is_told_who_has_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with BlockingEngine(folder / "brain.sqlite", settings=Settings()):
+        assert main(["demo"]) == 2
+    assert f"open in another engine (process {os.getpid()})" in capsys.readouterr().err
+
+
+def test_serve_without_its_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_cli, "run_server", None)
+    assert main(["serve"]) == 2
+    assert "pip install 'september-engine[server]'" in capsys.readouterr().err
+
+
+def test_the_library_without_its_server_still_has_its_demo(folder: Path) -> None:
+    script = (
+        "import sys; sys.modules['starlette'] = sys.modules['hypercorn'] = None\n"
+        "from september_engine._cli import main\n"
+        "codes = [main(['demo', 'Hello']), main(['serve'])]\n"
+        "assert codes == [0, 2], codes"
+    )
+    done = run("-c", script, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "september-engine[server]" in done.stderr
+
+
+# ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["demo", "serve", "durable turns"]),
+        (["demo", "--help"], ["--task", "message"]),
+        (["serve", "--help"], ["--host", "127.0.0.1", "--port", "8000"]),
+        (["--version"], ["september-engine "]),
+    ],
+)
+def test_help_helps(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert [word for word in words if word not in said] == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["serve", "--port", "many"]])
+def test_what_is_not_a_command_ends_with_2_and_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m september_engine" in capsys.readouterr().err
+
+
+# ── serve ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_serve_takes_the_readmes_curl_and_ends_on_a_signal(folder: Path) -> None:
+    with started("serve", "--port", "0", cwd=folder) as process:
+        assert process.stdout is not None
+        announced = process.stdout.readline()
+        url = re.search(r"http://[\d.]+:\d+", announced)
+        assert url is not None, announced
+        assert "offline" in announced
+        answer = httpx2.post(f"{url[0]}/execute", json={"message": "Hello!", "task_id": "first"})
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        frames = answer.text.split("\n\n")
+        assert re.fullmatch(
+            r'id: \d{13}\nevent: thread_lifecycle\ndata: \{"phase":"started","task_id":"first",.*\}', frames[0]
+        )
+        replayed = httpx2.get(f"{url[0]}/execute/replay", params={"task_id": "first", "after": frames[0][4:17]})
+        assert replayed.text == answer.text.partition("\n\n")[2]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
