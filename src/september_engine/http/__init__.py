@@ -1,0 +1,11 @@
+"""The engine over HTTP: JSON in, server-sent events out. It needs the `server` extra.
+
+`create_app` makes an ASGI application; `serve.serve_engine` serves an engine until a signal.
+"""
+
+from __future__ import annotations
+
+from .app import create_app
+from .auth import LOOPBACK
+
+__all__ = ["LOOPBACK", "create_app"]

@@ -1,0 +1,316 @@
+"""openapi: the contract for machines. The shapes come from the structs themselves, so the two cannot drift apart.
+
+OpenAPI 3.2 can say what one event of a stream is (`itemSchema`); a test holds every route and event against this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from inspect import cleandoc
+from typing import get_args
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..engine import Health
+from ..events import Event, Heartbeat, TextDelta, ThreadLifecycle, ToolCall, ToolResult, UsageEvent, encode
+from ..messages import JSON, Branch, Message, Task, TaskDetail, Usage
+from .execute import ExecuteBody
+from .tasks import Cancelled, Deleted, MessagePage, TaskPage
+from .wire import ErrorBody, json_response
+
+__all__ = ["document", "openapi"]
+
+Object = dict[str, JSON]
+
+REF = "#/components/schemas/{name}"
+AT = "2026-01-02T03:04:05.678Z"
+
+DESCRIPTION = """\
+An embeddable agent engine. Every request but GET /health needs exactly one X-Engine-Key header, which is checked before
+anything else; a server without a key only listens on its own machine and answers to the names of that machine.
+
+Errors are flat JSON. A stream's first events tell nothing that a status could have told: what is known before the turn
+starts is a status. Later errors are an `error` event, the very last one. Skip event types that you do not know.
+
+A task id in a path is one percent-encoded segment (`/` is `%2F`). An id that is just `.` or `..` cannot be put into a
+path: clients take it for a step in the tree."""
+
+ERRORS: Mapping[str, str] = {
+    "400": "INVALID_REQUEST: the request is malformed, or something required is missing, null or blank",
+    "401": "INVALID_KEY, or KEY_ROTATION_PENDING: the key's time has not come",
+    "403": "PERMISSION_DENIED: without a key, a web page or a host name that this server does not answer to",
+    "404": "TASK_NOT_FOUND, or MESSAGE_NOT_FOUND: no such message in this task; INVALID_REQUEST: no such path",
+    "405": "INVALID_REQUEST: not a method of this path; the Allow header names them",
+    "409": "TASK_BUSY: a turn runs, details.turn_id; HITL_REQUIRED: a person is awaited, details.request_id",
+    "413": "PAYLOAD_TOO_LARGE: details.limit bytes at most",
+    "422": "INVALID_REQUEST: a field has the wrong type",
+    "500": "INTERNAL_ERROR: a fault of the engine; details.id is in its log",
+    "503": "SHUTTING_DOWN, STORE_BUSY, STORE_FULL or MIGRATION_REQUIRED: try again later",
+}
+ALWAYS = ("400", "401", "403", "413", "500", "503")
+
+
+async def openapi(request: Request) -> Response:
+    """GET /openapi.json."""
+    return json_response(document())
+
+
+@cache
+def document() -> Object:
+    """The OpenAPI document. It is made once: do not change it."""
+    return {
+        "openapi": "3.2.0",
+        "info": {"title": "September Engine", "version": _version(), "description": DESCRIPTION},
+        "security": [{"key": []}],
+        "paths": {
+            "/execute": {"post": _execute()},
+            "/execute/replay": {"get": _replay()},
+            "/tasks": {"get": _tasks()},
+            "/tasks/{task_id}": {"parameters": [_task_id()], "get": _task(), "delete": _delete()},
+            "/tasks/{task_id}/messages": {"parameters": [_task_id()], "get": _messages()},
+            "/tasks/{task_id}/cancel": {"parameters": [_task_id()], "post": _cancel()},
+            "/health": {"get": _health()},
+            "/openapi.json": {"get": _openapi()},
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Engine-Key"}},
+            "schemas": _schemas(),
+        },
+    }
+
+
+# ── operations ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _execute() -> Object:
+    body = ExecuteBody(message="Find the latest commit and summarize it.", task_id="task-001")
+    return {
+        "operationId": "execute",
+        "summary": "Start a turn on a task and follow it",
+        "description": "The turn goes on when the client leaves; GET /execute/replay takes it up again.",
+        "requestBody": {
+            "required": True,
+            "content": _json(ExecuteBody, {"message": body.message, "task_id": "task-001"}),
+        },
+        "responses": {"200": _stream("The turn's events, to its end.", turn_id=True)} | _errors("404", "409", "422"),
+    }
+
+
+def _replay() -> Object:
+    after = _query("after", {"type": "integer", "minimum": 0, "default": 0}, "Unix ms; 0 for everything that is kept.")
+    task_id = _query("task_id", {"type": "string"}, "Left out: the task whose turn started last.")
+    last = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "The id of the last event that was seen. Where it is one, it counts instead of `after`.",
+    }
+    return {
+        "operationId": "replay",
+        "summary": "The stored events after a cursor, then the live turn to its end",
+        "description": "Read-only. Where nothing is kept, an empty stream. A cursor far ahead: a heartbeat first.",
+        "parameters": [after, task_id, last],
+        "responses": {"200": _stream("Events.", turn_id=False)} | _errors(),
+    }
+
+
+def _tasks() -> Object:
+    page = TaskPage(tasks=[_a_task()], next=None)
+    return {
+        "operationId": "listTasks",
+        "summary": "Tasks, newest created first",
+        "parameters": _paging("the task id that `next` gave", 50),
+        "responses": {"200": _answer(page)} | _errors(),
+    }
+
+
+def _task() -> Object:
+    branch = Branch(turn_id="turn_1", message_id="msg_1", created_at=1777293296123, current=True)
+    return {
+        "operationId": "getTask",
+        "summary": "One task with its branches",
+        "responses": {"200": _answer(_a_detail([branch]))} | _errors("404"),
+    }
+
+
+def _delete() -> Object:
+    return {
+        "operationId": "deleteTask",
+        "summary": "Remove a task with everything in it; a running turn is cancelled first",
+        "description": "Idempotent: `deleted` is false where there was no such task.",
+        "responses": {"200": _answer(Deleted(deleted=True))} | _errors(),
+    }
+
+
+def _messages() -> Object:
+    message = Message(
+        id="msg_1",
+        role="user",
+        content=[{"type": "text", "text": "Hello"}],
+        parent_id=None,
+        turn_id="turn_1",
+        created_at=1777293296123,
+    )
+    return {
+        "operationId": "listMessages",
+        "summary": "The last messages of the branch the thread stands on, or of another one, oldest first",
+        "parameters": [
+            *_paging("the message id that `next` gave", 100),
+            _query("branch", {"type": "string"}, "The `turn_id` of another branch of the task."),
+        ],
+        "responses": {"200": _answer(MessagePage(messages=[message], next=None))} | _errors("404"),
+    }
+
+
+def _cancel() -> Object:
+    return {
+        "operationId": "cancelTask",
+        "summary": "Stop the running turn and wait for its end; what was shown stays",
+        "description": "Idempotent: `cancelled` is false where no turn was running.",
+        "responses": {"200": _answer(Cancelled(cancelled=True))} | _errors("404"),
+    }
+
+
+def _health() -> Object:
+    well = Health(status="ok", uptime_seconds=12.5, subsystems={"database": "ok", "llm_provider": "ok"})
+    ill = Health(status="shutting_down", uptime_seconds=12.5, subsystems={"database": "ok", "llm_provider": "ok"})
+    return {
+        "operationId": "health",
+        "summary": "Whether a turn could be taken now",
+        "security": [],
+        "responses": {"200": _answer(well), "503": _answer(ill, "Not now; `status` and `subsystems` say why.")},
+    }
+
+
+def _openapi() -> Object:
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "operationId": "openapi",
+        "summary": "This document",
+        "responses": {"200": {"description": "OpenAPI 3.2", "content": content}} | _errors(),
+    }
+
+
+# ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _a_task() -> Task:
+    return Task(task_id="task-001", status="idle", turn_id=None, created_at=1777293296123, updated_at=1777293297456)
+
+
+def _a_detail(branches: list[Branch]) -> TaskDetail:
+    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches)
+
+
+def _query(name: str, schema: Object, description: str) -> Object:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _task_id() -> Object:
+    schema = {"type": "string", "minLength": 1, "maxLength": 512}
+    return {"name": "task_id", "in": "path", "required": True, "schema": schema}
+
+
+def _paging(before: str, limit: int) -> list[Object]:
+    return [
+        _query("before", {"type": "string"}, f"Go on from here: {before}."),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": limit}, "How many at most."),
+    ]
+
+
+def _json(kind: type[msgspec.Struct], example: object) -> Object:
+    media = {"schema": {"$ref": REF.format(name=kind.__name__)}, "example": msgspec.to_builtins(example)}
+    return {"application/json": media}
+
+
+def _answer(example: msgspec.Struct, description: str = "OK") -> Object:
+    return {"description": description, "content": _json(type(example), example)}
+
+
+def _errors(*statuses: str) -> Object:
+    """Every error a route can answer with: those of all routes, and these."""
+    return {
+        status: {
+            "description": ERRORS[status],
+            "content": _json(
+                ErrorBody, ErrorBody(error=ERRORS[status].partition(":")[0].partition(",")[0], message="…")
+            ),
+        }
+        for status in sorted((*ALWAYS, *statuses))
+    }
+
+
+def _stream(description: str, *, turn_id: bool) -> Object:
+    names = {
+        "X-Task-Id": "The task; what is not visible ASCII, and `%`, is percent-encoded.",
+        "X-Turn-Id": "The turn that started.",
+    }
+    shown = [name for name in names if turn_id or name != "X-Turn-Id"]
+    headers = {name: {"schema": {"type": "string"}, "description": names[name]} for name in shown}
+    item = {"oneOf": [_item(kind) for kind in get_args(Event)]}
+    return {
+        "description": description,
+        "headers": headers,
+        "content": {"text/event-stream": {"itemSchema": item, "examples": {"turn": {"value": _a_stream()}}}},
+    }
+
+
+def _item(kind: type[msgspec.Struct]) -> Object:
+    """One frame: `id` is there unless the event was not stored, and then it is no place to go on from."""
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"$ref": REF.format(name=kind.__name__)},
+    }
+    name = kind.__struct_config__.tag
+    properties = {"id": {"type": "string", "pattern": "^[0-9]+$"}, "event": {"const": name}, "data": data}
+    return {"type": "object", "title": str(name), "required": ["event", "data"], "properties": properties}
+
+
+def _a_stream() -> list[Object]:
+    events: list[Event] = [
+        ThreadLifecycle(phase="started", task_id="task-001", turn_id="turn_1", timestamp=AT, message_id="msg_1"),
+        TextDelta(text="Looking up the latest commit..."),
+        ToolCall(tool="git_log", tool_call_id="toolu_1", input={"count": 1}),
+        ToolResult(tool="git_log", tool_call_id="toolu_1", output="8c44ab1..."),
+        UsageEvent(input_tokens=40, output_tokens=12, cache_hit_tokens=0),
+        Heartbeat(timestamp=AT),
+        ThreadLifecycle(
+            phase="completed",
+            task_id="task-001",
+            turn_id="turn_1",
+            timestamp=AT,
+            message_id="msg_4",
+            stop_reason="end_turn",
+            usage=Usage(input_tokens=40, output_tokens=12, cache_hit_tokens=0),
+        ),
+    ]
+    return [
+        {"id": str(1777293296123 + place), "event": event.__struct_config__.tag, "data": encode(event).decode()}
+        for place, event in enumerate(events)
+    ]
+
+
+def _schemas() -> Object:
+    """The structs as JSON Schema. On the wire an event's name is in its frame, so `type` is not in its body."""
+    events = get_args(Event)
+    bodies = (ExecuteBody, ErrorBody, Health, TaskPage, TaskDetail, MessagePage, Cancelled, Deleted)
+    _, schemas = msgspec.json.schema_components((*events, *bodies), ref_template=REF)
+    for kind in events:
+        schema = schemas[kind.__name__]
+        del schema["properties"]["type"]
+        schema["required"].remove("type")
+    for schema in schemas.values():
+        schema["description"] = cleandoc(schema["description"])
+    return schemas
+
+
+def _version() -> str:
+    try:
+        return version("september-engine")
+    except PackageNotFoundError:  # run from a source tree
+        return "unknown"
