@@ -1,0 +1,144 @@
+"""What is killed: small programs that use the engine and write down what they saw."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from september_engine import Engine, Settings, tool
+from september_engine._runtime.world import World
+from september_engine._seams import CrashPoint, no_crash
+from september_engine.events import encode, name_of
+from september_engine.messages import tool_uses
+from september_engine.models.base import ModelRequest
+from september_engine.models.scripted import Answer, ScriptedModel, Step, call, say, think, turn
+from september_engine.store.base import Store
+from september_engine.store.sqlite import SQLiteStore
+from september_engine.testing.store_writer import Writer
+
+TASKS = ("left", "right")
+TEXT = "The quick brown fox jumps over the lazy dog. "
+
+
+class Notes:
+    """A file that survives the process: what was written with one `write` is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def write(self, *words: object) -> None:
+        os.write(self._file, ("\t".join(map(str, words)) + "\n").encode())
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+@contextmanager
+def notes(path: Path) -> Iterator[Notes]:
+    book = Notes(path)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+def model_for(folder: Path) -> ScriptedModel:
+    """Two tools at once, then an answer: whatever the process, the messages alone say what comes next."""
+    asked = Notes(folder / "asked")
+
+    def answer(request: ModelRequest) -> Step | Answer:
+        messages = request.prompt.messages
+        asked.write(len(messages), messages[-1]["content"][0]["type"])
+        if messages[-1]["content"][0]["type"] == "tool_result":
+            return turn(think("So it is."), say(TEXT * 3))
+        number = sum(len(tool_uses(message["content"])) for message in messages)
+        said = messages[-1]["content"][-1]["text"]
+        one = call("note", id=f"call_{number}_1", word=f"{said} one")
+        two = call("note", id=f"call_{number}_2", word=f"{said} two")
+        return turn(think("Let me see."), say(TEXT), one, two)
+
+    return ScriptedModel(answer)
+
+
+def engine_on(folder: Path, crash: CrashPoint = no_crash, *, recovery: str = "abandon") -> Engine:
+    """The engine all trials use. Its tool leaves a line in a ledger each time it runs."""
+    ledger = Notes(folder / "ledger")
+
+    @tool
+    async def note(word: str) -> str:
+        """Write a word into the ledger."""
+        ledger.write(word)
+        await anyio.lowlevel.checkpoint()
+        return f"noted {word}"
+
+    return Engine(
+        SQLiteStore(folder / "brain.sqlite", crash=crash),
+        model=model_for(folder),
+        tools=[note],
+        settings=Settings(recovery="resume" if recovery == "resume" else "abandon"),
+        world=World(crash=crash),
+    )
+
+
+def turns(folder: Path, crash: CrashPoint) -> None:
+    """Two tasks at once, two turns each, the second one an edit of the first; every event that is seen is noted."""
+
+    async def follow(engine: Engine, seen: Notes, task_id: str) -> None:
+        edited: str | None = None
+        for said in ("first", "then"):
+            turn = engine.execute(f"{task_id} {said}", task_id=task_id, edit_message_id=edited)
+            stream = turn.__aiter__()
+            async for event in stream:
+                seen.write(task_id, stream.cursor, name_of(event), encode(event).decode())
+            edited = (await turn).user_message_id
+
+    async def main() -> None:
+        with notes(folder / "seen") as seen:
+            async with engine_on(folder, crash) as engine, anyio.create_task_group() as group:
+                for task_id in TASKS:
+                    group.start_soon(follow, engine, seen, task_id)
+
+    anyio.run(main)
+
+
+def opening(folder: Path, crash: CrashPoint) -> None:
+    """Make a database, schema and all."""
+
+    async def main() -> None:
+        store = SQLiteStore(folder / "brain.sqlite", crash=crash)
+        await store.open()
+        await store.aclose()
+
+    anyio.run(main)
+
+
+async def fill(store: Store) -> None:
+    """Six old turns on three tasks, and one that is open."""
+    for number in range(3):
+        writer = Writer(store, f"old {number}")
+        await writer.begin("a", texts=["one", "two"])
+        await writer.end(ended_at=1_500)
+        await writer.begin("b", parent="a", texts=["three"])
+        await writer.end(ended_at=1_600)
+    await Writer(store, "open").begin("a", texts=["still", "going"])
+
+
+def housekeeping(folder: Path, crash: CrashPoint) -> None:
+    """Trim what is old, then delete a task."""
+
+    async def main() -> None:
+        store = SQLiteStore(folder / "brain.sqlite", crash=crash)
+        await store.open()
+        await fill(store)
+        (folder / "filled").touch()
+        while await store.trim(ended_before=2_000, limit=2) == 2:
+            pass
+        await store.delete("old 1")
+        await store.aclose()
+
+    anyio.run(main)
