@@ -1,0 +1,59 @@
+"""The notebook runs from top to bottom in a real kernel, whose loop is running all the while."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+
+from ..programs import ROOT, environment
+
+NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
+
+
+class ThisPython(KernelManager):
+    """A kernel of the Python that runs the tests, whatever kernels are installed on this machine."""
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
+        return [*command, *(extra_arguments or [])]
+
+
+def read() -> nbformat.NotebookNode:
+    notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
+    return notebook
+
+
+@pytest.mark.filterwarnings("default")  # what Jupyter's own machinery warns of is not ours
+def test_the_notebook_runs_and_says_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**environment(), "IPYTHONDIR": str(tmp_path / "ipython")})
+    notebook = read()
+    NotebookClient(
+        notebook, timeout=60, kernel_manager_class=ThisPython, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    said = [
+        "".join(output.get("text") or output["data"]["text/plain"] for output in cell.outputs)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and cell.outputs
+    ]
+    begins = "Offline model: no API key is set, so I go by simple rules. I use word_count for this."
+    gave = "Offline model: word_count gave:"
+    assert said == [
+        f"{begins}\n[word_count: 6]\n{gave} 6",
+        "end_turn ['word_count']\n",
+        f"'{begins}{gave} 4'",
+        "earlier True\ncurrent False\n",
+        "{'text': 'one two three'}\n",
+    ]
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    for cell in read().cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
