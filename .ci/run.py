@@ -1,6 +1,3 @@
-"""The steps of `.ci/run`: everything that must hold before a change lands, from a bare machine.
-
-A bare machine: Python 3.11 or newer with pip and venv.
 """Everything that must hold before a change lands, from a bare machine: Python 3.11 or newer with pip and venv.
 
     .ci/run              all of it
