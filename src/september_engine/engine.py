@@ -241,8 +241,10 @@ class Engine:
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
 
-        Without `task_id` it is the task whose turn started last. Raises `EngineClosed`.
+        Without `task_id` it is the task whose turn started last. Raises `EngineClosed` and `InvalidRequest`.
         """
+        if task_id is not None:
+            check_task_id(task_id)
         return Replay(self._running, task_id=task_id, after=after)
 
     async def cancel(self, task_id: str) -> bool:
