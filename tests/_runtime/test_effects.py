@@ -195,7 +195,7 @@ async def test_a_sync_tool_that_is_out_of_time_is_left_to_itself() -> None:
 @pytest.mark.parametrize(
     "value",
     ["half \ud83d pair", float("nan"), 2**70, {1, 2}, object(), b"\xff", [{"type": "text", "text": "  "}], {"a": ...}],
-    ids=repr,
+    ids=["surrogate", "nan", "long", "set", "object", "bytes", "blank", "ellipsis"],
 )
 async def test_any_value_a_tool_returns_has_a_json_form(value: object) -> None:
     @tool
