@@ -166,8 +166,14 @@ class TestWhatTheApiRefuses:
         assert messages(only, **bound_to)[1] == assistant(use("a"))
 
     def test_blocks_of_the_provider_that_are_not_known_here_go_back_as_they_came(self) -> None:
-        strange: Block = {"type": "server_tool_use", "id": "s", "name": "search", "input": {}}
-        assert messages(Turn(replied(strange, text("Found"))), second())[1] == assistant(strange, text("Found"))
+        call: Block = {"type": "server_tool_use", "id": "s", "name": "search", "input": {}}
+        found: Block = {"type": "search_tool_result", "tool_use_id": "s", "content": []}
+        assert messages(Turn(replied(call, found, text("So."))), second())[1] == assistant(call, found, text("So."))
+
+    @pytest.mark.parametrize("source", [{}, {"source": {"type": "base64", "data": "a"}}, image()])
+    def test_media_in_an_answer_neither_goes_back_nor_is_weighed(self, source: Block) -> None:
+        turns = [Turn(replied(text("Here."), {**source, "type": "image"}, *[document()] * 200)), second()]
+        assert messages(*turns) == [HI, assistant(text("Here.")), user(text("And now?"))]
 
     def test_a_name_or_id_that_the_model_made_up_is_made_sendable(self) -> None:
         turn = Turn(replied(use("call 1", "functions.look")), starting("call 1"), returned("call 1"))

@@ -101,7 +101,9 @@ class _Writer:
 
     def _say(self, role: str, content: list[Block]) -> None:
         if content:
-            self._messages.append({"role": role, "content": self._with_room(content)})
+            # a reply has no media: what is only a user's was left out of it
+            room = self._with_room(content) if role == "user" else content
+            self._messages.append({"role": role, "content": room})
 
     def _reply(self, fact: AssistantReplied) -> None:
         content = sent_form(fact.content)
