@@ -111,7 +111,7 @@ def test_a_valid_prompt_has_no_problems(valid: Prompt) -> None:
             prompt(user(text()), assistant(SEARCH, text()), user(text())),
             "messages.1.content.0: server_tool_use must have its result in the same message",
         ),
-        (prompt(user(text()), assistant(use()), user(result()), tools=[]), "tools: must be defined where messages hold"),
+        (prompt(user(text()), assistant(use()), user(result()), tools=[]), "tools: must be defined where messages"),
         (prompt(*[user(text())] * 100_001), "messages: there are 100001; at most 100000 are taken"),
         (
             prompt(user(text()), assistant(use(input={"k": [float("nan")]})), user(result())),

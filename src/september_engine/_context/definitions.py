@@ -38,7 +38,7 @@ def definition_problems(tools: list[JSON]) -> Iterator[str]:
             if key in schema:
                 yield f"{where}.input_schema: must not have {key} on top"
         for unusable in unusable_names(schema):
-            yield f"{where}.input_schema: {ascii(unusable)} must be 1 to 64 letters, digits, _, . and -"
+            yield f"{where}.input_schema: {unusable!a} must be 1 to 64 letters, digits, _, . and -"
 
 
 def unusable_names(schema: JSON) -> list[str]:

@@ -111,7 +111,8 @@ class _Writer:
     def former_tools(self) -> list[Block]:
         """Where calls stand in the messages, tools must be defined, though there be none any more."""
         description = "This tool is no longer available. Do not call it."
-        names = self._former or next(filter(None, map(_called, self._messages)), [])
+        # a model without any tools may make some up: then those of its first calls stand for all
+        names = self._former or next(filter(None, (_called([each]) for each in self._messages)), [])
         return [{"name": name, "description": description, "input_schema": {"type": "object"}} for name in names]
 
     def _choose(self, chosen: PrefixChosen) -> None:
@@ -119,7 +120,9 @@ class _Writer:
 
         Where that changes what the prefix was before, the thinking under it is bound to something else.
         """
-        called = [] if chosen.tools else list(dict.fromkeys(name for each in self._messages for name in _called(each)))
+        if chosen.tools:
+            return
+        called = _called(self._messages)
         if called != self._former:
             self._take_out()
         self._former = called
@@ -178,8 +181,8 @@ class _Writer:
             self._media, self._media_before = [], 0
 
 
-def _called(message: Block) -> list[str]:
-    return [use["name"] for use in tool_uses(message["content"])]
+def _called(messages: list[Block]) -> list[str]:
+    return list(dict.fromkeys(use["name"] for message in messages for use in tool_uses(message["content"])))
 
 
 def _not_blank(content: list[Block]) -> list[Block]:

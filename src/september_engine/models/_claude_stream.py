@@ -342,5 +342,5 @@ def _input(raw: str, given: dict[str, JSON], cut: str | None) -> tuple[dict[str,
     if not isinstance(value, dict):
         return {}, "Not run: the input of this call is not a JSON object. Call again with an object of its parameters."
     if too_deep(value):
-        return {}, f"Not run: the input of this call is nested deeper than {DEPTH} levels. Call again with a flatter one."
+        return {}, f"Not run: the input of this call is nested deeper than {DEPTH} levels. Call again, flatter."
     return value, None
