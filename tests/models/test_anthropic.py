@@ -174,7 +174,6 @@ class TestMaking:
             assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
             assert server.requests[0].headers["x-team"] == "engine"
 
-
     @pytest.mark.parametrize(
         ("variable", "value"),
         [

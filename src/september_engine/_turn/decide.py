@@ -301,9 +301,7 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _costing(
-        _end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage
-    )
+    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
 
 
 def _interrupted(state: TurnState, now: int, message: str) -> list[Fact]:

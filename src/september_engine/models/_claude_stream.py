@@ -273,7 +273,7 @@ def _decode(data: bytes) -> Block:
         event = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
-            event = json.loads(data, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+            event = json.loads(data, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError):
             raise BrokenStream("an event is not JSON") from None
     if not isinstance(event, dict):
@@ -286,12 +286,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is no number")
     return value
-
-
-def _whole(text: str) -> float:
-    """As msgspec reads it: what 64 bits cannot hold is a float."""
-    value = int(text)
-    return value if -(2**63) <= value < 2**64 else _finite(text)
 
 
 def _mapping(event: Block, key: str) -> Block:
