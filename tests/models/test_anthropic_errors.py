@@ -286,10 +286,11 @@ def test_a_wait_is_not_asked_for_where_waiting_does_not_help() -> None:
     assert failure(401, headers={"retry-after": "7"}).retry_after is None
 
 
-def test_a_provider_that_says_not_to_try_again_is_believed() -> None:
+def test_a_provider_that_says_whether_to_try_again_is_believed() -> None:
     assert not failure(500, headers={"x-should-retry": "false"}).retryable
     assert failure(500, headers={"x-should-retry": "true"}).retryable
-    assert not failure(400, headers={"x-should-retry": "true"}).retryable
+    assert failure(400, headers={"x-should-retry": "true", "retry-after": "2"}).retry_after == 2.0
+    assert not failure(400, headers={"x-should-retry": "maybe"}).retryable
 
 
 class LocalProtocolError(Exception):

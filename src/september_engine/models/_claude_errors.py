@@ -100,6 +100,7 @@ def refused(
     kind, said, code = fields.get("type"), _quote(fields.get("message", error)), _code(fields)
     status = status or _STATUSES.get(str(kind), 500)
     meaning = _meaning(status, said, code, model, _paths(fields))
+    retryable = {"true": True, "false": False}.get(headers.get("x-should-retry", ""), meaning.retryable)
     request_id = headers.get("request-id") or request_id
     details: dict[str, JSON] = {"provider_status": status}
     for name, value in (("provider_error", kind), ("provider_code", code), ("request_id", request_id)):
@@ -108,8 +109,8 @@ def refused(
     return ModelError(
         f"{meaning.text} {said}".strip(),
         code=meaning.code,
-        retryable=meaning.retryable and headers.get("x-should-retry") != "false",
-        retry_after=retry_after(headers, now) if meaning.retryable else None,
+        retryable=retryable,
+        retry_after=retry_after(headers, now) if retryable or meaning.retryable else None,
         bad_history=meaning.bad_history,
         suspect=meaning.suspect,
         **details,
