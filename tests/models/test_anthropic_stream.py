@@ -267,8 +267,8 @@ class TestKeeping:
 
     def test_a_number_beyond_64_bits_is_read_as_it_is_elsewhere(self) -> None:
         [plain] = reply(start(0, type="future", n=10**30), stop(0), *ended()).content
-        [halved] = reply(start(0, type="future", n=10**30, m=1, x="\ud83d"), stop(0), *ended()).content
-        assert (plain["n"], halved["n"], halved["m"]) == (10**30, 10**30, 1)
+        [halved] = reply(start(0, type="future", n=10**30, m=1.5, x="\ud83d"), stop(0), *ended()).content
+        assert (plain["n"], halved["n"], halved["m"]) == (10**30, 10**30, 1.5)
 
     def test_the_model_is_the_one_that_was_asked(self) -> None:
         first = {"type": "message_start", "message": {"model": "claude-20260101", "usage": {}}}
