@@ -131,6 +131,20 @@ def test_a_block_weighs_its_base64_and_its_longer_side() -> None:
     assert weigh(url("https://example.org/a.png")) == Weight(side=0, chars=0)
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image"},
+        {"type": "image", "source": "x"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": 5}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "a"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "ü"}},
+    ],
+)
+def test_what_is_no_media_at_all_weighs_something_all_the_same(block: Any) -> None:
+    assert weigh(block).side == 0
+
+
 SMALL = Weight(side=10, chars=10)
 LARGE = Weight(side=2001, chars=10)
 PAPER = Weight(side=None, chars=16 * 2**20)

@@ -18,7 +18,8 @@ from september_engine._turn.inputs import ModelFailed, ModelReplied, ToolReturne
 from september_engine._turn.present import delta
 from september_engine.errors import ModelError
 from september_engine.events import ContentBlockStart, ContentBlockStop, Event, TextDelta, ThinkingDelta
-from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, TextChunk
+from september_engine.messages import Usage
+from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import Turn
@@ -278,6 +279,22 @@ async def test_a_failure_carries_what_the_model_said_about_it() -> None:
     assert (outcome.code, outcome.retryable, outcome.retry_after, outcome.blocks) == ("LLM_RATE_LIMITED", True, 7.0, 1)
     assert outcome.chance == 0.5
     assert events[-1] == ContentBlockStop(block_index=0, block_type="text")
+
+
+async def test_an_attempt_that_fails_has_cost_what_it_last_said() -> None:
+    class Costly:
+        name = "costly"
+
+        async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
+            yield Progress(Usage(input_tokens=90_000, output_tokens=1))
+            yield Progress()
+            raise ModelError("Overloaded.", retryable=True)
+
+        async def aclose(self) -> None: ...
+
+    outcome, _, one = await attempt(Costly())
+    assert isinstance(outcome, ModelFailed)
+    assert outcome.usage == one.usage == Usage(input_tokens=90_000, output_tokens=1)
 
 
 @pytest.mark.parametrize("raised", [RuntimeError, asyncio.CancelledError])

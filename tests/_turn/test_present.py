@@ -134,6 +134,11 @@ def test_a_failed_attempt_is_shown_with_the_blocks_it_takes_back() -> None:
         Retry(attempt=1, reason="LLM_PROVIDER_ERROR", wait_ms=250),
         Retry(attempt=2, reason="LLM_TIMEOUT", wait_ms=500, retracts=[0, 1]),
     ]
+    costly = AttemptFailed(at=NOW, code="LLM_AUTH", message="", wait_ms=0, usage=Usage(input_tokens=9, output_tokens=1))
+    assert present(TurnState(), costly) == [
+        UsageEvent(input_tokens=9, output_tokens=1, cache_hit_tokens=0),
+        Retry(attempt=1, reason="LLM_AUTH", wait_ms=0),
+    ]
     fallback = AttemptFailed(at=NOW, code="LLM_AUTH", message="", wait_ms=0, fallback=True)
     assert present(TurnState(), fallback) == [Retry(attempt=1, reason="LLM_AUTH", wait_ms=0)]
 

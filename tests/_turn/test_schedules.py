@@ -72,6 +72,8 @@ failures = st.fixed_dictionaries(
         "code": st.sampled_from(["LLM_PROVIDER_ERROR", "LLM_TIMEOUT", "LLM_AUTH", "CONTEXT_OVERFLOW"]),
         "retryable": st.booleans(),
         "bad_history": st.sampled_from([False, False, True]),
+        "suspect": st.sampled_from([None, "media"]),
+        "usage": st.none() | usages,
         "has_fallback": st.booleans(),
         "chance": st.floats(0, 0.99),
         "retry_after": st.sampled_from([None, 0.0, 5.0]),

@@ -97,17 +97,22 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def weigh(block: Block) -> Weight:
-    """Of an image or document block that has passed `media_problem`."""
-    source = block["source"]
-    data = source.get("data", "")
-    if block["type"] == "document":
-        return Weight(side=None, chars=len(data))
-    size = _size_of(data[:_HEADER_CHARS], source) or _size_of(data, source) or (0, 0)
-    return Weight(side=max(size), chars=len(data))
+    """Of an image or document block; total, though only what has passed `media_problem` should come here."""
+    given = block.get("source")
+    source: Block = given if isinstance(given, dict) else {}
+    data = source.get("data")
+    text = data if isinstance(data, str) else ""
+    if block.get("type") == "document":
+        return Weight(side=None, chars=len(text))
+    size = _size_of(text[:_HEADER_CHARS], source) or _size_of(text, source) or (0, 0)
+    return Weight(side=max(size), chars=len(text))
 
 
 def _size_of(text: str, source: Block) -> tuple[int, int] | None:
-    return image_size(base64.b64decode(text), source.get("media_type", ""))
+    try:
+        return image_size(base64.b64decode(text), source.get("media_type", ""))
+    except ValueError:  # not base64, of which binascii.Error is one
+        return None
 
 
 def crowding(media: Sequence[Weight]) -> str | None:

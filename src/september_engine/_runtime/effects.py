@@ -20,12 +20,13 @@ from .._turn.inputs import Ask, ModelFailed, ModelReplied, ToolReturned
 from .._turn.present import BlockType, block_start, block_stop
 from ..errors import ModelError
 from ..events import ToolResultError
-from ..messages import JSON, tool_uses
+from ..messages import JSON, Usage, tool_uses
 from ..models.base import (
     BlockStarted,
     BlockStopped,
     Model,
     ModelRequest,
+    Progress,
     Reply,
     TextChunk,
     ThinkingChunk,
@@ -63,7 +64,7 @@ class Resources:
 
 
 class ModelCall:
-    """One attempt at one step. `text` is what was shown of its answer so far."""
+    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to cost."""
 
     def __init__(self, command: CallModel, *, facts: Sequence[Fact], channel: Channel, resources: Resources) -> None:
         self._command = command
@@ -76,6 +77,7 @@ class ModelCall:
         self._open: tuple[int, BlockType] | None = None
         self._blocks = 0
         self.text: list[str] = []
+        self.usage: Usage | None = None
 
     async def run(self) -> ModelReplied | ModelFailed:
         """Make the attempt. Cancelling closes the provider's stream and the block that is open."""
@@ -139,6 +141,8 @@ class ModelCall:
                     emit(block_start(first, chunk.index, chunk.block_type))
                 elif isinstance(chunk, BlockStopped):
                     self._close_block()
+                elif isinstance(chunk, Progress):
+                    self.usage = chunk.usage or self.usage
                 elif isinstance(chunk, Reply):
                     return chunk
         return None
@@ -162,6 +166,7 @@ class ModelCall:
             model=reply.model,
             blocks=self._blocks,
             broken=reply.broken_inputs,
+            stop_details=reply.stop_details,
             asks=[None if one is None else Ask(request_id=world.ids("hitl"), question=one) for one in questions],
         )
 
@@ -176,6 +181,8 @@ class ModelCall:
             retryable=error.retryable,
             retry_after=error.retry_after,
             bad_history=error.bad_history,
+            suspect=error.suspect,
+            usage=self.usage,
             chance=world.chance(),
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,

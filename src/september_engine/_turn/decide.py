@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
 from ..events import ToolResultError
-from ..messages import JSON, Block, tool_uses
+from ..messages import JSON, Block, Usage, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -45,7 +45,7 @@ from .inputs import (
     ToolsStarting,
 )
 from .limits import backoff_ms, clip, exceeded
-from .state import Call, TurnState, fold
+from .state import Call, TurnState, cut_short, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
@@ -56,8 +56,8 @@ UNKNOWN_OUTCOME = (
     "The tool was interrupted while it ran. Its outcome is unknown: it may or may not have taken effect. "
     "Check before running it again."
 )
-REPAIRS = ("thinking", "media")
-"""What is taken out of a history that the provider refuses, in this order, each once."""
+REPAIRS: tuple[Literal["thinking", "media", "foreign"], ...] = ("thinking", "media", "foreign")
+"""What is taken out of a history that the provider refuses, in this order, each once; what it named goes first."""
 
 
 def decide(state: TurnState, input: Input) -> list[Fact]:
@@ -99,7 +99,8 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
         case Resumed():
             return _resumed(state, input)
         case Broken():
-            return _end(state, input.now, code=input.code, message=input.message, details=input.details)
+            ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
+            return _costing(ends, input.usage)
         case _:
             assert_never(input)
 
@@ -140,11 +141,14 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         prefix=state.prefix,
         blocks=input.blocks,
         broken=broken,
+        stop_details=input.stop_details,
     )
     if input.stop_reason == "refusal":
         closed = [_no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
         end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
         return [replied, *closed, end]
+    if not uses and cut_short(content, input.stop_reason) and not state.raised:
+        return [replied]  # nothing was said yet: the model is asked again, with more room
     if not uses:
         return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=input.stop_reason)]
     return [replied, *_calls(state, input, uses, broken)]
@@ -214,21 +218,33 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         return []
     retracts = list(range(state.next_block, state.next_block + input.blocks))
     failed = AttemptFailed(
-        at=input.now, code=input.code, message=input.message, wait_ms=0, blocks=input.blocks, retracts=retracts
+        at=input.now,
+        code=input.code,
+        message=input.message,
+        wait_ms=0,
+        blocks=input.blocks,
+        retracts=retracts,
+        usage=input.usage,
     )
-    if input.bad_history:
-        repair = next((repair for repair in REPAIRS if repair not in state.repairs), None)
-        if repair is not None:
-            return [replace(failed, repair=repair)]
-    elif input.retryable and state.attempt < state.limits.attempts:
+    left = [repair for repair in REPAIRS if repair not in state.repairs]
+    if input.bad_history and left:
+        return [replace(failed, repair=input.suspect if input.suspect in left else left[0])]
+    if input.retryable and state.attempt < state.limits.attempts:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
-    elif input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
+    if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
         return [replace(failed, fallback=True)]
     if input.bad_history or input.code == "CONTEXT_OVERFLOW":
         # a message that no model takes would be refused again with every message after it: the thread goes on without
         message = f"{input.message} The message was left out; the conversation stands where it stood before it."
-        return _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
-    return _end(state, input.now, code=input.code, message=input.message, details=input.details)
+        ends = _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
+    else:
+        ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
+    return _costing(ends, input.usage)
+
+
+def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
+    """The end of a turn, with what the attempt had cost that ended with it."""
+    return [replace(fact, usage=usage) if isinstance(fact, TurnFailed) else fact for fact in ends]
 
 
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
@@ -268,8 +284,8 @@ def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
     cut: list[Fact] = []
     if input.text.strip() and not state.open_calls:
         cut = [AssistantCut(at=input.now, message_id=input.message_id, text=input.text)]
-    message = "The turn was cancelled."
-    return [*cut, *_end(state, input.now, code="CANCELLED", message=message)]
+    ends = _end(state, input.now, code="CANCELLED", message="The turn was cancelled.")
+    return [*cut, *_costing(ends, input.usage)]
 
 
 def _expired(state: TurnState, input: Expired) -> list[Fact]:
@@ -285,7 +301,7 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state))
+    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
 
 
 def _interrupted(state: TurnState, now: int, message: str) -> list[Fact]:

@@ -24,7 +24,7 @@ from ..events import (
     UsageEvent,
     timestamp,
 )
-from ..messages import tool_uses
+from ..messages import Usage, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -55,7 +55,8 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             return _replied(fact)
         case AttemptFailed():
             wait, retracts = fact.wait_ms, fact.retracts or None
-            return [Retry(attempt=state.attempt, reason=fact.code, wait_ms=wait, retracts=retracts)]
+            retry = Retry(attempt=state.attempt, reason=fact.code, wait_ms=wait, retracts=retracts)
+            return [*_used(fact.usage), retry]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
@@ -79,6 +80,7 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             ]
         case TurnFailed():
             return [
+                *_used(fact.usage),
                 ThreadLifecycle(
                     phase="errored", task_id=state.task_id, turn_id=state.turn_id, timestamp=timestamp(fact.at)
                 ),
@@ -104,11 +106,6 @@ def _started(fact: TurnStarted) -> list[Event]:
 
 
 def _replied(fact: AssistantReplied) -> list[Event]:
-    usage = UsageEvent(
-        input_tokens=fact.usage.input_tokens,
-        output_tokens=fact.usage.output_tokens,
-        cache_hit_tokens=fact.usage.cache_hit_tokens,
-    )
     calls = [
         ToolCall(
             tool=use["name"],
@@ -117,7 +114,20 @@ def _replied(fact: AssistantReplied) -> list[Event]:
         )
         for use in tool_uses(fact.content)
     ]
-    return [usage, *calls]
+    return [*_used(fact.usage), *calls]
+
+
+def _used(usage: Usage | None) -> list[Event]:
+    """The tokens of one model call, as far as they are known."""
+    if usage is None:
+        return []
+    return [
+        UsageEvent(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_hit_tokens=usage.cache_hit_tokens,
+        )
+    ]
 
 
 def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:

@@ -13,15 +13,13 @@ from collections.abc import Mapping, Set
 import msgspec
 
 from .._context.check import media_problems
+from .._context.depth import DEPTH
 from .._context.text import clean
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
 from ..messages import JSON, Block
 
 __all__ = ["ToolError", "encode_error", "encode_output"]
-
-DEPTH = 48
-"""Structures nested deeper than this are shown as text from there on."""
 
 REPR_CHARS = 1000
 """A longer `repr` keeps its head."""
@@ -50,8 +48,8 @@ def encode_output(value: object) -> JSON:
     Text stays text. A list of content blocks (`text`, `image`, `document`) stays that, for the model to see, but for
     blank text and unusable pictures, which the API would refuse. Dataclasses, attrs classes, Structs, pydantic models,
     enums, dates and sets get their usual JSON form, bytes become base64. NaN, infinities and integers beyond 64 bits
-    become text, because not every JSON reader keeps them. Anything else, and what is too deep or contains itself, is
-    shown by its `repr`.
+    become text, because not every JSON reader keeps them. Anything else, and what is nested deeper than `DEPTH` or
+    contains itself, is shown by its `repr`.
     """
     plain = _plain(value, 0)
     return _usable(plain) if is_blocks(plain) else plain
