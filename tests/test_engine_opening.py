@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -107,6 +108,53 @@ async def test_an_engine_may_be_closed_in_another_task_than_it_was_opened_in(ben
     await asyncio.create_task(engine.aclose(drain=0))
     with pytest.raises(EngineClosed):
         await one
+
+
+@pytest.mark.parametrize("tidy", [True, False])
+def test_an_engine_whose_event_loop_has_ended_can_be_closed_and_opened_again(tmp_path: Path, tidy: bool) -> None:
+    path = tmp_path / "brain.sqlite"
+    engine = Engine(path, model=ScriptedModel(echo), settings=Settings())
+
+    def run_open() -> None:
+        if tidy:
+            asyncio.run(engine.open())
+            return
+        loop = asyncio.new_event_loop()  # closed with everything that runs in it
+        loop.run_until_complete(engine.open())
+        loop.close()
+
+    async def closed() -> None:
+        assert (await engine.health()).status == "closed"
+        with pytest.raises(EngineClosed, match="loop it was opened in has ended"):
+            engine.execute("go", task_id="t")
+        await engine.drain(0)
+
+    async def use() -> None:
+        async with engine:
+            assert (await engine.execute("Hi", task_id="t")).text == "You said: Hi"
+
+    run_open()
+    asyncio.run(closed())
+    asyncio.run(engine.aclose())
+    asyncio.run(use())
+    run_open()
+    with pytest.raises(StoreInUse, match="in this process"):
+        asyncio.run(Engine(path, model=ScriptedModel(echo), settings=Settings()).open())
+    asyncio.run(use())
+    gc.collect()
+
+
+async def test_a_second_event_loop_is_told_where_the_engine_is(bench: Bench) -> None:
+    async with bench.running(echo) as engine:
+
+        async def elsewhere() -> None:
+            assert (await engine.health()).status == "closed"
+            for use in (engine.open, engine.aclose, engine.tasks):
+                with pytest.raises(EngineClosed, match="another event loop"):
+                    await use()
+
+        await anyio.to_thread.run_sync(asyncio.run, elsewhere())
+        assert (await engine.execute("Hi", task_id="t")).text == "You said: Hi"
 
 
 @pytest.mark.parametrize("cancel", ["anyio", "asyncio"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
@@ -101,10 +102,13 @@ class Engine:
     async def open(self) -> Self:
         """Open the store, settle what the last process left, and take turns. Cancelling leaves the engine closed.
 
-        Harmless when repeated; after `aclose` it opens again. Raises `StoreInUse`, `StoreCorrupt`,
-        `MigrationRequired` and `ConfigurationError`.
+        Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
+        `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
         """
+        self._check_loop()
         async with self._gate:
+            if self._gone:
+                await self._free()
             if self._supervisor is None:
                 try:
                     self._supervisor = await self._start()
@@ -139,8 +143,10 @@ class Engine:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
 
         A turn that has not ended after `drain` seconds (None: `SEPTEMBER_DRAIN_SECONDS`) is left in the log as it is;
-        the next start closes or resumes it. Cancelling ends the wait for turns, not the closing.
+        the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
+        of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
         """
+        self._check_loop()
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
@@ -152,7 +158,8 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        if self._supervisor is not None:
+        self._check_loop()
+        if self._supervisor is not None and not self._gone:
             supervisor = self._supervisor
             await supervisor.drain(seconds)
             supervisor.stop_readers()
@@ -167,8 +174,8 @@ class Engine:
             await self._free()
 
     async def _free(self) -> None:
-        host, self._host, self._supervisor = self._host, None, None
-        if host is not None:
+        gone, host, self._host, self._supervisor = self._gone, self._host, None, None
+        if host is not None and not gone:
             host.cancel()
             await asyncio.wait((host,))
         held, self._holds_store = self._holds_store, False
@@ -176,7 +183,8 @@ class Engine:
             if held:  # a store that another engine has open is not ours to close
                 await self._store.aclose()
         finally:
-            await self._models.aclose()
+            with suppress(RuntimeError) if gone else nullcontext():  # a connection of a loop that has ended
+                await self._models.aclose()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -188,11 +196,27 @@ class Engine:
 
     @property
     def _running(self) -> Supervisor:
-        if self._supervisor is None:
+        if self._supervisor is None or self._gone:
             raise EngineClosed(
-                "The engine is not open: use `async with Engine(…) as engine:` or `await engine.open()`."
+                "The engine is not open, or the event loop it was opened in has ended: use "
+                "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
             )
+        self._check_loop()
         return self._supervisor
+
+    @property
+    def _gone(self) -> bool:
+        """The event loop that the engine was opened in has ended, and everything that ran in it."""
+        return self._host is not None and self._host.get_loop().is_closed()
+
+    @property
+    def _elsewhere(self) -> bool:
+        here = asyncio._get_running_loop()
+        return self._host is not None and not self._gone and here not in (None, self._host.get_loop())
+
+    def _check_loop(self) -> None:
+        if self._elsewhere:
+            raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -326,7 +350,7 @@ class Engine:
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
         supervisor = self._supervisor
-        if supervisor is None:
+        if supervisor is None or self._gone or self._elsewhere:
             return Health(status="closed", uptime_seconds=0.0, subsystems={})
         database = await supervisor.store.check()
         provider = supervisor.resources.provider

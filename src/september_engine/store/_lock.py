@@ -37,9 +37,10 @@ class FileLock:
             owner = os.pread(file, 32, 0).decode(errors="replace").strip()
             os.close(file)
             pid = int(owner) if owner.isdecimal() else None
+            where = "in this process" if pid == os.getpid() else f"(process {owner or 'unknown'})"
             raise StoreInUse(
-                f"{self._database} is open in another engine (process {owner or 'unknown'}). "
-                "Stop that one, or give this one a file of its own.",
+                f"{self._database} is open in another engine {where}. "
+                "Close that one, or give this one a file of its own.",
                 pid=pid,
             ) from None
         os.ftruncate(file, 0)
