@@ -35,6 +35,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a turn that failed, 2 for what could not begin, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:  # the shell closed it: `>&-`
+        print("september_engine: the output is closed, there is nothing to write to", file=sys.stderr)
+        return 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
@@ -42,16 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_env()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
-        return anyio.run(_demo, settings, options.message or first_question(), options.task)
+        message = first_question() if options.message is None else options.message
+        return anyio.run(_demo, settings, message, options.task)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # whoever read has gone, as in `… | head`; Python must not try to flush the rest at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read has gone, as in `… | head`
         return 0
+    except OSError as error:
+        _drop_output()
+        print(f"september_engine: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except EngineError as error:
         print(f"september_engine: {error.message}", file=sys.stderr)
         return 2
+
+
+def _drop_output() -> None:
+    """Python must not try to flush the rest at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,11 +91,13 @@ def _version() -> str:
 async def _demo(settings: Settings, message: str, task_id: str) -> int:
     terminal = Terminal(sys.stdout)
     async with Engine(settings=settings, tools=DEMO_TOOLS) as engine:
+        turn = engine.execute(message, task_id=task_id)
+        await turn.started()
         terminal.line(f"{engine.model_name} · {settings.sqlite_db_path} · task {task_id}", DIM)
         terminal.line(f"> {message}", BOLD)
         terminal.line()
         offline, failed = engine.model_name == "offline", False
-        async for event in engine.execute(message, task_id=task_id):
+        async for event in turn:
             terminal.show(event)
             failed = failed or isinstance(event, Error)
     if offline:

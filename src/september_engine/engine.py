@@ -12,7 +12,6 @@ from typing import Self
 import anyio
 import msgspec
 
-from ._context.check import media_problems
 from ._runtime.effects import AnyTool
 from ._runtime.listing import detail_of, task_of
 from ._runtime.people import pending, respond
@@ -20,10 +19,19 @@ from ._runtime.supervisor import Supervisor
 from ._runtime.threads import TurnRequest, read_thread
 from ._runtime.world import World
 from ._turn.limits import Limits
-from ._turn.request import aim_of, check_answer, check_limit, check_task_id, content_of
+from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
-from ._wiring import Models, checked_limits, make_supervisor, store_of, tools_by_name
-from .errors import EngineClosed, InvalidRequest, MessageNotFound, StoreCorrupt, TaskNotFound
+from ._wiring import (
+    Models,
+    checked_limits,
+    checked_patience,
+    checked_settings,
+    checked_system,
+    make_supervisor,
+    store_of,
+    tools_by_name,
+)
+from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
 from .events import HitlRequest
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
@@ -80,13 +88,13 @@ class Engine:
         progress_timeout: float = 120.0,
         world: World | None = None,
     ) -> None:
-        self.settings = Settings.from_env() if settings is None else settings
+        self.settings = checked_settings(settings)
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback)
         self._tools = tools_by_name(tools)
-        self._system = system
+        self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
-        self._progress_timeout = progress_timeout
+        self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
         self._supervisor: Supervisor | None = None
@@ -248,7 +256,7 @@ class Engine:
         if not supervisor.accepting:
             raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
         check_task_id(task_id)
-        content = content_of(message, _checked(media, "media"))
+        content = content_of(message, check_media(media, "media"))
         kind, target = aim_of(edit_message_id, retry_message_id)
         ids = self._world.ids
         request = TurnRequest(
@@ -265,8 +273,9 @@ class Engine:
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
 
-        Without `task_id` it is the task whose turn started last. Raises `EngineClosed`.
+        Without `task_id` it is the task whose turn started last. Raises `EngineClosed`, `InvalidType`.
         """
+        check_cursor(after)
         return Replay(self._running, task_id=task_id, after=after)
 
     async def cancel(self, task_id: str) -> bool:
@@ -301,7 +310,7 @@ class Engine:
         then. Cancelling stops the wait; the answer may count all the same.
         """
         check_answer(answer, feedback)
-        blocks = list(_checked(content_blocks, "content_blocks"))
+        blocks = check_media(content_blocks, "content_blocks", text=True)
         return await respond(
             self._running, task_id, answer, request_id=request_id, feedback=feedback, content_blocks=blocks
         )
@@ -309,9 +318,15 @@ class Engine:
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def tasks(self, *, before: str | None = None, limit: int = 50) -> list[Task]:
-        """Tasks, newest first; `before` is the last task id of the page before. Raises `InvalidRequest`."""
+        """Tasks, newest first; `before` is the last task id of the page before.
+
+        Raises `InvalidRequest`, and `TaskNotFound` where that task was deleted meanwhile: begin again then.
+        """
         check_limit(limit)
-        return [task_of(row) for row in await self._running.store.tasks(before=before, limit=limit)]
+        rows = await self._running.store.tasks(before=before, limit=limit)
+        if before is not None and not rows:
+            await self._row(before)
+        return [task_of(row) for row in rows]
 
     async def task(self, task_id: str) -> TaskDetail:
         """One task with its branches. Raises `TaskNotFound`."""
@@ -373,13 +388,6 @@ class Engine:
         if row is None:
             raise TaskNotFound(f"There is no task {task_id!r}.")
         return row
-
-
-def _checked(blocks: Sequence[Block], name: str) -> Sequence[Block]:
-    """Nothing unusable enters the log. Raises `InvalidRequest` with the block's index."""
-    for index, problem in media_problems(list(blocks)):
-        raise InvalidRequest(f"{name}[{index}]: {problem}", index=index)
-    return blocks
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:

@@ -110,7 +110,10 @@ def error_of(error: Exception) -> EngineError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreBusy("Another program holds the database's write lock. Try again when it has finished.")
         case sqlite3.SQLITE_FULL:
-            return StoreFull("The disk is full. Nothing was written; make room and send the message again.")
+            return StoreFull(
+                "The disk is full. What was committed before is kept and can be read. Make room outside of the "
+                "database (deleting a task needs room, too), then try again."
+            )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreCorrupt(f"The database file is damaged ({error}). Restore it from a backup.")
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
