@@ -20,7 +20,7 @@ from september_engine import BlockingEngine, Settings, _cli
 from september_engine._cli import main
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
-from .programs import SECONDS, environment, run
+from .programs import ROOT, SECONDS, environment, matches, run
 
 MODULE = ("-m", "september_engine")
 WORDS = "How many words are in 'to be or not to be'?"
@@ -79,7 +79,7 @@ def test_a_blank_message_is_refused_before_anything_is_said(message: str, capsys
 @pytest.mark.parametrize(
     ("into", "code", "says"),
     [
-        (">&-", 2, "september_engine: the output is closed, there is nothing to write to\n"),
+        (">&-", 2, "september_engine: The output is closed: there is nothing to write to.\n"),
         (">/dev/full", 1, "september_engine: the output cannot be written: No space left on device\n"),
     ],
 )
@@ -328,6 +328,9 @@ def test_serve_takes_the_readmes_curl_and_ends_on_a_signal(folder: Path) -> None
         assert re.fullmatch(
             r'id: \d{13}\nevent: thread_lifecycle\ndata: \{"phase":"started","task_id":"first",.*\}', frames[0]
         )
+        readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("curl -N")[2].partition("```text\n")[2]
+        for told, frame in zip(readme.partition("\n```")[0].split("\n\n"), frames, strict=False):
+            assert matches(re.sub(r"id: \d{13}", "id: …", told), frame)
         replayed = httpx2.get(f"{url[0]}/execute/replay", params={"task_id": "first", "after": frames[0][4:17]})
         assert replayed.text == answer.text.partition("\n\n")[2]
         process.send_signal(signal.SIGTERM)

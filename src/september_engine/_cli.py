@@ -35,9 +35,6 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a turn that failed, 2 for what could not begin, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
-    if sys.stdout is None:  # the shell closed it: `>&-`
-        print("september_engine: the output is closed, there is nothing to write to", file=sys.stderr)
-        return 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
@@ -89,6 +86,8 @@ def _version() -> str:
 
 
 async def _demo(settings: Settings, message: str, task_id: str) -> int:
+    if sys.stdout is None:  # the shell closed it: `>&-`
+        raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
     async with Engine(settings=settings, tools=DEMO_TOOLS) as engine:
         turn = engine.execute(message, task_id=task_id)

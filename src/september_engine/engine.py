@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,8 @@ import anyio
 import msgspec
 
 from ._runtime.effects import AnyTool
-from ._runtime.listing import detail_of, task_of
+from ._runtime.isolation import to_its_end
+from ._runtime.listing import detail_of, last_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import TurnRequest, read_thread
@@ -121,7 +122,7 @@ class Engine:
                 try:
                     self._supervisor = await self._start()
                 except BaseException:
-                    await _to_its_end(self._free())
+                    await to_its_end(self._free())
                     raise
         return self
 
@@ -158,7 +159,7 @@ class Engine:
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
-            await _to_its_end(self._close())
+            await to_its_end(self._close())
 
     async def drain(self, seconds: float) -> None:
         """Take no more turns (`EngineClosed`) and give those that run so long to end; then stop them and all streams.
@@ -350,13 +351,7 @@ class Engine:
         except StoreCorrupt:
             await self._row(task_id)  # a task that was deleted meanwhile is not a damaged one
             raise
-        messages = transcript(facts)
-        if before is not None:
-            places = [place for place, message in enumerate(messages) if message.id == before]
-            if not places:
-                raise MessageNotFound(f"This branch has no message {before!r}.")
-            messages = messages[: places[0]]
-        return messages[-limit:]
+        return last_of(transcript(facts), before=before, limit=limit)
 
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
@@ -388,18 +383,3 @@ class Engine:
         if row is None:
             raise TaskNotFound(f"There is no task {task_id!r}.")
         return row
-
-
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Do it whole, even where the caller is cancelled meanwhile; the cancellation is raised afterwards."""
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait((task,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-    await task
-    if cancelled is not None:
-        raise cancelled
