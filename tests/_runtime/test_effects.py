@@ -90,6 +90,55 @@ async def test_an_awaitable_that_a_sync_tool_returns_is_awaited() -> None:
     assert (await run(starts)).output == "awaited"
 
 
+async def test_an_awaitable_that_an_async_tool_returns_is_awaited_once() -> None:
+    class Lazy:
+        """Awaiting it gives itself, as with some database clients."""
+
+        def __await__(self) -> Any:
+            yield from asyncio.sleep(0).__await__()
+            return self
+
+    @tool
+    async def starts() -> Any:
+        """Return a coroutine."""
+        return anyio.to_thread.run_sync(lambda: "awaited")
+
+    @tool
+    async def lazy() -> Any:
+        """Return something lazy."""
+        return Lazy()
+
+    assert (await run(starts)).output == "awaited"
+    assert (await run(lazy)).output == "<Lazy>"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_output_that_takes_long_to_show_is_under_the_tools_timeout(is_async: bool) -> None:
+    clock, let_go = FakeClock(), threading.Event()
+
+    class Slow:
+        def __repr__(self) -> str:
+            let_go.wait(20)
+            return "slow"
+
+    @tool(timeout=5.0)
+    async def asynchronous() -> Any:
+        """Give something slow."""
+        return Slow()
+
+    @tool(timeout=5.0)
+    def synchronous() -> Any:
+        """Give something slow."""
+        return Slow()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(_advance, clock, 5.0)
+        returned = await run(asynchronous if is_async else synchronous, clock=clock)
+    let_go.set()
+    assert returned.error is not None
+    assert returned.error.reason == "timeout"
+
+
 async def test_an_unknown_tool_is_a_result_that_names_the_known_ones() -> None:
     @tool
     def here() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeAlias
@@ -41,6 +41,7 @@ from .world import World
 __all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
 
 AnyTool: TypeAlias = Tool[..., Any]
+_Outcome: TypeAlias = tuple[JSON, ToolResultError | None]
 
 
 @attrs.define(kw_only=True)
@@ -213,7 +214,7 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     )
 
 
-async def _outcome(command: RunTool, resources: Resources) -> tuple[JSON, ToolResultError | None]:
+async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
     tool = resources.tools.get(command.tool)
     if tool is None:
         known = ", ".join(sorted(resources.tools)) or "none"
@@ -231,18 +232,29 @@ async def _outcome(command: RunTool, resources: Resources) -> tuple[JSON, ToolRe
     return outcome
 
 
-async def _guarded(
-    tool: AnyTool, arguments: Mapping[str, object], resources: Resources
-) -> tuple[JSON, ToolResultError | None]:
+async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
     """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
-    call: Callable[[], object] = partial(tool.function, **arguments)
+    call: Callable[[], Any] = partial(tool.function, **arguments)
+    thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
     try:
         if tool.is_async:
-            value = call()
+            value = await call()
+            if inspect.isawaitable(value):
+                value = await value
         else:
-            value = await in_thread(call, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
-        if inspect.isawaitable(value):
-            value = await value
-        return encode_output(value), None
+            outcome = await thread(partial(_called, call))
+            if isinstance(outcome, tuple):
+                return outcome
+            value = await outcome
+        if value is None or isinstance(value, str | int | float):
+            return encode_output(value), None
+        # what is large, or has code of its own, must not hold up the event loop
+        return await thread(partial(encode_output, value)), None
     except BaseException as error:
         return None, encode_error(error)
+
+
+def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:
+    """In the tool's thread: the outcome, or what must be awaited to get there."""
+    value = call()
+    return value if inspect.isawaitable(value) else (encode_output(value), None)
