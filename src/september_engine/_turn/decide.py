@@ -44,13 +44,16 @@ from .inputs import (
     ToolReturned,
     ToolsStarting,
 )
-from .limits import backoff_ms, clip, exceeded
+from .limits import backoff_ms, brief, clip, exceeded
 from .state import Call, TurnState, cut_short, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
 MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
+
+LONGEST_ID = 256
+"""Characters of a tool call's id or of a tool's name: a longer one is cut, so that an event fits one frame."""
 
 UNKNOWN_OUTCOME = (
     "The tool was interrupted while it ran. Its outcome is unknown: it may or may not have taken effect. "
@@ -130,12 +133,12 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         return []
     content, renamed, refused = _rekey(input.content, state.call_ids, state.step)
     uses = tool_uses(content)
-    broken = {renamed.get(id, id): why for id, why in input.broken.items()} | refused
+    broken = {renamed.get(id, id): brief(why) for id, why in input.broken.items()} | refused
     replied = AssistantReplied(
         at=input.now,
         message_id=input.message_id,
         content=content,
-        stop_reason=input.stop_reason,
+        stop_reason=brief(input.stop_reason),
         usage=input.usage,
         model=input.model,
         prefix=state.prefix,
@@ -150,7 +153,7 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
     if not uses and cut_short(content, input.stop_reason) and not state.raised:
         return [replied]  # nothing was said yet: the model is asked again, with more room
     if not uses:
-        return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=input.stop_reason)]
+        return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=replied.stop_reason)]
     return [replied, *_calls(state, input, uses, broken)]
 
 
@@ -187,6 +190,8 @@ def _calls(state: TurnState, input: ModelReplied, uses: list[Block], broken: dic
 def _rekey(content: list[Block], used: frozenset[str], step: int) -> tuple[list[Block], dict[str, str], dict[str, str]]:
     """Give a tool call whose id was used before a new one: one id, one execution, one approval, one result.
 
+    An id that is too long gets one too; a name that is too long is cut, and is then no tool's.
+
     Returns the content, what was renamed to what, and why a call is refused: an id that stands twice in one message
     cannot say which of the two was meant, so the second is not run.
     """
@@ -200,16 +205,17 @@ def _rekey(content: list[Block], used: frozenset[str], step: int) -> tuple[list[
             continue
         old = new = block["id"]
         count = 1
-        while new in seen:
+        while new in seen or len(new) > LONGEST_ID:
             count += 1
-            new = f"{old}_{step + 1}_{count}"
+            new = f"{old[: LONGEST_ID - 30]}_{step + 1}_{count}"
         if old in here:
-            refused[new] = f"Not run: this message already has a tool call with the id {old}."
+            refused[new] = f"Not run: this message already has a tool call with the id {old[:LONGEST_ID]}."
         elif new != old:
             renamed[old] = new
         here.add(old)
         seen.add(new)
-        blocks.append(block if new == old else {**block, "id": new})
+        name = block["name"][:LONGEST_ID]
+        blocks.append(block if (new, name) == (old, block["name"]) else {**block, "id": new, "name": name})
     return blocks, renamed, refused
 
 
@@ -219,8 +225,8 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
     retracts = list(range(state.next_block, state.next_block + input.blocks))
     failed = AttemptFailed(
         at=input.now,
-        code=input.code,
-        message=input.message,
+        code=brief(input.code),
+        message=brief(input.message),
         wait_ms=0,
         blocks=input.blocks,
         retracts=retracts,
@@ -235,7 +241,7 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         return [replace(failed, fallback=True)]
     if input.bad_history or input.code == "CONTEXT_OVERFLOW":
         # a message that no model takes would be refused again with every message after it: the thread goes on without
-        message = f"{input.message} The message was left out; the conversation stands where it stood before it."
+        message = f"{brief(input.message)} The message was left out; the conversation stands where it stood before it."
         ends = _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
     else:
         ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)

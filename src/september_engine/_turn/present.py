@@ -1,6 +1,7 @@
 """present: the events a fact or a chunk of the model's stream shows to clients. Pure, and the only place that knows.
 
-`state` is the state before the fact.
+`state` is the state before the fact. Every event fits one frame, under 1 MB, whatever the fact holds: values are
+`shown`, texts that are not ours are `brief`, ids and names are short before they are facts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..events import (
     ThreadLifecycle,
     ToolCall,
     ToolResult,
+    ToolResultError,
     UsageEvent,
     timestamp,
 )
@@ -40,7 +42,7 @@ from .facts import (
     TurnResumed,
     TurnStarted,
 )
-from .limits import shown
+from .limits import brief, shown
 from .state import TurnState
 
 __all__ = ["BlockType", "block_start", "block_stop", "delta", "present"]
@@ -55,14 +57,15 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             return _replied(fact)
         case AttemptFailed():
             wait, retracts = fact.wait_ms, fact.retracts or None
-            retry = Retry(attempt=state.attempt, reason=fact.code, wait_ms=wait, retracts=retracts)
+            retry = Retry(attempt=state.attempt, reason=brief(fact.code), wait_ms=wait, retracts=retracts)
             return [*_used(fact.usage), retry]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
             return _asked(state, fact)
         case HumanAnswered():
-            return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=fact.answer)]
+            answer = brief(fact.answer)
+            return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=answer)]
         case TurnResumed():
             retracts = fact.retracts or None
             return [Retry(attempt=state.resumes + 1, reason="INTERRUPTED", wait_ms=0, retracts=retracts)]
@@ -74,18 +77,12 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
                     turn_id=state.turn_id,
                     timestamp=timestamp(fact.at),
                     message_id=fact.message_id,
-                    stop_reason=fact.stop_reason,
+                    stop_reason=brief(fact.stop_reason),
                     usage=state.usage,
                 )
             ]
         case TurnFailed():
-            return [
-                *_used(fact.usage),
-                ThreadLifecycle(
-                    phase="errored", task_id=state.task_id, turn_id=state.turn_id, timestamp=timestamp(fact.at)
-                ),
-                Error(error=fact.code, message=fact.message, details=fact.details or None),
-            ]
+            return _failed(state, fact)
         case PrefixChosen() | AssistantCut() | ToolStarted():
             return []
         case _:
@@ -130,13 +127,25 @@ def _used(usage: Usage | None) -> list[Event]:
     ]
 
 
+def _failed(state: TurnState, fact: TurnFailed) -> list[Event]:
+    details = shown(fact.details, turn_id=state.turn_id) if fact.details else None
+    return [
+        *_used(fact.usage),
+        ThreadLifecycle(phase="errored", task_id=state.task_id, turn_id=state.turn_id, timestamp=timestamp(fact.at)),
+        Error(error=brief(fact.code), message=brief(fact.message), details=details),
+    ]
+
+
 def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:
     """A second result for a call shows nothing: the first is final."""
     call = next((call for call in state.calls if call.id == fact.tool_call_id and call.status != "done"), None)
     if call is None:
         return []
     output = shown(fact.output, tool_call_id=call.id, turn_id=state.turn_id)
-    return [ToolResult(tool_call_id=call.id, tool=call.tool, output=output, error=fact.error)]
+    error = fact.error
+    if error is not None:
+        error = ToolResultError(reason=brief(error.reason), message=brief(error.message))
+    return [ToolResult(tool_call_id=call.id, tool=call.tool, output=output, error=error)]
 
 
 def _asked(state: TurnState, fact: HumanAsked) -> list[Event]:
@@ -146,7 +155,7 @@ def _asked(state: TurnState, fact: HumanAsked) -> list[Event]:
             request_id=fact.request_id,
             task_id=state.task_id,
             kind=fact.kind,
-            question=fact.question,
+            question=brief(fact.question),
             created_at=timestamp(fact.at),
             tool_call_id=fact.tool_call_id,
             tool=call.tool if call else None,
