@@ -69,7 +69,7 @@ class PacedModel(ScriptedModel):
     pace: Pace
 
     async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
-        async with aclosing(super().stream(request)) as chunks:
+        async with aclosing(super().stream(request)) as chunks:  # type: ignore[type-var]  # it is a generator
             async for chunk in chunks:
                 yield chunk
                 if isinstance(chunk, TextChunk):
