@@ -49,7 +49,9 @@ async def test_a_stream_is_never_silent_for_more_than_fifteen_seconds() -> None:
 
 
 async def test_a_client_that_never_reads_is_cut_off_and_the_turn_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SSEResponse.__init__.__kwdefaults__, "send_seconds", 0.5)
+    defaults = SSEResponse.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "send_seconds", 0.5)
     text = "x" * 12_000_000
     model = ScriptedModel([say(text)], piece=100_000)
     async with serving(engine_with(model)) as served, await anyio.connect_tcp("127.0.0.1", served.port) as deaf:
