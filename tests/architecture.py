@@ -36,6 +36,7 @@ LAYERS: Mapping[str, int] = {
     "settings": 0,
     "_seams": 0,
     # 1 core: pure
+    "permissions": 1,
     "_turn": 1,
     "_context": 1,
     # 2 ports
@@ -85,7 +86,7 @@ CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
 HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
-    "__future__ base64 binascii collections hashlib ipaddress math msgspec re struct typing urllib zlib".split()
+    "__future__ base64 binascii collections functools hashlib ipaddress math msgspec re shlex struct typing urllib zlib".split()
 )
 CORE_MAY_NOT_CALL = frozenset("open print input eval exec __import__ breakpoint".split())
 
