@@ -86,7 +86,8 @@ CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
 HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
-    "__future__ base64 binascii collections functools hashlib ipaddress math msgspec re shlex struct typing urllib zlib".split()
+    "__future__ base64 binascii collections functools hashlib ipaddress math msgspec "
+    "re shlex struct typing urllib zlib".split()
 )
 CORE_MAY_NOT_CALL = frozenset("open print input eval exec __import__ breakpoint".split())
 

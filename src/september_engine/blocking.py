@@ -25,6 +25,7 @@ from .errors import EngineClosed
 from .events import Event, HitlRequest
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .streams import EventStream, Turn, TurnResult
@@ -73,6 +74,7 @@ class BlockingEngine:
         model: Model | str | None = None,
         fallback: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
         settings: Settings | None = None,
@@ -84,6 +86,7 @@ class BlockingEngine:
             model=model,
             fallback=fallback,
             tools=tools,
+            policy=policy,
             system=system,
             limits=limits,
             settings=settings,
@@ -208,11 +211,17 @@ class BlockingEngine:
         request_id: str | None = None,
         feedback: str | None = None,
         content_blocks: Sequence[Block] = (),
+        remember: bool = False,
     ) -> str:
         """Answer a request; returns its id. Raises what `Engine.respond` raises."""
         return self._call(
             lambda: self._engine.respond(
-                task_id, answer, request_id=request_id, feedback=feedback, content_blocks=content_blocks
+                task_id,
+                answer,
+                request_id=request_id,
+                feedback=feedback,
+                content_blocks=content_blocks,
+                remember=remember,
             )
         )
 

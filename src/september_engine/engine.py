@@ -21,11 +21,12 @@ from ._runtime.world import World
 from ._turn.limits import Limits
 from ._turn.request import aim_of, check_answer, check_limit, check_task_id, content_of
 from ._turn.transcript import transcript
-from ._wiring import Models, checked_limits, make_supervisor, store_of, tools_by_name
+from ._wiring import Models, checked_limits, make_supervisor, policy_of, store_of, tools_by_name
 from .errors import EngineClosed, InvalidRequest, MessageNotFound, StoreCorrupt, TaskNotFound
 from .events import HitlRequest
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .permissions import Policy
 from .settings import Settings
 from .store.base import Store, TaskRow
 from .streams import Replay, Turn
@@ -57,6 +58,8 @@ class Engine:
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
         tools: Tools made with `@tool`.
+        policy: What calls may do without a person's leave, and what not at all; None for the defaults inside
+            `ALLOWED_ROOTS`. The folders that tools were made for are added to its roots.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
         settings: Everything else; None reads the environment and `.env`.
@@ -73,6 +76,7 @@ class Engine:
         model: Model | str | None = None,
         fallback: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
         settings: Settings | None = None,
@@ -83,6 +87,7 @@ class Engine:
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback)
         self._tools = tools_by_name(tools)
+        self._policy = policy_of(policy, self._tools, self.settings)
         self._system = system
         self._limits = checked_limits(limits, self.settings)
         self._progress_timeout = progress_timeout
@@ -118,6 +123,7 @@ class Engine:
             store=self._store,
             models=await self._models.make(self.settings, self._world.clock),
             tools=self._tools,
+            policy=self._policy,
             system=self._system,
             limits=self._limits,
             settings=self.settings,
@@ -269,17 +275,27 @@ class Engine:
         request_id: str | None = None,
         feedback: str | None = None,
         content_blocks: Sequence[Block] = (),
+        remember: bool = False,
     ) -> str:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
 
-        A permission is answered "yes" or "no"; with "no" the model is told `feedback`. Raises `HitlNotPending`,
-        `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises; the request stays open
-        then. Cancelling stops the wait; the answer may count all the same.
+        A permission is answered "yes" or "no", a question with any text. The model is told `feedback` and given
+        `content_blocks`; with `remember`, a "yes" lays down the rules that the request offers, for the rest of the
+        task (an edit or retry from before the answer takes them back).
+
+        Raises `HitlNotPending`, `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises;
+        the request stays open then. Cancelling stops the wait; the answer may count all the same.
         """
         check_answer(answer, feedback)
         blocks = list(_checked(content_blocks, "content_blocks"))
         return await respond(
-            self._running, task_id, answer, request_id=request_id, feedback=feedback, content_blocks=blocks
+            self._running,
+            task_id,
+            answer,
+            request_id=request_id,
+            feedback=feedback,
+            content_blocks=blocks,
+            remember=remember,
         )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────

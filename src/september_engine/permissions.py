@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "Unknown",
     "Write",
+    "in_words",
 ]
 
 
@@ -343,6 +344,15 @@ def _remembered(tool: str, action: Action) -> Rule:
             return Rule(effect="allow", tool=tool, network=host)
         case Unknown():
             raise AssertionError("what was not understood is remembered as a whole")
+
+
+def in_words(rule: Rule) -> str:
+    """The rule as a person reads it, such as "bash: run `npm publish`"."""
+    kinds = (("run", rule.run), ("read", rule.read), ("write", rule.write), ("use the network:", rule.network))
+    does = [f"{kind} {pattern}" for kind, pattern in kinds if pattern is not None]
+    if rule.input is not None:
+        does = ["exactly this call"]
+    return f"{rule.effect} {rule.tool}: {' and '.join(does) or 'every call'}"
 
 
 def _said(rule: Rule, otherwise: str) -> str:

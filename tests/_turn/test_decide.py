@@ -222,8 +222,16 @@ class TestPeople:
     def test_a_call_that_needs_leave_is_asked_about_and_does_not_run(self) -> None:
         turn = Turn()
         facts = turn.tell(replied(use("a"), use("b"), asks={"b": "May b run?"}))
+        digest = turn.state.calls[1].digest
         assert facts[1:] == [
-            HumanAsked(at=NOW, request_id="hitl_1", kind="permission", question="May b run?", tool_call_id="b")
+            HumanAsked(
+                at=NOW,
+                request_id="hitl_1",
+                kind="permission",
+                question="May b run?",
+                tool_call_id="b",
+                digest=digest,
+            )
         ]
         assert turn.then(starting("a", "b")) == ["started a"]
 

@@ -26,9 +26,10 @@ from .._turn.inputs import (
     ToolsStarting,
 )
 from .._turn.present import present
-from .._turn.state import TurnState, evolve, standing
+from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
+from ..permissions import Ask, Deny
 from ..store.base import Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
@@ -178,6 +179,8 @@ class Runner:
                 if self._leaving and self.state.waiting_since is not None:
                     break
                 await self._obey(group)
+                if self.state.status != "running":
+                    return
                 letter = await self._next()
             await self._land()
         except EngineError:
@@ -267,12 +270,33 @@ class Runner:
         )
 
     async def _obey(self, group: anyio.abc.TaskGroup) -> None:
-        commands = self._owed()
-        if starting := [command.id for command in commands if isinstance(command, RunTool)]:
-            await self._decide(ToolsStarting(now=self._now(), tool_call_ids=starting))
+        """Start what is owed. Where a call may not run any more, its result is there at once, and more may be owed."""
+        while self.state.status == "running" and (commands := self._owed()):
+            refused: dict[str, str] = {}
+            if starting := [command for command in commands if isinstance(command, RunTool)]:
+                refused = await self._refused(starting)
+                ids = [command.id for command in starting]
+                await self._decide(ToolsStarting(now=self._now(), tool_call_ids=ids, refused=refused))
+            running = {call.id for call in self.state.calls if call.status == "running"}
+            for command in commands:
+                if isinstance(command, CallModel) or command.id in running:
+                    self._flights[_key(command)] = flight = _Flight()
+                    group.start_soon(self._fly, command, flight)
+
+    async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
+        """Which of these calls may not run by the rules of now, and why: an approval does not outrank a rule."""
+        refused: dict[str, str] = {}
+        rules = remembered([*(await self._ancestors()).facts, *self._facts])
+        calls = {call.id: call for call in self.state.calls}
         for command in commands:
-            self._flights[_key(command)] = flight = _Flight()
-            group.start_soon(self._fly, command, flight)
+            match self._resources.judge(command.tool, command.input, rules):
+                case Deny(reason=reason):
+                    refused[command.id] = f"Not run: {reason}"
+                case Ask(reason=reason) if not self.state.allowed(calls[command.id]):
+                    refused[command.id] = f"Not run, because the rules have changed: {reason} Call it again to ask."
+                case _:
+                    pass
+        return refused
 
     def _owed(self) -> list[Command]:
         owed = todo(self.state, concurrency=self._resources.concurrency)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
+from msgspec.structs import replace
+
 from ..events import (
     ContentBlockStart,
     ContentBlockStop,
@@ -25,6 +27,7 @@ from ..events import (
     timestamp,
 )
 from ..messages import tool_uses
+from ..permissions import in_words
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -41,9 +44,9 @@ from .facts import (
     TurnStarted,
 )
 from .limits import shown
-from .state import TurnState
+from .state import Request, TurnState, evolve
 
-__all__ = ["BlockType", "block_start", "block_stop", "delta", "present"]
+__all__ = ["BlockType", "block_start", "block_stop", "delta", "present", "request_event"]
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:
@@ -59,7 +62,8 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
-            return _asked(state, fact)
+            asked = evolve(state, fact)
+            return [request_event(asked, asked.requests[-1])]
         case HumanAnswered():
             return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=fact.answer)]
         case TurnResumed():
@@ -129,20 +133,25 @@ def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:
     return [ToolResult(tool_call_id=call.id, tool=call.tool, output=output, error=fact.error)]
 
 
-def _asked(state: TurnState, fact: HumanAsked) -> list[Event]:
-    call = next((call for call in state.calls if call.id == fact.tool_call_id), None)
-    return [
-        HitlRequest(
-            request_id=fact.request_id,
-            task_id=state.task_id,
-            kind=fact.kind,
-            question=fact.question,
-            created_at=timestamp(fact.at),
-            tool_call_id=fact.tool_call_id,
-            tool=call.tool if call else None,
-            input=shown(call.input, tool_call_id=call.id, turn_id=state.turn_id) if call else None,
-        )
-    ]
+def request_event(state: TurnState, request: Request) -> HitlRequest:
+    """What a person is shown of a request: with a permission, the call that would run."""
+    event = HitlRequest(
+        request_id=request.id,
+        task_id=state.task_id,
+        kind=request.kind,
+        question=request.question,
+        created_at=timestamp(request.asked_at),
+    )
+    call = next((call for call in state.calls if call.id == request.tool_call_id), None)
+    if request.kind == "question" or call is None:
+        return event
+    return replace(
+        event,
+        tool_call_id=call.id,
+        tool=call.tool,
+        input=shown(call.input, tool_call_id=call.id, turn_id=state.turn_id),
+        remember=[in_words(rule) for rule in request.remember] or None,
+    )
 
 
 BlockType = Literal["text", "thinking", "tool_use"]
