@@ -235,8 +235,8 @@ class Engine:
         ids = self._world.ids
         request = TurnRequest(
             task_id=task_id,
-            turn_id=ids("turn"),
-            message_id=ids("msg"),
+            turn_id=ids("turn_"),
+            message_id=ids("msg_"),
             content=content,
             direct=direct,
             kind=kind,

@@ -158,7 +158,7 @@ class ModelCall:
         return ModelReplied(
             now=world.clock.now_ms(),
             step=self._command.step,
-            message_id=world.ids("msg"),
+            message_id=world.ids("msg_"),
             content=reply.content,
             stop_reason=reply.stop_reason,
             usage=reply.usage,
@@ -173,7 +173,7 @@ class ModelCall:
         name, input = use["name"], use["input"]
         tool, ids = self._resources.tools.get(name), self._resources.world.ids
         if tool is not None and tool.asks_person and _fits(tool, input):
-            return Ask(request_id=ids("hitl"), kind="question", question=input["question"])
+            return Ask(request_id=ids("hitl-"), kind="question", question=input["question"])
         match self._resources.judge(name, input, rules):
             case Allow():
                 return None
@@ -181,7 +181,7 @@ class ModelCall:
                 return Refuse(reason=f"Not run: {reason}")
             case asked:
                 question = f"May {name} run with this input? {asked.reason}"
-                return Ask(request_id=ids("hitl"), question=question, remember=asked.remember)
+                return Ask(request_id=ids("hitl-"), question=question, remember=asked.remember)
 
     def _failed(self, error: ModelError) -> ModelFailed:
         world = self._resources.world

@@ -224,7 +224,7 @@ class Runner:
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
         text = "".join(self._shown)
-        return await self._decide(Cancelled(now=self._now(), message_id=self._resources.world.ids("msg"), text=text))
+        return await self._decide(Cancelled(now=self._now(), message_id=self._resources.world.ids("msg_"), text=text))
 
     async def _come_down(self) -> None:
         """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""
