@@ -231,7 +231,8 @@ async def test_a_deleted_task_is_gone_with_its_running_turn(bench: Bench) -> Non
 async def test_health_is_ok_only_when_a_turn_could_be_taken() -> None:
     store = FlakyStore()
     bench = Bench(store=store)
-    engine = bench.engine([fail(ModelError("No key.", code="LLM_AUTH")), say("Hello")])
+    too_long = ModelError("Too long.", code="CONTEXT_OVERFLOW")
+    engine = bench.engine([fail(ModelError("No key.", code="LLM_AUTH")), say("Hello"), fail(too_long)])
     assert (await engine.health()).status == "closed"
     async with engine:
         await bench.clock.advance(12.5)
@@ -244,6 +245,9 @@ async def test_health_is_ok_only_when_a_turn_could_be_taken() -> None:
         assert (found.status, found.subsystems["llm_provider"]) == ("degraded", "LLM_AUTH")
         await engine.execute("go", task_id="t")
         assert (await engine.health()).status == "ok"
+        with pytest.raises(TurnFailed):
+            await engine.execute("a whole library", task_id="t")
+        assert (await engine.health()).subsystems["llm_provider"] == "ok"
         store.failing = StoreFull("The disk is full.")
         found = await engine.health()
         assert (found.status, found.subsystems["database"]) == ("degraded", "STORE_FULL: The disk is full.")

@@ -195,6 +195,11 @@ def test_values_given_in_code_are_checked_the_same_way() -> None:
         assert f"{variable}: " in told
 
 
+def test_an_empty_variable_outside_does_not_hide_a_key(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ENGINE_API_KEY=a-key\n")
+    assert Settings.from_env({"ENGINE_API_KEY": " "}, dotenv=tmp_path / ".env").engine_api_key == "a-key"
+
+
 def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("MAX_TOKENS=100\nLLM_MODEL='from the file'\n")
     assert Settings.from_env({"MAX_TOKENS": "200"}, dotenv=tmp_path / ".env").max_tokens == 200

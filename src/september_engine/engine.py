@@ -247,8 +247,10 @@ class Engine:
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
 
-        Without `task_id` it is the task whose turn started last. Raises `EngineClosed`.
+        Without `task_id` it is the task whose turn started last. Raises `EngineClosed` and `InvalidRequest`.
         """
+        if task_id is not None:
+            check_task_id(task_id)
         return Replay(self._running, task_id=task_id, after=after)
 
     async def cancel(self, task_id: str) -> bool:
@@ -286,6 +288,7 @@ class Engine:
         Raises `HitlNotPending`, `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises;
         the request stays open then. Cancelling stops the wait; the answer may count all the same.
         """
+        check_task_id(task_id)
         check_answer(answer, feedback)
         blocks = list(_checked(content_blocks, "content_blocks"))
         return await respond(

@@ -220,8 +220,9 @@ class Settings:
     ) -> Settings:
         """Settings from the environment (`os.environ` unless given) over a `.env` file, which need not be there.
 
-        An empty value counts as not set. Flags are exactly "true" or "false". Raises `ConfigurationError` with every
-        problem at once: the variable, its value unless it is a secret, and what is allowed.
+        An empty value counts as not set, there too: it does not hide what `.env` says. Flags are exactly "true" or
+        "false". Raises `ConfigurationError` with every problem at once: the variable, its value unless it is a secret,
+        and what is allowed.
         """
         problems: list[str] = []
         variables: dict[str, str] = {}
@@ -232,7 +233,8 @@ class Settings:
                 problems.append(f"{dotenv}: is not UTF-8")
             except (OSError, ValueError) as error:
                 problems.append(f"{dotenv}: {error}")
-        variables.update(os.environ if environ is None else environ)
+        set_outside = os.environ if environ is None else environ
+        variables.update({name: value for name, value in set_outside.items() if value.strip()})
         values: dict[str, Any] = {}
         for field in attrs.fields(cls):
             if not (text := variables.get(field.metadata["variable"], "").strip()):

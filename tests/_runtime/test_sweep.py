@@ -80,6 +80,16 @@ async def test_the_timer_itself_sweeps() -> None:
         assert await soon(engine.replay(task_id="t")) == []
 
 
+async def test_a_short_lifetime_is_looked_at_more_often() -> None:
+    bench = Bench()
+    async with bench.running([say("one")], channel_state_ttl_active=8) as engine:
+        await engine.execute("go", task_id="t")
+        await bench.clock.advance(6)
+        assert await soon(engine.replay(task_id="t")) != []
+        await bench.clock.advance(4)
+        assert await soon(engine.replay(task_id="t")) == []
+
+
 @pytest.mark.parametrize("where", ["here", "next process"])
 async def test_what_nobody_answers_in_time_ends_the_turn_and_never_runs(bench: Bench, where: str) -> None:
     ran: list[int] = []
@@ -140,7 +150,7 @@ async def test_an_expiry_that_comes_too_late_stops_nothing() -> None:
     async with bench.running([call("risky"), say("fine")], tools=[risky], channel_state_ttl_hitl=100.0) as engine:
         one = engine.execute("go", task_id="t")
         await until(one, HitlRequest)
-        await bench.clock.advance(100)
+        bench.clock.wall += 100_000
         [row] = await bench.store.open_tasks()
         await engine.respond("t", "yes")
         await engine._running._look_after(row, bench.clock.now_ms())
@@ -157,7 +167,7 @@ async def test_an_expiry_is_of_the_pause_it_was_meant_for_and_not_of_the_next_on
     async with bench.running(script, tools=[careful], channel_state_ttl_hitl=100.0) as engine:
         one = engine.execute("go", task_id="t")
         await until(one, HitlRequest)
-        await bench.clock.advance(100)
+        bench.clock.wall += 100_000
         [row] = await bench.store.open_tasks()
         first = await engine.respond("t", "yes")
         async for event in one:

@@ -9,10 +9,12 @@ import anyio
 import pytest
 
 from september_engine import Limits, ModelError, tool
+from september_engine._runtime.world import World
 from september_engine.errors import EngineError, StoreBusy, StoreFull
 from september_engine.models.scripted import ScriptedModel, call, fail, hold, say, think, turn
 from september_engine.store.base import Batch
 from september_engine.store.memory import MemoryStore
+from september_engine.testing.fakes import FakeClock
 
 from .server import (
     KEY,
@@ -253,9 +255,17 @@ async def test_a_store_that_cannot_write_is_a_status_and_the_next_try_works(
     assert answer_of(frames) == "Hello."
 
 
-async def test_a_store_that_fails_later_ends_the_stream_with_its_code() -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreFull("The disk is full."), "STORE_FULL"),
+        (StoreBusy("Somebody else has the lock."), "STORE_BUSY"),
+        (ValueError("a secret of the store"), "INTERNAL_ERROR"),
+    ],
+)
+async def test_a_store_that_fails_later_ends_the_stream_with_its_code(error: Exception, code: str) -> None:
     gate = anyio.Event()
-    store = BrokenStore(StoreFull("The disk is full."), after=1)
+    store = BrokenStore(error, after=1)
     async with serving(engine_with(ScriptedModel([turn(hold(gate), say("Hello."))]), store=store)) as served:
         async with served.client.stream("POST", "/execute", json=GOOD) as response:
             gate.set()
@@ -263,7 +273,8 @@ async def test_a_store_that_fails_later_ends_the_stream_with_its_code() -> None:
         store.error = None
     assert response.status_code == 200
     assert [(frame.event, frame.id) for frame in frames[-2:]] == [("thread_lifecycle", None), ("error", None)]
-    assert frames[-1].data["error"] == "STORE_FULL"
+    assert frames[-1].data["error"] == code
+    assert "secret" not in frames[-1].data["message"]
 
 
 async def test_an_engine_that_shuts_down_takes_no_turn() -> None:
@@ -287,6 +298,32 @@ async def test_a_fault_of_ours_is_a_500_that_tells_no_secrets(caplog: pytest.Log
     assert "RuntimeError" not in response.text
     assert response.json()["details"]["id"].startswith("req_")
     assert "A fault inside the server" in caplog.text
+    assert f"RuntimeError: the key is {KEY}" in caplog.text  # the server's own log strikes keys out
+
+
+async def test_a_damaged_task_is_a_500_whose_id_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    async with serving(engine_with(store=store)) as served:
+        await served.execute()
+        for fact in store._tasks["t"].turns.values():
+            fact.facts.clear()
+        response = await served.client.get("/tasks/t/messages")
+    assert (response.status_code, response.json()["error"]) == (500, "INTERNAL_ERROR")
+    assert response.json()["details"]["id"].startswith("req_")
+    assert "StoreCorrupt" in caplog.text
+
+
+async def test_a_fault_inside_a_turn_is_an_error_event_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    engine = engine_with(ScriptedModel([call("nothing"), say("Done.")]))
+    async with serving(engine) as served:
+        # a fault of the shell's own, which no input of a client can bring about
+        engine._running.resources.tools = None  # type: ignore[assignment]
+        frames = await served.execute()
+    last = frames[-1]
+    assert (last.event, last.data["error"]) == ("error", "INTERNAL_ERROR")
+    assert last.data["details"]["id"] == frames[0].data["turn_id"]
+    assert "NoneType" not in last.data["message"]
+    assert "NoneType" in caplog.text
 
 
 # ── what goes wrong inside a turn ────────────────────────────────────────────────────────────────────────────────────
@@ -302,6 +339,32 @@ async def test_a_model_that_fails_ends_the_stream_errored_with_its_code(code: st
     assert names_of(frames)[-2:] == ["thread_lifecycle", "error"]
     assert frames[-2].data["phase"] == "errored"
     assert frames[-1].data["error"] == code
+
+
+async def test_a_rate_limit_says_when_to_come_again_where_the_provider_did() -> None:
+    limited = ModelError("Too many.", code="LLM_RATE_LIMITED", retry_after=7.5)
+    async with serving(engine_with(ScriptedModel(lambda request: fail(limited)))) as served:
+        frames = await served.execute()
+    assert frames[-1].data["details"] == {"retry_after": 7.5}
+
+
+async def test_a_request_that_nobody_answers_ends_the_stream_with_its_code() -> None:
+    @tool(requires_permission=True)
+    def send() -> str:
+        """Send it."""
+        return "sent"
+
+    clock = FakeClock()
+    engine = engine_with(ScriptedModel([call("send")]), tools=[send], world=World(clock=clock))
+    async with serving(engine) as served:
+        async with served.client.stream("POST", "/execute", json=GOOD) as response:
+            chunks = response.aiter_text()
+            seen = ""
+            while "hitl_request" not in seen:
+                seen += await anext(chunks)
+            await clock.advance(73 * 3600)
+            frames = parsed(seen + "".join([chunk async for chunk in chunks]))
+    assert (frames[-1].event, frames[-1].data["error"]) == ("error", "HITL_EXPIRED")
 
 
 async def test_a_budget_that_is_spent_ends_the_stream_with_its_code() -> None:

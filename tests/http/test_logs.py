@@ -60,6 +60,13 @@ async def test_a_refused_request_is_logged_without_its_key(lines: io.StringIO) -
     assert KEY not in lines.getvalue()
 
 
+def test_a_secret_that_is_a_part_of_a_fields_name_leaves_the_name(lines: io.StringIO) -> None:
+    configure(Settings(engine_api_key="k"), stream=lines)
+    logging.getLogger("september_engine.anything").info("ok")
+    (line,) = read(lines)
+    assert (set(line) >= {"task_id", "message"}, line["message"]) == (True, "o***")
+
+
 def test_a_secret_is_struck_out_wherever_it_stands(lines: io.StringIO) -> None:
     logger = logging.getLogger("september_engine.anything")
     logger.info("the key %s", KEY, extra={"extra": {"list": [f"x{LLM_KEY}x", 1], KEY: {"in": (KEY,)}}})

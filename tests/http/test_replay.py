@@ -50,6 +50,13 @@ async def test_without_a_task_it_is_the_one_whose_turn_started_last() -> None:
         assert (await served.replay())[-len(again) :] == again
 
 
+@pytest.mark.parametrize("task_id", ["", "x" * 513])
+async def test_a_task_id_that_is_none_is_refused(task_id: str) -> None:
+    async with serving(engine_with()) as served:
+        response = await served.client.get("/execute/replay", params={"task_id": task_id})
+    assert (response.status_code, response.json()["error"]) == (400, "INVALID_REQUEST")
+
+
 @pytest.mark.parametrize("query", ["", "after=0", "task_id=nobody", "task_id=nobody&after=5"])
 async def test_where_nothing_is_kept_the_stream_is_empty(query: str) -> None:
     async with serving(engine_with()) as served:

@@ -304,6 +304,23 @@ async def test_neither_a_client_that_does_not_read_nor_one_that_does_not_finish_
     assert [line for line in served.lines if line["level"] == "ERROR"] == []
 
 
+async def test_a_tool_that_does_not_stop_does_not_keep_the_process(tmp_path: Path, python: str) -> None:
+    async with child(*SLOW, folder=tmp_path, python=python, SEPTEMBER_DRAIN_SECONDS="0.3") as served:
+        async with httpx2.AsyncClient(base_url=served.url) as client:
+            async with client.stream("POST", "/execute", json={**GOOD, "message": "stubborn"}) as response:
+                chunks = response.aiter_text()
+                seen = await read_until(chunks, "tool_call\n")
+                began = time.monotonic()
+                served.process.send_signal(signal.SIGTERM)
+                async for chunk in chunks:
+                    seen += chunk
+        code = await served.wait(at_most=10)
+        took = time.monotonic() - began
+    assert (code, served.lines[-1]["level"]) == (0, "WARNING")
+    assert took < 0.3 + 5
+    assert (await after_restart(tmp_path, parsed(seen)))[-1].data["error"] == "INTERRUPTED"
+
+
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with child(*SLOW, folder=tmp_path, SEPTEMBER_DRAIN_SECONDS="600") as served:
         async with httpx2.AsyncClient(base_url=served.url) as client:

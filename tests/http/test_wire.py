@@ -304,6 +304,13 @@ def test_a_server_that_hands_on_no_raw_path_still_finds_plain_ids() -> None:
     assert route_path({"path": "/tasks", "raw_path": b"/tasks?x=/y", "root_path": "/elsewhere"}) == "/tasks"
 
 
+def test_a_whole_url_is_the_path_in_it() -> None:
+    assert route_path({"path": "x", "raw_path": b"http://a.b:80/health", "root_path": ""}) == "/health"
+    assert route_path({"path": "x", "raw_path": b"HTTP://a/m/tasks/http%3A%2F%2Fb", "root_path": "/m"}) == (
+        "/tasks/http%3A%2F%2Fb"
+    )
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_a_header_and_comes_back_from_it(text: str) -> None:
     value = header_text(text)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -25,6 +26,8 @@ from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
 from ..store.base import Batch, EventLog, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["Channel"]
+
+logger = logging.getLogger(__name__)
 
 TAIL = 2048
 TAIL_BYTES = 4 * 2**20
@@ -142,7 +145,8 @@ class Channel:
             self._fail(error, items)
             return
         except Exception as error:  # a store that raises something else, or an event that has no JSON form
-            self._fail(EngineError(f"The log could not be written ({type(error).__name__}: {error})."), items)
+            logger.error("The log of task %r could not be written.", self._row.task_id, exc_info=error)
+            self._fail(EngineError(f"The log could not be written ({type(error).__name__})."), items)
             return
         self._row = row
         self._claimed = True

@@ -96,7 +96,9 @@ class ModelCall:
         if outcome is None:
             silence = f"The model sent nothing for {self._resources.progress_timeout:g} seconds."
             outcome = self._failed(ModelError(silence, code="LLM_TIMEOUT", retryable=True))
-        self._resources.provider = outcome.code if isinstance(outcome, ModelFailed) else "ok"
+        # a conversation that is too long for it says nothing about the provider
+        failed = outcome.code if isinstance(outcome, ModelFailed) else ""
+        self._resources.provider = failed if failed.startswith("LLM_") else "ok"
         return outcome
 
     def patience(self, now: float) -> float:

@@ -6,6 +6,7 @@ transaction; fold; again. The loop belongs to the engine, never to who reads.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -36,6 +37,8 @@ from .effects import ModelCall, Resources, run_tool
 from .threads import Thread
 
 __all__ = ["Runner"]
+
+logger = logging.getLogger(__name__)
 
 MODEL = "model"
 """The key of the model call in flight; a tool's is its call id."""
@@ -191,11 +194,17 @@ class Runner:
 
     async def _give_up(self, error: Exception) -> None:
         """A fault of ours ends the turn as an error that a client can read, never as silence."""
-        message = f"A fault inside the engine ended the turn ({type(error).__name__}: {error})."
         try:
-            await self._decide(Broken(now=self._now(), code="INTERNAL_ERROR", message=message))
+            await self._decide(self._fault(error))
         except EngineError:
             return
+
+    def _fault(self, error: Exception) -> Broken:
+        """What happened goes into the program's log, where there is one; clients get its kind and where to look."""
+        turn_id, task_id = self.channel.turn_id, self.channel.row.task_id
+        logger.error("A fault inside the engine ended turn %s of task %r.", turn_id, task_id, exc_info=error)
+        message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
+        return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
     async def _next(self) -> _Letter:
         while not self._inbox:
@@ -320,8 +329,7 @@ class Runner:
             details = dict(error.details)
             self._put(Broken(now=self._now(), code=error.code, message=error.message, details=details))
         except Exception as error:
-            message = f"A fault inside the engine ended the turn ({type(error).__name__}: {error})."
-            self._put(Broken(now=self._now(), code="INTERNAL_ERROR", message=message))
+            self._put(self._fault(error))
         finally:
             flight.landed.set()
 

@@ -29,6 +29,7 @@ from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 __all__ = ["Supervisor", "Ticket"]
 
 SWEEP_SECONDS = 60.0
+"""How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
 
 
 class Ticket:
@@ -156,7 +157,8 @@ class Supervisor:
         except EngineError as error:
             ticket.error = error
         except Exception as error:
-            ticket.error = EngineError(f"A fault inside the engine ({type(error).__name__}: {error}).")
+            ticket.error = EngineError(f"A fault inside the engine ({type(error).__name__}). Its log has more.")
+            ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
                 ticket.error = _closed()
@@ -285,9 +287,10 @@ class Supervisor:
 
     async def _sweep(self) -> None:
         clock = self.resources.world.clock
+        seconds = max(min(SWEEP_SECONDS, self.ttl_active / 4, self.ttl_hitl / 4), PULSE_SECONDS)
         while True:
             await self.sweep()
-            await clock.sleep(SWEEP_SECONDS)
+            await clock.sleep(seconds)
 
     async def sweep(self) -> None:
         """Expire what nobody answered, close what was lost, and trim the events of turns that ended long ago.

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..engine import Engine
-from ..errors import InvalidRequest
 from ..events import Heartbeat, timestamp
 from ..messages import Block
 from .logs import TASK_ID
@@ -63,8 +62,6 @@ async def replay(engine: Engine, now: Callable[[], float], request: Request) -> 
     parameters = query(request.scope, "after", "task_id")
     after = whole_number(parameters, "after", default=0)
     task_id = parameters.get("task_id")
-    if task_id == "":
-        raise InvalidRequest("task_id is empty; leave it out for the task whose turn started last.")
     last_event_id = request.headers.get("last-event-id", "")
     if re.fullmatch(r"[0-9]{1,16}", last_event_id):
         after = int(last_event_id)

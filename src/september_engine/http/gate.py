@@ -60,8 +60,7 @@ class _Passage:
 
     async def run(self) -> None:
         began = time.perf_counter()
-        request_id = f"req_{secrets.token_hex(8)}"
-        REQUEST_ID.set(request_id)
+        REQUEST_ID.set(f"req_{secrets.token_hex(8)}")
         TASK_ID.set(None)
         self.scope = {**self.scope, "path": route_path(self.scope), "root_path": ""}
         try:
@@ -70,11 +69,12 @@ class _Passage:
             pass
         except EngineError as error:
             await self._refuse(error_response(error))
-        except Exception:
-            logger.exception("A fault inside the server.")
+        except Exception as error:
             if self.status:
+                logger.exception("A fault inside the server, after its answer had begun.")
                 raise
-            fault = EngineError("A fault inside the server. Its log has more under this id.", id=request_id)
+            fault = EngineError("A fault inside the server. Its log has more under this id.")
+            fault.__cause__ = error
             await self._refuse(error_response(fault))
         finally:
             self._log(time.perf_counter() - began)

@@ -40,7 +40,7 @@ class JSONLines(logging.Formatter):
         extra: dict[str, JSON] = dict(getattr(record, "extra", None) or {})
         if record.exc_info:
             extra["exception"] = self.formatException(record.exc_info)
-        line = {
+        line: dict[str, JSON] = {
             "timestamp": timestamp(int(record.created * 1000)),
             "level": record.levelname,
             "logger": record.name,
@@ -49,7 +49,8 @@ class JSONLines(logging.Formatter):
             "message": record.getMessage(),
             "extra": extra,
         }
-        text = msgspec.json.encode(self._struck(line), enc_hook=str).decode()
+        struck = {name: self._struck(value) for name, value in line.items()}
+        text = msgspec.json.encode(struck, enc_hook=str).decode()
         return text.translate(LINE_ENDS)
 
     def _struck(self, value: JSON) -> JSON:

@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..engine import Health
+from ..errors import ModelError
 from ..events import Event, Heartbeat, TextDelta, ThreadLifecycle, ToolCall, ToolResult, UsageEvent, encode
 from ..messages import JSON, Branch, Message, Task, TaskDetail, Usage
 from .execute import ExecuteBody
 from .hitl import AnswerBody, PendingPage, Resumed
+from .sse import UNBUFFERED
 from .tasks import Cancelled, Deleted, MessagePage, TaskPage
 from .wire import ErrorBody, json_response
 
@@ -48,7 +50,6 @@ ERRORS: Mapping[str, str] = {
         "TASK_NOT_FOUND, or MESSAGE_NOT_FOUND: no such message in this task; HITL_NOT_PENDING: nothing waits for an "
         "answer; INVALID_REQUEST: no such path"
     ),
-    "405": "INVALID_REQUEST: not a method of this path; the Allow header names them",
     "409": (
         "TASK_BUSY: a turn runs, details.turn_id; HITL_REQUIRED: a person is awaited, details.request_id; "
         "HITL_ALREADY_ANSWERED: details.answer"
@@ -58,6 +59,18 @@ ERRORS: Mapping[str, str] = {
     "500": "INTERNAL_ERROR: a fault of the engine; details.id is in its log",
     "503": "SHUTTING_DOWN, STORE_BUSY, STORE_FULL or MIGRATION_REQUIRED: try again later",
 }
+INSIDE = (
+    "INTERNAL_ERROR",
+    "STORE_BUSY",
+    "STORE_FULL",
+    *ModelError.STATUSES,
+    "BUDGET_EXCEEDED",
+    "CANCELLED",
+    "INTERRUPTED",
+    "HITL_EXPIRED",
+)
+"""What an `error` event may say today; more may come."""
+
 ALWAYS = ("400", "401", "403", "413", "500", "503")
 
 
@@ -224,7 +237,11 @@ def _health() -> Object:
         "operationId": "health",
         "summary": "Whether a turn could be taken now",
         "security": [],
-        "responses": {"200": _answer(well), "503": _answer(ill, "Not now; `status` and `subsystems` say why.")},
+        "responses": {
+            "200": _answer(well),
+            "503": _answer(ill, "Not now; `status` and `subsystems` say why."),
+            **{status: error for status, error in _errors().items() if status in ("400", "413")},
+        },
     }
 
 
@@ -293,6 +310,7 @@ def _stream(description: str, *, turn_id: bool) -> Object:
     }
     shown = [name for name in names if turn_id or name != "X-Turn-Id"]
     headers = {name: {"schema": {"type": "string"}, "description": names[name]} for name in shown}
+    headers |= {name: {"schema": {"const": value}} for name, value in UNBUFFERED.items()}
     item = {"oneOf": [_item(kind) for kind in get_args(Event)]}
     return {
         "description": description,
@@ -347,6 +365,9 @@ def _schemas() -> Object:
         schema = schemas[kind.__name__]
         del schema["properties"]["type"]
         schema["required"].remove("type")
+    schemas["Error"]["properties"]["error"]["examples"] = list(INSIDE)
+    for name, default in (("media", []), ("direct", False)):
+        schemas["ExecuteBody"]["properties"][name]["default"] = default
     for schema in schemas.values():
         schema["description"] = cleandoc(schema["description"])
     return schemas

@@ -109,21 +109,28 @@ async def _serve(engine: Engine, listener: socket.socket, url: str) -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(_listen, app, _config(listener), stop, patience, group.cancel_scope)
                 group.start_soon(_end, signals, engine, stop, patience)
-    await _cut()
+    if left := await _cut():
+        logger.warning("stopped, without waiting for what does not stop", extra={"extra": {"tasks": left}})
+        sys.stdout.flush()
+        os._exit(0)  # the loop would wait for them for ever; everything that counts is in the log and closed
     logger.info("stopped")
 
 
-async def _cut() -> None:
-    """End what Hypercorn left: a connection whose client does not read holds on through one cancel, but not two."""
+async def _cut() -> list[str]:
+    """End what is left: a connection whose client does not read holds on through one cancel, but not two.
+
+    Returns the names of what takes no notice at all, such as an async tool that swallows its cancellation.
+    """
     me = asyncio.current_task()
     for _ in range(CUTS):
         if not (left := asyncio.all_tasks() - {me}):
-            return
+            return []
         for task in left:
             task.cancel()
         done, _ = await asyncio.wait(left, timeout=0.1)
         for task in done:
             _ = task.cancelled() or task.exception()  # how it took being cut is nobody's concern
+    return sorted(task.get_name() for task in asyncio.all_tasks() - {me})
 
 
 def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -19,7 +19,10 @@ from starlette.types import Message, Receive, Scope, Send
 from ..errors import EngineError
 from ..events import Error, Event, Heartbeat, encode, name_of, timestamp
 
-__all__ = ["HEARTBEAT_SECONDS", "SEND_SECONDS", "Row", "SSEResponse", "event_frame", "frames"]
+__all__ = ["HEARTBEAT_SECONDS", "SEND_SECONDS", "UNBUFFERED", "Row", "SSEResponse", "event_frame", "frames"]
+
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Headers of every stream: no proxy may keep it, or hold it back."""
 
 HEARTBEAT_SECONDS = 15.0
 
@@ -96,7 +99,7 @@ class SSEResponse(Response):
         first: bytes = b"",
         send_seconds: float = SEND_SECONDS,
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers})
+        super().__init__(headers={**UNBUFFERED, **headers})
         del self.headers["content-length"]
         self._pages = pages
         self._now = now

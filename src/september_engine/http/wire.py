@@ -7,6 +7,7 @@ malformed JSON, bad UTF-8, a name that is there twice and a million brackets are
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -20,6 +21,7 @@ from starlette.types import Receive, Scope
 
 from ..errors import EngineError, InvalidRequest, InvalidType, PayloadTooLarge
 from ..messages import JSON
+from .logs import REQUEST_ID
 
 __all__ = [
     "ClientGone",
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+logger = logging.getLogger(__name__)
 
 SLOWEST = 64 * 1024
 """Bytes a second that a body must come with once its first seconds are over."""
@@ -176,7 +180,7 @@ def route_path(scope: Scope) -> str:
     A server that does not hand on the path as it came (`raw_path`) gives `/` and `%2F` alike; then both are borders.
     """
     root: str = scope.get("root_path", "").rstrip("/")
-    raw: bytes | None = scope.get("raw_path")
+    raw: bytes | None = _without_authority(scope.get("raw_path"))
     if raw is None:
         path: str = scope["path"]
         return quote(path.removeprefix(root) if path.startswith(f"{root}/") else path)
@@ -185,6 +189,11 @@ def route_path(scope: Scope) -> str:
         if unquote_to_bytes("/".join(segments[:count])) == root.encode():
             return "/" + "/".join(segments[count:])
     return "/".join(segments)
+
+
+def _without_authority(raw: bytes | None) -> bytes | None:
+    """A proxy may be sent the whole URL (RFC 9112, 3.2.2), and a server must take it too."""
+    return None if raw is None else re.sub(rb"\Ahttps?://[^/?]*(?=/)", b"", raw, flags=re.IGNORECASE)
 
 
 def path_text(segment: str) -> str:
@@ -206,8 +215,12 @@ def json_response(value: object, *, status: int = 200) -> Response:
 
 
 def error_response(error: EngineError, *, headers: Mapping[str, str] | None = None) -> Response:
-    """The flat JSON of an error, with its status."""
-    body = ErrorBody(error=error.code, message=error.message, details=dict(error.details) or None)
+    """The flat JSON of an error, with its status. A fault of ours is logged, and says under which id."""
+    details = dict(error.details)
+    if error.status == 500:
+        logger.error("A request failed.", exc_info=error)
+        details["id"] = REQUEST_ID.get()
+    body = ErrorBody(error=error.code, message=error.message, details=details or None)
     response = json_response(body, status=error.status)
     response.headers.update(headers or {})
     return response
