@@ -76,6 +76,7 @@ LAYERS: Mapping[str, int] = {
     # 7 cli
     "_cli": 7,
     "_demo": 7,
+    "_person": 7,
     "_terminal": 7,
     "__main__": 7,
 }
