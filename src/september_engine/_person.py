@@ -7,6 +7,7 @@ from typing import TextIO
 import anyio
 import msgspec
 
+from ._context.text import visible
 from ._runtime.isolation import in_thread
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
@@ -59,15 +60,15 @@ class Person:
 
     def _show(self, request: HitlRequest) -> None:
         """All of what would run: nobody can allow what they were not shown."""
-        self._terminal.line(f"? {_visible(request.question)}", BOLD)
+        self._terminal.line(f"? {visible(request.question)}", BOLD)
         for name, value in (request.input or {}).items():
             text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             first, *more = text.split("\n")
-            self._terminal.line(f"  {_visible(name)}: {_visible(first)}")
+            self._terminal.line(f"  {visible(name)}: {visible(first)}")
             for line in more:
-                self._terminal.line(f"  {' ' * len(name)}  {_visible(line)}")
+                self._terminal.line(f"  {' ' * len(name)}  {visible(line)}")
         for rule in request.remember or ():
-            self._terminal.line(f"  (always: {_visible(rule)})", DIM)
+            self._terminal.line(f"  (always: {visible(rule)})", DIM)
 
     async def _line(self, prompt: str) -> str | None:
         self._terminal.say(prompt, BOLD)
@@ -82,8 +83,3 @@ def _prompt(request: HitlRequest) -> str:
         return "> "
     always = ", [a]lways in this task" if request.remember else ""
     return f"[y]es, [N]o{always}, or say what to do instead: "
-
-
-def _visible(text: str) -> str:
-    """With what a terminal would obey, or hide, spelt out: what is allowed must be seen."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

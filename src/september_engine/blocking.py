@@ -17,12 +17,13 @@ from typing import Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed
-from .events import Event, HitlRequest
+from .events import Event
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
@@ -199,8 +200,8 @@ class BlockingEngine:
         """Stop the running turn and wait for its end; True if there was one."""
         return self._call(lambda: self._engine.cancel(task_id))
 
-    def pending(self) -> list[HitlRequest]:
-        """Every request that waits for a person."""
+    def pending(self) -> Requests:
+        """Every request that waits for a person: a list that a notebook can show."""
         return self._call(self._engine.pending)
 
     def respond(

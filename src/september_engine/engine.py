@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from ._context.check import media_problems
+from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.listing import detail_of, task_of
 from ._runtime.people import pending, respond
@@ -23,7 +24,6 @@ from ._turn.request import aim_of, check_answer, check_limit, check_task_id, con
 from ._turn.transcript import transcript
 from ._wiring import Models, checked_limits, make_supervisor, policy_of, store_of, tools_by_name
 from .errors import EngineClosed, InvalidRequest, MessageNotFound, StoreCorrupt, TaskNotFound
-from .events import HitlRequest
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
@@ -265,9 +265,9 @@ class Engine:
 
     # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def pending(self) -> list[HitlRequest]:
-        """Every request that waits for a person, over all tasks, oldest first."""
-        return await pending(self._running)
+    async def pending(self) -> Requests:
+        """Every request that waits for a person, over all tasks, oldest first: a list that a notebook can show."""
+        return Requests(await pending(self._running))
 
     async def respond(
         self,
