@@ -11,14 +11,15 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
 import msgspec
 
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
+from ..permissions import Action
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
@@ -26,6 +27,7 @@ __all__ = ["Tool", "ToolInputError", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Actions: TypeAlias = Callable[[Mapping[str, JSON]], Sequence[Action]]
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -50,6 +52,7 @@ class Tool(Generic[P, R]):
         timeout: Seconds it may take, or None.
         safe_to_repeat: Running it twice does no harm, so a call cut off by a crash may be made again.
         requires_permission: A person is asked before each call.
+        actions: What a call with this input would do, for the policy; None where that is not known.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Tool(Generic[P, R]):
     timeout: float | None
     safe_to_repeat: bool
     requires_permission: bool
+    actions: Actions | None = None
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,6 +106,7 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    actions: Actions | None = None,
 ) -> Tool[P, R]: ...
 
 
@@ -113,6 +118,7 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    actions: Actions | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -125,6 +131,7 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    actions: Actions | None = None,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Make a function a tool: `@tool`, `@tool(timeout=5.0)`, or `tool(instance.method, name="lookup")`.
 
@@ -139,6 +146,7 @@ def tool(
         timeout: Seconds one call may take; None for no limit.
         safe_to_repeat: Running it twice does no harm.
         requires_permission: Ask a person before each call.
+        actions: What a call with this input would do, for the policy to judge.
 
     Raises `ConfigurationError` when the function cannot be described to a model; the text names the parameter.
     """
@@ -158,6 +166,7 @@ def tool(
             timeout=timeout,
             safe_to_repeat=safe_to_repeat,
             requires_permission=requires_permission,
+            actions=actions,
             parameters=parameters,
         )
 
