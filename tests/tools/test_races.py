@@ -1,0 +1,114 @@
+"""A swapper beside the tools: folders and files become links to the outside and back, as fast as they can."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from september_engine.tools import ToolError
+from september_engine.tools.edit_file import edit_file_tool
+from september_engine.tools.find_files import find_files_tool
+from september_engine.tools.grep import grep_tool
+from september_engine.tools.read_file import read_file_tool
+from september_engine.tools.workspace import Workspace
+from september_engine.tools.write_file import write_file_tool
+
+from .conftest import calling
+
+ROUNDS = 1_500
+
+SWAPPER = """
+import os
+print("ready", flush=True)
+while True:
+    os.rename("folder", "aside"); os.symlink("../outside", "folder")
+    os.rename("file", "file_aside"); os.symlink("../outside/file", "file")
+    os.unlink("folder"); os.rename("aside", "folder")
+    os.unlink("file"); os.rename("file_aside", "file")
+"""
+
+
+@pytest.fixture
+def swapping(tmp_path: Path) -> Iterator[Path]:
+    for place in ("root", "outside"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "file").write_text(f"{place}\n")
+    root = tmp_path / "root"
+    (root / "folder").mkdir()
+    (root / "folder/file").write_text("root\n")
+    with swapper(root):
+        yield root
+    assert {each.name: each.read_text() for each in (tmp_path / "outside").iterdir()} == {"file": "outside\n"}
+
+
+@contextmanager
+def swapper(root: Path) -> Iterator[None]:
+    """A process, since a thread would stop where our own code runs."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", SWAPPER], cwd=root, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+        finally:
+            process.kill()
+
+
+def naive(root: Path, path: str) -> str:
+    """What everybody writes first: check the path, then use it."""
+    real = os.path.realpath(root / path)
+    if not real.startswith(f"{root}/"):
+        raise PermissionError
+    return (root / path).read_text()
+
+
+def test_the_swapper_has_teeth(swapping: Path) -> None:
+    for _ in range(200_000):
+        with suppress(OSError):
+            if naive(swapping, "folder/file") == "outside\n":
+                return
+    pytest.fail("checking the path and then using it was never caught")
+
+
+@pytest.mark.usefixtures("way", "no_sync")
+def test_no_read_and_no_write_ends_outside(swapping: Path) -> None:
+    workspace = Workspace(swapping)
+    read, write = calling(read_file_tool(workspace)), calling(write_file_tool(workspace))
+    edit, find = calling(edit_file_tool(workspace)), calling(find_files_tool(workspace))
+    worked = {"read": 0, "write": 0, "edit": 0, "walk": 0}
+    for number in range(ROUNDS):
+        for path in ("folder/file", "file"):
+            with suppress(ToolError):
+                assert read(path=path) == "root"
+                worked["read"] += 1
+            with suppress(ToolError):
+                edit(path=path, old_text="root", new_text="ROOT")
+                worked["edit"] += 1
+            with suppress(ToolError):
+                write(path=path, content="root\n", overwrite=True)
+                worked["write"] += 1
+        with suppress(ToolError):
+            write(path=f"folder/new/{number}", content="new\n")
+        for entry in workspace.walk("."):
+            if entry.kind == "file":
+                with suppress(OSError), entry.open() as file:
+                    assert not os.read(file.file, 100).startswith(b"outside")
+                    worked["walk"] += 1
+        if number % 100 == 0:
+            assert "outside" not in find(pattern="**/*")
+    assert min(worked.values()) > ROUNDS // 20, worked
+
+
+@pytest.mark.usefixtures("way")
+def test_no_search_finds_what_is_outside(swapping: Path) -> None:
+    grep = calling(grep_tool(Workspace(swapping)))
+    for _ in range(15):
+        assert "outside" not in grep(pattern=".")
+    for path in ("folder", "file") * 5:
+        with suppress(ToolError):
+            assert "outside" not in grep(pattern=".", path=path)
