@@ -105,9 +105,7 @@ def test_links_without_end_are_given_up(way: str, maze: Path, names: Sequence[st
         (("dangling", "x"), FileNotFoundError),
     ],
 )
-def test_errors_are_those_of_the_system(
-    way: str, maze: Path, names: Sequence[str], error: type[OSError]
-) -> None:
+def test_errors_are_those_of_the_system(way: str, maze: Path, names: Sequence[str], error: type[OSError]) -> None:
     with pytest.raises(error):
         found(maze, *names)
 
@@ -141,7 +139,9 @@ def test_no_folder_stays_open(way: str, maze: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
-STEPS = "a b file out out_file absolute_out absolute_in beside to_root to_b up_and_down above loop ping dangling magic back"
+STEPS = (
+    "a b file out out_file absolute_out absolute_in beside to_root to_b up_and_down above loop ping dangling magic back"
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -21,7 +21,24 @@ from september_engine.tools.workspace import Workspace
 
 from .conftest import refused
 
-AWKWARD = ["", ".", "..", "/", "//", "a", "b", "out", "in", "~", "~root", "a\nb", "a" * 256, "\0", "caf\udce9", "\ud800"]
+AWKWARD = [
+    "",
+    ".",
+    "..",
+    "/",
+    "//",
+    "a",
+    "b",
+    "out",
+    "in",
+    "~",
+    "~root",
+    "a\nb",
+    "a" * 256,
+    "\0",
+    "caf\udce9",
+    "\ud800",
+]
 
 
 @pytest.fixture
@@ -153,7 +170,7 @@ def guarded(tree: Path) -> Workspace:
         ".g\u200cit/config",
         "to_git/config",
         "to_git/new/folder/file",
-        "in/../../to_git/hooks/x",
+        "a/../to_git/hooks/x",
         "locked/x",
         "a/b/uv.lock",
         ".env",
@@ -235,9 +252,9 @@ def test_a_device_is_refused() -> None:
 
 
 def test_a_pipe_that_takes_a_files_place_is_not_waited_for(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = os.stat(odd / "a/b/file")
+    workspace, seen = Workspace(odd), os.stat(odd / "a/b/file")
     monkeypatch.setattr(os, "stat", lambda *_, **__: seen)
-    assert reason(Workspace(odd), "pipe") == "not_a_file"
+    assert reason(workspace, "pipe") == "not_a_file"
 
 
 @contextmanager
@@ -341,9 +358,7 @@ def test_a_file_that_comes_up_during_a_write_is_left_alone(tree: Path, monkeypat
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
-def test_a_file_system_without_hard_links_will_do(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_file_system_without_hard_links_will_do(tree: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def link(*_: object, **__: object) -> None:
         raise OSError(number, "no links")
 
@@ -415,7 +430,7 @@ def test_a_folder_that_becomes_a_link_during_a_walk_is_not_entered(way: str, tre
     entries = []
     for entry in Workspace(tree).walk("."):
         entries.append((entry.shown, entry.kind))
-        if entry.shown == "a":
+        if (entry.shown, entry.kind) == ("a", "folder"):
             shutil.rmtree(tree / "a")
             (tree / "a").symlink_to("../outside")
     assert entries == [("a", "folder"), ("in", "link"), ("out", "link"), ("a", "unreadable")]

@@ -16,39 +16,53 @@ __all__ = ["Glob", "Reached"]
 ALTERNATIVES = 64
 """Most patterns that the braces of one may stand for."""
 
-Reached: TypeAlias = frozenset[tuple[int, int]]
-"""How far into which alternative a way has come."""
+State: TypeAlias = tuple[int, int]
+"""Which alternative, and how many of its parts are matched."""
+
+Reached: TypeAlias = frozenset[State]
+"""All that a way may have come to."""
 
 
 class Glob:
-    """One pattern. `ValueError` says why it cannot be used."""
+    """One pattern. `ValueError` says why it cannot be used.
+
+    It is matched as an automaton: `_same` has the states that are reached with a state, since `**` may be no folder.
+    """
 
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
         flags = re.IGNORECASE if ignore_case else 0
-        self._alternatives = [
-            # fnmatch writes `*` as an atomic group, so a name is matched without going back
-            [None if part == "**" else re.compile(fnmatch.translate(part), flags) for part in _parts(alternative)]
-            for alternative in _alternatives(pattern)
-        ]
-
-    @property
-    def start(self) -> Reached:
+        self._parts: dict[State, re.Pattern[str] | None] = {}
+        self._same: dict[State, Reached] = {}
+        ends: set[State] = set()
+        starts: set[State] = set()
+        for index, alternative in enumerate(_alternatives(pattern)):
+            parts = _parts(alternative)
+            for at, part in enumerate(parts):
+                # fnmatch writes `*` as an atomic group, so a name is matched without going back
+                self._parts[index, at] = None if part == "**" else re.compile(fnmatch.translate(part), flags)
+            for at in range(len(parts), -1, -1):
+                after: Reached = self._same[index, at + 1] if parts[at : at + 1] == ["**"] else frozenset()
+                self._same[index, at] = after | {(index, at)}
+            starts |= self._same[index, 0]
+            ends.add((index, len(parts)))
+        self.start: Reached = frozenset(starts)
         """At the root, before any name."""
-        return self._closed((index, 0) for index in range(len(self._alternatives)))
+        self._ends = frozenset(ends)
 
     def step(self, reached: Reached, name: str) -> Reached:
         """Where the way has come with one more name. Empty: nothing on or below it can match."""
-        return self._closed(
-            (index, at if part is None else at + 1)
-            for index, at in reached
-            if at < len(self._alternatives[index])
-            for part in (self._alternatives[index][at],)
-            if part is None or part.match(name)
-        )
+        after: set[State] = set()
+        for state in reached - self._ends:
+            part = self._parts[state]
+            if part is None:
+                after |= self._same[state]
+            elif part.match(name):
+                after |= self._same[state[0], state[1] + 1]
+        return frozenset(after)
 
     def ends(self, reached: Reached) -> bool:
         """Whether the way matches as far as it has come."""
-        return any(at == len(self._alternatives[index]) for index, at in reached)
+        return not self._ends.isdisjoint(reached)
 
     def matches(self, names: Iterable[str]) -> bool:
         """Whether this way matches."""
@@ -61,17 +75,6 @@ class Glob:
         """Whether this way, or a folder on it, matches."""
         reached = self.start
         return any(self.ends(reached := self.step(reached, name)) for name in names)
-
-    def _closed(self, states: Iterable[tuple[int, int]]) -> Reached:
-        """With `**` matching nothing."""
-        closed: set[tuple[int, int]] = set()
-        for index, at in states:
-            parts = self._alternatives[index]
-            closed.add((index, at))
-            while at < len(parts) and parts[at] is None:
-                at += 1
-                closed.add((index, at))
-        return frozenset(closed)
 
 
 def _parts(pattern: str) -> list[str]:

@@ -18,13 +18,14 @@ from ._text import named
 from ._wants import reads
 from .output import ToolError
 from .tool import Tool, tool
-from .workspace import Entry, Workspace
+from .workspace import Entry, Kind, Workspace
 
 __all__ = ["find_files_tool", "glob_of"]
 
 FILES = 200
 SECONDS = 15.0
 PATTERN_CHARS = 1_000
+MARKS: Mapping[str, str] = {"folder": "/", "link": " (a link)", "other": " (not a file)"}
 
 
 def find_files_tool(
@@ -76,7 +77,7 @@ class _Found:
     count: int = 0
     unreadable: int = 0
     stopped: bool = False
-    _best: list[tuple[int, Names, str]] = attrs.field(factory=list)
+    _best: list[tuple[int, Names, Kind]] = attrs.field(factory=list)
 
     def add(self, entry: Entry) -> None:
         """Count it, and keep it as long as it is among the best."""
@@ -84,8 +85,7 @@ class _Found:
             age = -entry.status().st_mtime_ns if self.newest else 0
         except OSError:  # gone by now
             return
-        mark = {"folder": "/", "link": " (a link)", "other": " (not a file)"}.get(entry.kind, "")
-        self._best.append((age, entry.names, entry.shown + mark))
+        self._best.append((age, entry.names, entry.kind))
         self.count += 1
         if len(self._best) > 10 * FILES:
             self._keep_best()
@@ -93,7 +93,9 @@ class _Found:
     def told(self, seconds: float) -> str:
         """The result, for the model."""
         self._keep_best()
-        lines = [shown for _, _, shown in self._best] or [f"Nothing matches {named(self.pattern)!r}."]
+        lines = [named("/".join(names)) + MARKS.get(kind, "") for _, names, kind in self._best] or [
+            f"Nothing matches {named(self.pattern)!r}."
+        ]
         notes: list[str] = []
         if self.count > FILES:
             order = "newest" if self.newest else "first by name"

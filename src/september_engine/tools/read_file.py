@@ -129,13 +129,16 @@ def _page(file: OpenFile, offset: int, limit: int) -> str:
     for number, line in enumerate(_lines(file.file, size), 1):
         if number >= offset:
             text = _shown(line, first=number == 1)
-            if shown and (len(shown) == limit or len(text.encode()) + 1 > room):
+            needs = len(text.encode()) + 1
+            if shown and needs > room:
                 break
-            room -= len(text.encode()) + 1
+            room -= needs
             shown.append(text)
             crlf = crlf or line.head.endswith(b"\r\n")
             bad = bad or "\ufffd" in text
         at += line.size
+        if len(shown) == limit:
+            break
     if number < offset and not (offset == 1 and size == 0):
         text = f"{file.shown} has {number:,} lines; there is no line {offset:,}."
         raise ToolError(text, reason="out_of_range")
@@ -166,5 +169,5 @@ def _with_note(shown: list[str], file: OpenFile, *, offset: int, left: int, crlf
     if crlf:
         notes.append("lines end in CRLF")
     if bad:
-        notes.append("\ufffd may stand for bytes that are not UTF-8")
+        notes.append("\ufffd stands for what is not UTF-8 or cannot be shown")
     return "\n".join([*shown, f"[{'; '.join(notes)}]"] if notes else shown)
