@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from september_engine.errors import ConfigurationError
-from september_engine.tools import ToolError, _replace
+from september_engine.tools import ToolError
 from september_engine.tools._glob import Glob
 from september_engine.tools.workspace import Workspace
 
@@ -385,7 +385,7 @@ def test_a_disk_that_fails_leaves_the_old_file_whole(
             raise OSError(number, os.strerror(number))
         return 1
 
-    monkeypatch.setattr(_replace.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     assert refused(lambda: Workspace(tree).write("a/b/file", b"new", replace=True)).reason == reason_
     assert (tree / "a/b/file").read_text() == "inside\n"
     assert [each.name for each in (tree / "a/b").iterdir()] == ["file"]
@@ -416,7 +416,12 @@ def test_a_walk_goes_folder_by_folder_and_follows_no_link(way: str, tree: Path) 
 def test_a_walk_enters_only_what_may_match(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[object] = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda folder: [listed.append(folder), scandir(folder)][1])
+
+    def listing(folder: int) -> object:
+        listed.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listing)
     entries = list(Workspace(tree).walk(".", only=Glob("/x/*")))
     assert ([entry.shown for entry in entries if entry.matches], len(listed)) == ([], 1)
 

@@ -120,8 +120,8 @@ class _Search:
         """The result, for the model. Raises `ToolError` where the time was over before anything was found."""
         if self.stopped and not self.lines:
             text = (
-                f"Nothing was found within {seconds:g} seconds, and the search was stopped. Search a smaller folder, or "
-                "use a simpler pattern: one with a repetition inside of a repetition may never end."
+                f"Nothing was found within {seconds:g} seconds, and the search was stopped. Search a smaller folder, "
+                "or use a simpler pattern: one with a repetition inside of a repetition may never end."
             )
             raise ToolError(text, reason="timeout")
         notes: list[str] = []

@@ -89,8 +89,8 @@ class Workspace:
     """One folder of files.
 
     `protected` and `hidden` are patterns of paths from the root, as `find_files` takes them, such as ".env*" or
-    "data/brain.sqlite*" (`glob.escape` helps with brackets). What is below a folder that matches is meant too, and upper
-    and lower case are the same here.
+    "data/brain.sqlite*" (`glob.escape` helps with brackets). What is below a folder that matches is meant too, and
+    upper and lower case are the same here.
 
     Args:
         root: An existing folder. Its own path is trusted.
