@@ -61,15 +61,14 @@ while True:
 
 @pytest.fixture
 def swapping(tmp_path: Path) -> Iterator[Path]:
-    for place in ("root", "outside"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "file").write_text(f"{place}\n")
-    root = tmp_path / "root"
-    (root / "folder").mkdir()
-    (root / "folder/file").write_text("root\n")
-    with swapper(root):
-        yield root
-    assert {each.name: each.read_text() for each in (tmp_path / "outside").iterdir()} == {"file": "outside\n"}
+    for path in ("root/file", "root/folder/file", "root/folder/deep/file", "outside/file", "outside/deep/file"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"{path.partition('/')[0]}\n")
+    with swapper(tmp_path / "root"):
+        yield tmp_path / "root"
+    outside = {each for each in (tmp_path / "outside").rglob("*") if each.is_file()}
+    assert {each.read_text() for each in outside} == {"outside\n"}
+    assert len(outside) == 2
 
 
 @contextmanager
@@ -109,7 +108,7 @@ def test_no_read_and_no_write_ends_outside(swapping: Path) -> None:
     edit, find = calling(edit_file_tool(workspace)), calling(find_files_tool(workspace))
     worked = {"read": 0, "write": 0, "edit": 0, "walk": 0}
     for number in range(ROUNDS):
-        for path in ("folder/file", "file"):
+        for path in ("folder/file", "folder/deep/file", "file"):
             with suppress(ToolError):
                 assert read(path=path).lower() == "root"
                 worked["read"] += 1

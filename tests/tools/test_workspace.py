@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from september_engine.errors import ConfigurationError
-from september_engine.tools import ToolError
+from september_engine.tools import ToolError, _beneath
 from september_engine.tools._glob import Glob
 from september_engine.tools.workspace import Workspace
 
@@ -183,6 +183,7 @@ def test_what_is_protected_or_hidden_is_not_written(way: str, guarded: Workspace
     before = sorted(Path(guarded.root).rglob("*"))
     error = refused(lambda: guarded.write(path, b"x", replace=True))
     assert (error.reason, sorted(Path(guarded.root).rglob("*"))) == ("protected", before)
+    assert "is protected: file tools may read it, not write it." in error.message or "is kept from" in error.message
     assert refused(lambda: guarded.edit(path, bytes.upper, most=100)).reason in ("protected", "not_found")
 
 
@@ -255,6 +256,14 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(odd: Path, monkeypatc
     workspace, seen = Workspace(odd), os.stat(odd / "a/b/file")
     monkeypatch.setattr(os, "stat", lambda *_, **__: seen)
     assert reason(workspace, "pipe") == "not_a_file"
+
+
+def test_a_link_that_takes_a_files_place_is_not_followed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "link").symlink_to("../outside/secret.txt")
+    workspace, seen = Workspace(tree), os.stat(tree / "a/b/file")
+    monkeypatch.setattr(_beneath, "_target", lambda *_: None)
+    monkeypatch.setattr(os, "stat", lambda *_, **__: seen)
+    assert reason(workspace, "link") == "link_loop"
 
 
 @contextmanager

@@ -236,8 +236,7 @@ class Workspace:
         if self._is_hidden(names):
             raise ToolError(f"{_shown(names)} is kept from file tools.", reason="protected")
         if writing and _among(self._protected, names):
-            text = f"{_shown(names)} cannot be written by file tools; it is protected, as all of .git is."
-            raise ToolError(text, reason="protected")
+            raise ToolError(f"{_shown(names)} is protected: file tools may read it, not write it.", reason="protected")
 
     def _is_hidden(self, names: Names) -> bool:
         return bool(self._hidden) and _among(self._hidden, names)
