@@ -29,6 +29,9 @@ TESTED_THROUGH: Mapping[str, str] = {
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
     "testing._messages_script": "testing/test_messages_server.py",
+    "tools._refusals": "tools/test_workspace.py",
+    "tools._replace": "tools/test_workspace.py",
+    "tools._wants": "tools/test_read_file.py",
 }
 """Modules that are parts of one thing, and the tests of that thing."""
 
