@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,8 +27,8 @@ from september_engine.errors import (
     TaskNotFound,
     TurnFailed,
 )
-from september_engine.events import HitlRequest, TextDelta
-from september_engine.models.scripted import Script, ScriptedModel, call, say
+from september_engine.events import HitlRequest, TextDelta, ToolResult
+from september_engine.models.scripted import Script, ScriptedModel, call, say, turn
 from september_engine.store.memory import MemoryStore
 from tests.engines import echo, names, text
 from tests.programs import environment
@@ -243,6 +245,80 @@ def test_what_keeps_the_engine_from_opening_is_raised_each_time_and_leaves_no_th
         assert second.execute("two", task_id="t").text == "You said: two"
     with pytest.raises(ConfigurationError):
         BlockingEngine(model="claude-something", settings=Settings(sqlite_db_path=path)).open()
+
+
+def test_ctrl_c_that_comes_when_the_engine_has_just_opened_leaves_it_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = BlockingEngine(tmp_path / "brain.sqlite", model=ScriptedModel(echo), settings=Settings())
+    open_it = engine._engine.open
+
+    async def interrupted() -> None:
+        await open_it()
+        os.kill(os.getpid(), signal.SIGINT)
+        await anyio.sleep(5)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(engine._engine, "open", interrupted)
+        engine.open()
+    with BlockingEngine(tmp_path / "brain.sqlite", model=ScriptedModel(echo), settings=Settings()) as other:
+        assert other.execute("one", task_id="t").text == "You said: one"
+    assert engine.execute("two", task_id="t").text == "You said: two"
+    engine.close()
+
+
+def test_an_async_tool_that_calls_its_own_engine_is_told_what_to_do() -> None:
+    @tool
+    async def recursive() -> str:
+        """Ask again."""
+        return engine.execute("go", task_id="other").text
+
+    @tool
+    def plain() -> str:
+        """Ask again."""
+        return engine.execute("go", task_id="other").text
+
+    model = ScriptedModel([turn(call("recursive"), call("plain")), say("From within."), say("Done.")])
+    with BlockingEngine(MemoryStore(), model=model, tools=[recursive, plain], settings=Settings()) as engine:
+        results = [event for event in engine.execute("go", task_id="t") if isinstance(event, ToolResult)]
+    failed, well = sorted(results, key=lambda result: result.tool, reverse=True)
+    assert failed.error is not None
+    assert "Make the tool sync" in failed.error.message
+    assert well.output == "From within."
+
+
+FORKS = """
+import os, sys
+from september_engine import BlockingEngine, EngineClosed, Settings
+from september_engine.models.scripted import ScriptedModel, say
+
+engine = BlockingEngine("brain.sqlite", model=ScriptedModel([say("Hello"), say("again")]), settings=Settings())
+print(engine.execute("one", task_id="t").text, flush=True)
+if (child := os.fork()) == 0:
+    for use in (lambda: engine.execute("two", task_id="t"), engine.close, engine.open):
+        try:
+            use()
+        except EngineClosed as error:
+            print(error.message.split(",")[0], flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(engine.execute("two", task_id="t").text)
+engine.close()
+"""
+
+
+def test_a_forked_process_is_told_that_the_engine_is_not_in_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    told = "This engine was opened before the process forked\n"
+    assert (done.stdout, done.returncode) == (f"Hello\n{told * 3}again\n", 0), done.stderr
 
 
 FORGETS = """

@@ -20,7 +20,7 @@ from september_engine import BlockingEngine, Settings, _cli
 from september_engine._cli import main
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
-from .programs import SECONDS, environment, run
+from .programs import ROOT, SECONDS, environment, matches, run
 
 MODULE = ("-m", "september_engine")
 WORDS = "How many words are in 'to be or not to be'?"
@@ -68,6 +68,37 @@ def test_demo_runs_a_turn_and_says_that_it_was_offline(capsys: pytest.CaptureFix
     assert "● word_count(text=to be or not to be) → 6\n" in said
     assert re.search(r"\nend_turn · \d+ tokens in, \d+ out\n", said)
     assert said.endswith("For Claude: ANTHROPIC_API_KEY=… and the same command.\n")
+
+
+@pytest.mark.parametrize("message", ["", "  "])
+def test_a_blank_message_is_refused_before_anything_is_said(message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", message]) == 2
+    assert capsys.readouterr() == ("", "september_engine: message is required and must not be blank.\n")
+
+
+@pytest.mark.parametrize(
+    ("into", "code", "says"),
+    [
+        (">&-", 2, "september_engine: The output is closed: there is nothing to write to.\n"),
+        (">/dev/full", 1, "september_engine: the output cannot be written: No space left on device\n"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_said_in_one_line(into: str, code: int, says: str, folder: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    command = ["sh", "-c", f'exec "$0" "$@" {into}', sys.executable, *MODULE, "demo", "Hello"]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", says)
+
+
+def test_ctrl_c_while_the_program_loads_is_no_traceback(folder: Path) -> None:
+    load = "import runpy, sys; sys.modules['september_engine._cli'] = None; sys.meta_path.insert(0, Interrupts())"
+    interrupts = "class Interrupts:\n def find_spec(self, name, path, target=None):\n"
+    interrupts += "  if name == 'september_engine._cli': raise KeyboardInterrupt\n"
+    program = f"import september_engine\n{interrupts}{load}\ndel sys.modules['september_engine._cli']\n"
+    program += "runpy.run_module('september_engine', run_name='__main__')"
+    done = run("-c", program, cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_demo_is_stored_and_goes_on_with_its_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +259,7 @@ def test_what_cannot_begin_is_told_in_words_and_ends_with_2(
 def test_a_second_engine_on_the_file_is_told_who_has_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with BlockingEngine(folder / "brain.sqlite", settings=Settings()):
         assert main(["demo"]) == 2
-    assert f"open in another engine (process {os.getpid()})" in capsys.readouterr().err
+    assert "open in another engine in this process" in capsys.readouterr().err
 
 
 def test_serve_without_its_extra_says_what_to_install(
@@ -297,6 +328,9 @@ def test_serve_takes_the_readmes_curl_and_ends_on_a_signal(folder: Path) -> None
         assert re.fullmatch(
             r'id: \d{13}\nevent: thread_lifecycle\ndata: \{"phase":"started","task_id":"first",.*\}', frames[0]
         )
+        readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("curl -N")[2].partition("```text\n")[2]
+        for told, frame in zip(readme.partition("\n```")[0].split("\n\n"), frames, strict=False):
+            assert matches(re.sub(r"id: \d{13}", "id: …", told), frame)
         replayed = httpx2.get(f"{url[0]}/execute/replay", params={"task_id": "first", "after": frames[0][4:17]})
         assert replayed.text == answer.text.partition("\n\n")[2]
         process.send_signal(signal.SIGTERM)

@@ -184,7 +184,7 @@ async def test_messages_come_in_pages_from_the_end() -> None:
             paged = page + paged
             before = page[0].id
         assert paged == everything
-        for limit in (0, -1, 1001):
+        for limit in (0, -1, 1002):
             with pytest.raises(InvalidRequest):
                 await engine.messages("t", limit=limit)
         with pytest.raises(MessageNotFound):
@@ -203,6 +203,8 @@ async def test_tasks_come_in_pages_newest_first(bench: Bench) -> None:
         assert await engine.tasks(before="0") == []
         with pytest.raises(InvalidRequest):
             await engine.tasks(limit=0)
+        with pytest.raises(TaskNotFound):
+            await engine.tasks(before="unknown")
         with pytest.raises(TaskNotFound):
             await engine.task("unknown")
         assert {task.status for task in first} == {"idle"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from september_engine import BlockingEngine, Engine, Limits, Settings, tool
 from september_engine.errors import (
     ConfigurationError,
     EngineClosed,
+    InvalidType,
     StoreInUse,
 )
 from september_engine.events import Error, HitlRequest, TextDelta, ThreadLifecycle, ToolCall, ToolResult
@@ -107,6 +109,53 @@ async def test_an_engine_may_be_closed_in_another_task_than_it_was_opened_in(ben
     await asyncio.create_task(engine.aclose(drain=0))
     with pytest.raises(EngineClosed):
         await one
+
+
+@pytest.mark.parametrize("tidy", [True, False])
+def test_an_engine_whose_event_loop_has_ended_can_be_closed_and_opened_again(tmp_path: Path, tidy: bool) -> None:
+    path = tmp_path / "brain.sqlite"
+    engine = Engine(path, model=ScriptedModel(echo), settings=Settings())
+
+    def run_open() -> None:
+        if tidy:
+            asyncio.run(engine.open())
+            return
+        loop = asyncio.new_event_loop()  # closed with everything that runs in it
+        loop.run_until_complete(engine.open())
+        loop.close()
+
+    async def closed() -> None:
+        assert (await engine.health()).status == "closed"
+        with pytest.raises(EngineClosed, match="loop it was opened in has ended"):
+            engine.execute("go", task_id="t")
+        await engine.drain(0)
+
+    async def use() -> None:
+        async with engine:
+            assert (await engine.execute("Hi", task_id="t")).text == "You said: Hi"
+
+    run_open()
+    asyncio.run(closed())
+    asyncio.run(engine.aclose())
+    asyncio.run(use())
+    run_open()
+    with pytest.raises(StoreInUse, match="in this process"):
+        asyncio.run(Engine(path, model=ScriptedModel(echo), settings=Settings()).open())
+    asyncio.run(use())
+    gc.collect()
+
+
+async def test_a_second_event_loop_is_told_where_the_engine_is(bench: Bench) -> None:
+    async with bench.running(echo) as engine:
+
+        async def elsewhere() -> None:
+            assert (await engine.health()).status == "closed"
+            for use in (engine.open, engine.aclose, engine.tasks):
+                with pytest.raises(EngineClosed, match="another event loop"):
+                    await use()
+
+        await anyio.to_thread.run_sync(asyncio.run, elsewhere())
+        assert (await engine.execute("Hi", task_id="t")).text == "You said: Hi"
 
 
 @pytest.mark.parametrize("cancel", ["anyio", "asyncio"])
@@ -322,6 +371,58 @@ async def test_a_person_who_never_answers_can_be_given_up_by_a_cancel(bench: Ben
 def test_limits_that_are_no_limits_are_refused(limits: Limits) -> None:
     with pytest.raises(ConfigurationError, match="is no limit"):
         Engine(MemoryStore(), limits=limits, settings=Settings())
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "x", None, True])
+def test_a_model_may_be_silent_for_some_seconds_only(seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be seconds above 0"):
+        Engine(MemoryStore(), progress_timeout=seconds, settings=Settings())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"store": 5}, "5 is not a store"),
+        ({"store": b"x"}, "b'x' is not a store"),
+        ({"store": ""}, "The store is empty text"),
+        ({"settings": 5}, r"settings=5 must be Settings\(…\)"),
+        ({"limits": 5}, r"limits=5 must be Limits\(…\)"),
+        ({"system": "\ud800"}, "system must be text in valid Unicode"),
+        ({"system": 5}, "system must be text in valid Unicode"),
+        ({"model": 5}, "5 is not a model"),
+        ({"fallback": 5}, "5 is not a model"),
+        ({"tools": look}, "is not a list of tools"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_refused_in_words(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Engine(**{"store": MemoryStore(), "settings": Settings(), **options})
+
+
+async def test_a_path_may_begin_at_home_and_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for engine in (
+        Engine("~/one.sqlite", model=ScriptedModel(echo), settings=Settings()),
+        Engine(model=ScriptedModel(echo), settings=Settings.from_env({"SQLITE_DB_PATH": "~/two.sqlite"})),
+    ):
+        async with engine:
+            pass
+    assert {path.name for path in tmp_path.iterdir()} >= {"one.sqlite", "two.sqlite"}
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        await Engine("a\0b", settings=Settings()).open()
+
+
+async def test_a_call_with_a_value_of_another_type_is_refused_in_words(bench: Bench) -> None:
+    wrong: Any = "5"
+    async with bench.running(echo) as engine:
+        with pytest.raises(InvalidType, match="after must be a whole number"):
+            engine.replay(after=wrong)
+        with pytest.raises(InvalidType, match="limit must be a whole number"):
+            await engine.tasks(limit=wrong)
+        with pytest.raises(InvalidType, match="media must be a list"):
+            engine.execute("go", task_id="t", media=wrong)
 
 
 def test_a_database_that_this_release_cannot_use_is_refused_and_not_replaced() -> None:

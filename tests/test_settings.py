@@ -42,6 +42,7 @@ def test_the_defaults_are_the_contracts() -> None:
             "llm_provider": None,
             "llm_api_key": None,
             "anthropic_api_key": None,
+            "anthropic_auth_token": None,
             "anthropic_base_url": None,
             "llm_model": None,
             "planner_model": None,
@@ -82,6 +83,7 @@ def test_a_valid_image_in_base64_fits_the_default_body() -> None:
         ("LLM_PROVIDER", "offline", "llm_provider", "offline"),
         ("LLM_API_KEY", "k", "llm_api_key", "k"),
         ("ANTHROPIC_API_KEY", "k", "anthropic_api_key", "k"),
+        ("ANTHROPIC_AUTH_TOKEN", "k", "anthropic_auth_token", "k"),
         ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1", "anthropic_base_url", "http://127.0.0.1:1"),
         ("LLM_MODEL", "m", "llm_model", "m"),
         ("PLANNER_MODEL", "m", "planner_model", "m"),
@@ -167,6 +169,7 @@ def test_secrets_are_not_in_the_repr() -> None:
             engine_api_key="s3cret",
             llm_api_key="s3cret",
             anthropic_api_key="s3cret",
+            anthropic_auth_token="s3cret",
             database_url="postgresql://u:s3cret@h/d",
             previous_key_hash=HASH,
             key_rotated_at=1.0,
@@ -276,6 +279,8 @@ def test_the_providers_key_is_llm_api_key_before_anthropics() -> None:
     assert read().provider_key is None
     assert read(ANTHROPIC_API_KEY="a").provider_key == "a"
     assert read(ANTHROPIC_API_KEY="a", LLM_API_KEY="b").provider_key == "b"
+    assert read(ANTHROPIC_AUTH_TOKEN="c").provider_key == "c"
+    assert read(ANTHROPIC_API_KEY="a", ANTHROPIC_AUTH_TOKEN="c").provider_key == "a"
 
 
 def test_the_current_key_is_known_by_its_hash() -> None:

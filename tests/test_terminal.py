@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -111,12 +112,22 @@ def test_a_result_without_a_call_that_was_seen_has_the_tools_name() -> None:
     assert shown(result(1)) == "● look → 1\n"
 
 
-@pytest.mark.parametrize("output", ["a\n\n  b\tc ", "word " * 100, "x" * 1000, {"k": ["v" * 50] * 20}])
-def test_whatever_a_tool_returns_is_one_line_of_bounded_width(output: JSON) -> None:
-    said = shown(call({}), result(output))
+@pytest.mark.parametrize("width", [20, 80, 200])
+@pytest.mark.parametrize("output", ["a\n\n  b\tc ", "word " * 100, "x" * 1000, {"k": ["v" * 50] * 20}, "漢字" * 100])
+def test_whatever_a_tool_returns_is_one_line_as_wide_as_the_terminal(
+    output: JSON, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = shown(call({f"argument_{number}": "漢" * 30 for number in range(5)}), result(output))
     assert said.endswith("\n")
     assert said.count("\n") == 1
-    assert len(said) <= 100 + len("● look() → \n")
+    assert sum(1 + (unicodedata.east_asian_width(char) == "W") for char in said[:-1]) <= width
+    assert " → " in said
+
+
+def test_a_long_call_has_the_room_that_a_short_outcome_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert shown(call({"at": "x" * 35}), result(1)) == f"● look(at={'x' * 35}) → 1\n"
 
 
 def test_the_end_tells_the_tokens_after_an_empty_line() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ._cli import main
+try:
+    from ._cli import main
+except KeyboardInterrupt:  # Ctrl-C while it loads
+    sys.exit(130)
 
 __all__ = ["main"]
 

@@ -42,16 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_env()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
-        return anyio.run(_demo, settings, options.message or first_question(), options.task)
+        message = first_question() if options.message is None else options.message
+        return anyio.run(_demo, settings, message, options.task)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # whoever read has gone, as in `… | head`; Python must not try to flush the rest at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read has gone, as in `… | head`
         return 0
+    except OSError as error:
+        _drop_output()
+        print(f"september_engine: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except EngineError as error:
         print(f"september_engine: {error.message}", file=sys.stderr)
         return 2
+
+
+def _drop_output() -> None:
+    """Python must not try to flush the rest at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,13 +86,17 @@ def _version() -> str:
 
 
 async def _demo(settings: Settings, message: str, task_id: str) -> int:
+    if sys.stdout is None:  # the shell closed it: `>&-`
+        raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
     async with Engine(settings=settings, tools=DEMO_TOOLS) as engine:
+        turn = engine.execute(message, task_id=task_id)
+        await turn.started()
         terminal.line(f"{engine.model_name} · {settings.sqlite_db_path} · task {task_id}", DIM)
         terminal.line(f"> {message}", BOLD)
         terminal.line()
         offline, failed = engine.model_name == "offline", False
-        async for event in engine.execute(message, task_id=task_id):
+        async for event in turn:
             terminal.show(event)
             failed = failed or isinstance(event, Error)
     if offline:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import textwrap
+import shutil
+import unicodedata
 from typing import TextIO
 
 import msgspec
@@ -23,7 +24,6 @@ from .messages import JSON
 
 __all__ = ["BOLD", "DIM", "Terminal"]
 
-WIDTH = 100
 KEPT = "\n\t\u00a0\u3000\u200c\u200d"
 """Not printable to Python, but text: line ends, blanks, and the joiners inside of emoji and Indic words."""
 
@@ -33,8 +33,9 @@ DIM, BOLD, RED, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1
 class Terminal:
     """Writes events to a text stream; with colours only where it is a terminal that shows them and nobody said no."""
 
-    def __init__(self, out: TextIO, *, colours: bool | None = None) -> None:
+    def __init__(self, out: TextIO, *, colours: bool | None = None, width: int | None = None) -> None:
         self._out = out
+        self._width = shutil.get_terminal_size().columns if width is None else width
         self._colours = _wants_colours(out) if colours is None else colours
         self._inputs: dict[str, str] = {}
         self._at_line_start = True
@@ -93,11 +94,12 @@ class Terminal:
                 pass
 
     def _result(self, event: ToolResult) -> None:
-        call = self._inputs.pop(event.tool_call_id, event.tool)
-        if event.error is not None:
-            self.line(f"● {call} ✗ {_folded(event.error.message)}", RED)
-        else:
-            self.line(f"● {call} → {_folded(event.output)}", CYAN)
+        """One line: the call may have half of it, and what the outcome leaves."""
+        failed = event.error is not None
+        outcome = f" ✗ {_folded(event.error.message)}" if event.error is not None else f" → {_folded(event.output)}"
+        call = f"● {self._inputs.pop(event.tool_call_id, event.tool)}"
+        call = _cut(call, max(self._width // 2, self._width - _columns(outcome)))
+        self.line(_cut(call + outcome, self._width), RED if failed else CYAN)
 
 
 def _wants_colours(out: TextIO) -> bool:
@@ -106,12 +108,26 @@ def _wants_colours(out: TextIO) -> bool:
 
 
 def _arguments(input: dict[str, JSON]) -> str:
-    return ", ".join(f"{name}={_folded(value, 40)}" for name, value in input.items())
+    return ", ".join(f"{name}={_cut(_folded(value), 40)}" for name, value in input.items())
 
 
-def _folded(value: JSON, width: int = WIDTH) -> str:
+def _folded(value: JSON) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return textwrap.shorten(_safe(" ".join(text.split())), width, placeholder=" …")
+    return _safe(" ".join(text.split()))
+
+
+def _cut(text: str, width: int) -> str:
+    if _columns(text) <= width:
+        return text
+    kept = text[:width]
+    while kept and _columns(kept) >= width:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal shows it: a letter of East Asia takes two columns."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _safe(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from ._context.text import clean
 from ._runtime.effects import AnyTool, Resources
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
@@ -25,7 +27,17 @@ from .store.memory import MemoryStore
 from .store.sqlite import SQLiteStore
 from .tools.tool import Tool
 
-__all__ = ["Models", "checked_limits", "make_supervisor", "policy_of", "store_of", "tools_by_name"]
+__all__ = [
+    "Models",
+    "checked_limits",
+    "checked_patience",
+    "checked_settings",
+    "checked_system",
+    "make_supervisor",
+    "policy_of",
+    "store_of",
+    "tools_by_name",
+]
 
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
@@ -40,7 +52,11 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
     if store is None:
         store = settings.sqlite_db_path
     if not isinstance(store, str | os.PathLike):
+        if not hasattr(store, "open_tasks"):
+            raise ConfigurationError(f"{store!r} is not a store: pass a path, ':memory:' or a Store.")
         return store
+    if os.fspath(store) == "":
+        raise ConfigurationError("The store is empty text: pass a path or ':memory:', or leave it out for the default.")
     if os.fspath(store) == ":memory:":
         return MemoryStore()
     return SQLiteStore(store, durability=settings.durability)
@@ -49,6 +65,8 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
 def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
     """Raises `ConfigurationError` for what is not a tool, and for two of one name."""
     named: dict[str, AnyTool] = {}
+    if not isinstance(tools, Iterable):
+        raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
     for tool in tools:
         if not isinstance(tool, Tool):
             raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
@@ -75,6 +93,8 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
     if limits is None:
         return Limits(max_tokens=settings.max_tokens)
+    if not isinstance(limits, Limits):
+        raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
         if value is None and name in ("tokens", "seconds"):
             continue
@@ -84,10 +104,36 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     return limits
 
 
+def checked_settings(settings: Settings | None) -> Settings:
+    """Those that were given, else the environment's. Raises `ConfigurationError`."""
+    if settings is None:
+        return Settings.from_env()
+    if not isinstance(settings, Settings):
+        raise ConfigurationError(f"settings={settings!r} must be Settings(…).")
+    return settings
+
+
+def checked_system(system: str) -> str:
+    """The system prompt. Raises `ConfigurationError` for what is no text that can be sent."""
+    if not isinstance(system, str) or clean(system) != system:
+        raise ConfigurationError("system must be text in valid Unicode, without half of a surrogate pair.")
+    return system
+
+
+def checked_patience(seconds: float) -> float:
+    """How long a model may be silent. Raises `ConfigurationError` for what is no number of seconds above 0."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"progress_timeout={seconds!r} must be seconds above 0.")
+    return seconds
+
+
 class Models:
     """The model and its fallback. What the caller made stays the caller's to close; what is made here is ours."""
 
     def __init__(self, model: Model | str | None, fallback: Model | str | None) -> None:
+        for given in (model, fallback):
+            if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
+                raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
         self._asked_for = (model, fallback)
         self._ours: list[Model] = []
 

@@ -22,14 +22,14 @@ from ._runtime.effects import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
-from .errors import EngineClosed
+from .errors import EngineClosed, EngineError
 from .events import Event
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
-from .streams import EventStream, Turn, TurnResult
+from .streams import EventStream, Replay, Turn, TurnResult
 
 __all__ = ["BlockingEngine", "BlockingTurn"]
 
@@ -96,6 +96,7 @@ class BlockingEngine:
         )
         self._gate = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pid = 0
         self._portal: BlockingPortal | None = None
         self._closed = False
 
@@ -108,6 +109,7 @@ class BlockingEngine:
         return self
 
     def _running(self) -> BlockingPortal:
+        self._check_caller()
         with self._gate:
             if self._closed:
                 raise EngineClosed("This engine was closed. Make a new one.")
@@ -116,18 +118,44 @@ class BlockingEngine:
                 self._thread = threading.Thread(
                     target=anyio.run, args=(_host, started), name="september-engine", daemon=True
                 )
+                self._pid = os.getpid()
                 self._thread.start()
-                portal = started.result()
                 try:
-                    portal.call(self._engine.open)
-                except BaseException:
-                    self._stop(portal)
+                    self._portal = self._opened(started.result())
+                except BaseException:  # Ctrl-C too, which may come when the engine is open already
+                    self._portal = None
+                    self._stop(started.result())
                     raise
-                self._portal = portal
             return self._portal
+
+    def _opened(self, portal: BlockingPortal) -> BlockingPortal:
+        opening = portal.start_task_soon(self._engine.open)
+        try:
+            opening.result()
+        except BaseException:
+            opening.cancel()
+            portal.call(self._aclose, 0.0)
+            raise
+        return portal
+
+    def _check_caller(self) -> None:
+        """Where a call could only wait for itself, or for a thread that is not there, it says so."""
+        if self._thread is None:
+            return
+        if self._pid != os.getpid():
+            raise EngineClosed(
+                "This engine was opened before the process forked, and its thread is not in this one. Open an engine "
+                "in each process, on a store of its own."
+            )
+        if threading.current_thread() is self._thread:
+            raise EngineError(
+                "An async tool runs in this engine's own event loop and cannot wait for it. Make the tool sync "
+                "(`def` instead of `async def`), or use Engine and await it."
+            )
 
     def close(self, *, drain: float | None = None) -> None:
         """Wait for running turns, at most `drain` seconds, and close. Harmless when repeated."""
+        self._check_caller()
         with self._gate:
             self._closed = True
             portal, self._portal = self._portal, None
@@ -193,8 +221,11 @@ class BlockingEngine:
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Iterator[Event]:
         """What is kept of a task's events after a cursor, then the live turn to its end."""
-        self.open()
-        return self._events(self._engine.replay(task_id=task_id, after=after).__aiter__)
+
+        async def start() -> Replay:  # async, because it must be made in the engine's loop
+            return self._engine.replay(task_id=task_id, after=after)
+
+        return self._events(self._call(start).__aiter__)
 
     def cancel(self, task_id: str) -> bool:
         """Stop the running turn and wait for its end; True if there was one."""

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
 import anyio
 import msgspec
 
-from ._context.check import media_problems
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
-from ._runtime.listing import detail_of, task_of
+from ._runtime.isolation import to_its_end
+from ._runtime.listing import detail_of, last_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import TurnRequest, read_thread
 from ._runtime.world import World
 from ._turn.limits import Limits
-from ._turn.request import aim_of, check_answer, check_limit, check_task_id, content_of
+from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
-from ._wiring import Models, checked_limits, make_supervisor, policy_of, store_of, tools_by_name
-from .errors import EngineClosed, InvalidRequest, MessageNotFound, StoreCorrupt, TaskNotFound
+from ._wiring import (
+    Models,
+    checked_limits,
+    checked_patience,
+    checked_settings,
+    checked_system,
+    make_supervisor,
+    policy_of,
+    store_of,
+    tools_by_name,
+)
+from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
@@ -83,14 +94,14 @@ class Engine:
         progress_timeout: float = 120.0,
         world: World | None = None,
     ) -> None:
-        self.settings = Settings.from_env() if settings is None else settings
+        self.settings = checked_settings(settings)
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback)
         self._tools = tools_by_name(tools)
         self._policy = policy_of(policy, self._tools, self.settings)
-        self._system = system
+        self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
-        self._progress_timeout = progress_timeout
+        self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
         self._supervisor: Supervisor | None = None
@@ -106,15 +117,18 @@ class Engine:
     async def open(self) -> Self:
         """Open the store, settle what the last process left, and take turns. Cancelling leaves the engine closed.
 
-        Harmless when repeated; after `aclose` it opens again. Raises `StoreInUse`, `StoreCorrupt`,
-        `MigrationRequired` and `ConfigurationError`.
+        Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
+        `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
         """
+        self._check_loop()
         async with self._gate:
+            if self._gone:
+                await self._free()
             if self._supervisor is None:
                 try:
                     self._supervisor = await self._start()
                 except BaseException:
-                    await _to_its_end(self._free())
+                    await to_its_end(self._free())
                     raise
         return self
 
@@ -145,12 +159,14 @@ class Engine:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
 
         A turn that has not ended after `drain` seconds (None: `SEPTEMBER_DRAIN_SECONDS`) is left in the log as it is;
-        the next start closes or resumes it. Cancelling ends the wait for turns, not the closing.
+        the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
+        of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
         """
+        self._check_loop()
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
-            await _to_its_end(self._close())
+            await to_its_end(self._close())
 
     async def drain(self, seconds: float) -> None:
         """Take no more turns (`EngineClosed`) and give those that run so long to end; then stop them and all streams.
@@ -158,7 +174,8 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        if self._supervisor is not None:
+        self._check_loop()
+        if self._supervisor is not None and not self._gone:
             supervisor = self._supervisor
             await supervisor.drain(seconds)
             supervisor.stop_readers()
@@ -173,8 +190,8 @@ class Engine:
             await self._free()
 
     async def _free(self) -> None:
-        host, self._host, self._supervisor = self._host, None, None
-        if host is not None:
+        gone, host, self._host, self._supervisor = self._gone, self._host, None, None
+        if host is not None and not gone:
             host.cancel()
             await asyncio.wait((host,))
         held, self._holds_store = self._holds_store, False
@@ -182,7 +199,8 @@ class Engine:
             if held:  # a store that another engine has open is not ours to close
                 await self._store.aclose()
         finally:
-            await self._models.aclose()
+            with suppress(RuntimeError) if gone else nullcontext():  # a connection of a loop that has ended
+                await self._models.aclose()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -194,11 +212,27 @@ class Engine:
 
     @property
     def _running(self) -> Supervisor:
-        if self._supervisor is None:
+        if self._supervisor is None or self._gone:
             raise EngineClosed(
-                "The engine is not open: use `async with Engine(…) as engine:` or `await engine.open()`."
+                "The engine is not open, or the event loop it was opened in has ended: use "
+                "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
             )
+        self._check_loop()
         return self._supervisor
+
+    @property
+    def _gone(self) -> bool:
+        """The event loop that the engine was opened in has ended, and everything that ran in it."""
+        return self._host is not None and self._host.get_loop().is_closed()
+
+    @property
+    def _elsewhere(self) -> bool:
+        here = asyncio._get_running_loop()
+        return self._host is not None and not self._gone and here not in (None, self._host.get_loop())
+
+    def _check_loop(self) -> None:
+        if self._elsewhere:
+            raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -230,7 +264,7 @@ class Engine:
         if not supervisor.accepting:
             raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
         check_task_id(task_id)
-        content = content_of(message, _checked(media, "media"))
+        content = content_of(message, check_media(media, "media"))
         kind, target = aim_of(edit_message_id, retry_message_id)
         ids = self._world.ids
         request = TurnRequest(
@@ -249,6 +283,7 @@ class Engine:
 
         Without `task_id` it is the task whose turn started last. Raises `EngineClosed` and `InvalidRequest`.
         """
+        check_cursor(after)
         if task_id is not None:
             check_task_id(task_id)
         return Replay(self._running, task_id=task_id, after=after)
@@ -290,7 +325,7 @@ class Engine:
         """
         check_task_id(task_id)
         check_answer(answer, feedback)
-        blocks = list(_checked(content_blocks, "content_blocks"))
+        blocks = check_media(content_blocks, "content_blocks", text=True)
         return await respond(
             self._running,
             task_id,
@@ -304,9 +339,15 @@ class Engine:
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def tasks(self, *, before: str | None = None, limit: int = 50) -> list[Task]:
-        """Tasks, newest first; `before` is the last task id of the page before. Raises `InvalidRequest`."""
+        """Tasks, newest first; `before` is the last task id of the page before.
+
+        Raises `InvalidRequest`, and `TaskNotFound` where that task was deleted meanwhile: begin again then.
+        """
         check_limit(limit)
-        return [task_of(row) for row in await self._running.store.tasks(before=before, limit=limit)]
+        rows = await self._running.store.tasks(before=before, limit=limit)
+        if before is not None and not rows:
+            await self._row(before)
+        return [task_of(row) for row in rows]
 
     async def task(self, task_id: str) -> TaskDetail:
         """One task with its branches. Raises `TaskNotFound`."""
@@ -330,13 +371,7 @@ class Engine:
         except StoreCorrupt:
             await self._row(task_id)  # a task that was deleted meanwhile is not a damaged one
             raise
-        messages = transcript(facts)
-        if before is not None:
-            places = [place for place, message in enumerate(messages) if message.id == before]
-            if not places:
-                raise MessageNotFound(f"This branch has no message {before!r}.")
-            messages = messages[: places[0]]
-        return messages[-limit:]
+        return last_of(transcript(facts), before=before, limit=limit)
 
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
@@ -345,7 +380,7 @@ class Engine:
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
         supervisor = self._supervisor
-        if supervisor is None:
+        if supervisor is None or self._gone or self._elsewhere:
             return Health(status="closed", uptime_seconds=0.0, subsystems={})
         database = await supervisor.store.check()
         provider = supervisor.resources.provider
@@ -368,25 +403,3 @@ class Engine:
         if row is None:
             raise TaskNotFound(f"There is no task {task_id!r}.")
         return row
-
-
-def _checked(blocks: Sequence[Block], name: str) -> Sequence[Block]:
-    """Nothing unusable enters the log. Raises `InvalidRequest` with the block's index."""
-    for index, problem in media_problems(list(blocks)):
-        raise InvalidRequest(f"{name}[{index}]: {problem}", index=index)
-    return blocks
-
-
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Do it whole, even where the caller is cancelled meanwhile; the cancellation is raised afterwards."""
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait((task,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-    await task
-    if cancelled is not None:
-        raise cancelled

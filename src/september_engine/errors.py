@@ -30,7 +30,7 @@ Facts are attributes; the text says what happened and what to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from .messages import JSON
 
@@ -208,6 +208,7 @@ class ModelError(EngineError):
         retryable: The same request may succeed later.
         retry_after: Seconds the provider asked us to wait, or None.
         bad_history: The provider refused the request itself: the messages, not the moment.
+        suspect: What in the messages the provider named, where it did.
     """
 
     STATUSES: ClassVar[Mapping[str, int]] = {
@@ -227,6 +228,7 @@ class ModelError(EngineError):
         retryable: bool = False,
         retry_after: float | None = None,
         bad_history: bool = False,
+        suspect: Literal["thinking", "media"] | None = None,
         **details: JSON,
     ) -> None:
         if retry_after is not None:
@@ -237,6 +239,7 @@ class ModelError(EngineError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.bad_history = bad_history
+        self.suspect: Literal["thinking", "media"] | None = suspect
 
 
 class TurnFailed(EngineError):

@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     `parent_id` is the message before it on its branch, so branches can be drawn. `created_at` is unix ms. A tool's
     results are a message of role "user", as in the Messages API; only a message that a person sent can be edited.
     `stop_reason`, `usage` and `model` are those of an assistant message; `stop_reason` is "cancelled" where a person
-    stopped the answer.
+    stopped the answer, and `stop_details` what the provider added to it, such as why it refused.
     """
 
     id: str
@@ -54,6 +54,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None
+    stop_details: Block | None = None
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

@@ -170,6 +170,7 @@ class Settings:
     llm_provider: Literal["anthropic", "offline"] | None = _choice("LLM_PROVIDER", None, "anthropic", "offline")
     llm_api_key: str | None = _text("LLM_API_KEY", *_KEY, secret=True)
     anthropic_api_key: str | None = _text("ANTHROPIC_API_KEY", *_KEY, secret=True)
+    anthropic_auth_token: str | None = _text("ANTHROPIC_AUTH_TOKEN", *_KEY, secret=True)
     anthropic_base_url: str | None = _text("ANTHROPIC_BASE_URL", "an http or https URL", r"https?://\S+")
     llm_model: str | None = _text("LLM_MODEL")
     planner_model: str | None = _text("PLANNER_MODEL")
@@ -253,8 +254,8 @@ class Settings:
 
     @property
     def provider_key(self) -> str | None:
-        """The model provider's key: `LLM_API_KEY`, else `ANTHROPIC_API_KEY`."""
-        return self.llm_api_key or self.anthropic_api_key
+        """The model provider's key: `LLM_API_KEY`, else `ANTHROPIC_API_KEY`, else `ANTHROPIC_AUTH_TOKEN`."""
+        return self.llm_api_key or self.anthropic_api_key or self.anthropic_auth_token
 
     @property
     def key_hash(self) -> str | None:

@@ -41,6 +41,10 @@ def assistant(*blocks: Any) -> Json:
     return {"role": "assistant", "content": list(blocks)}
 
 
+SEARCH: Json = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+FOUND: Json = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+
+
 def system(*blocks: Any) -> Json:
     return {"role": "system", "content": list(blocks)}
 
@@ -53,12 +57,14 @@ VALID = [
     prompt(user(text())),
     prompt(user(image(), document(), text())),
     prompt(user(text()), user(text("again"))),
-    prompt(user(text()), assistant(text("Hello")), system(text("remembered")), user(text())),
+    prompt(user(text()), system(text("remembered")), assistant(text("Hello")), user(text())),
+    prompt(user(text()), assistant(text("Hello")), user(text()), system(text("remembered"))),
     prompt(user(text()), assistant(think(), text("ok"), use("a"), use("b")), user(result("a"), result("b"), text())),
     prompt(user(text()), assistant(use()), user(result(content=[text(), image()], is_error=True))),
     prompt(user(text()), assistant(use()), user({"type": "tool_result", "tool_use_id": "a"})),
     prompt(user(text()), assistant({"type": "redacted_thinking", "data": "x"}, text()), user(text())),
-    prompt(user(text()), assistant({"type": "server_tool_use", "id": 1}), user(text())),
+    prompt(user(text()), assistant(SEARCH, FOUND, {**text(), "citations": [{"type": "any"}]}), user(text())),
+    prompt(user(text()), assistant({"type": "hologram", "id": 1}), user(text())),
     prompt(user(text()), assistant(think(), use("a")), user(result("a")), assistant(use("b")), user(result("b"))),
     prompt(user(*[image(png(2001, 1))] * 20)),
     prompt(user(*[{"type": "image", "source": {"type": "url", "url": "https://example.org"}}] * 100)),
@@ -91,7 +97,26 @@ def test_a_valid_prompt_has_no_problems(valid: Prompt) -> None:
         (prompt(user({"type": "text"})), "messages.0.content.0: text must be text"),
         (prompt(user(use())), "messages.0.content.0: tool_use is not a block of a user message"),
         (prompt(user(text()), assistant(image()), user(text())), "messages.1.content.0: image is not a block of a"),
-        (prompt(user(text()), system(image()), user(text())), "messages.1.content.0: image is not a block of a system"),
+        (prompt(user(text()), system(image())), "messages.1.content.0: image is not a block of a system message"),
+        (
+            prompt(user(text()), assistant(text()), system(text())),
+            "messages.2: a system message must follow a user message",
+        ),
+        (
+            prompt(user(text()), system(text()), user(text())),
+            "messages.1: a system message must come before an assistant message, or last",
+        ),
+        (prompt(user({**text(), "citations": [{}]})), "messages.0.content.0: citations stand only in what a model"),
+        (
+            prompt(user(text()), assistant(SEARCH, text()), user(text())),
+            "messages.1.content.0: server_tool_use must have its result in the same message",
+        ),
+        (prompt(user(text()), assistant(use()), user(result()), tools=[]), "tools: must be defined where messages"),
+        (prompt(*[user(text())] * 100_001), "messages: there are 100001; at most 100000 are taken"),
+        (
+            prompt(user(text()), assistant(use(input={"k": [float("nan")]})), user(result())),
+            "messages.1.content.0.input.k.0: nan is not a number that JSON has",
+        ),
         (prompt(user(image(b"x"))), "messages.0.content.0: source.data is not image/png"),
         (prompt(user(text()), assistant(use())), "messages.2: is missing; it must answer the calls ['a']"),
         (
@@ -111,7 +136,7 @@ def test_a_valid_prompt_has_no_problems(valid: Prompt) -> None:
             "messages.0: must answer exactly the calls before it, in order ([]), and answers ['a']",
         ),
         (
-            prompt(user(text()), assistant(use()), system(text()), user(result())),
+            prompt(user(text()), assistant(use()), user(text()), user(result())),
             "messages.2: must answer exactly the calls before it, in order (['a']), and answers []",
         ),
         (
@@ -159,9 +184,6 @@ def test_a_valid_prompt_has_no_problems(valid: Prompt) -> None:
         ),
         (prompt(user(text()), tools=[{**TOOL, "description": "\ud800"}]), "tools.0.description: is not valid UTF-8"),
         (prompt(user(text()), tools=["look"]), "tools.0: must be an object"),
-        (prompt(user(text()), tools=[{**TOOL, "name": "a b"}]), "tools.0.name: must be 1 to 64 letters"),
-        (prompt(user(text()), tools=[TOOL, TOOL]), "tools.1.name: look is there twice"),
-        (prompt(user(text()), tools=[{**TOOL, "input_schema": {}}]), "tools.0.input_schema: must be a JSON Schema"),
         (prompt(user(*[image()] * 101)), "messages.0: there are 101 images; at most 100 are taken"),
         (
             prompt(user(text()), assistant(use()), user(result(content=[image(png(1, 2001))]), *[image()] * 20)),
@@ -243,6 +265,17 @@ def test_a_tool_name_that_the_model_made_up_is_sent_back_as_one_that_the_api_tak
     assert [block["name"] for block in sent_form(made_up)] == ["functions_look", "l" * 64, "_"]
     assert sent_id("call 1.2") == "call_1_2"
     assert sent_id("") == "_"
+
+
+def test_what_only_a_user_may_send_does_not_go_back() -> None:
+    for block in (image(), document(), result(), {"type": "search_result"}, {"type": "image", "url": "x"}):
+        assert sent_form([text("a"), block]) == [text("a")]
+
+
+def test_a_call_of_the_provider_s_own_tools_goes_back_with_its_result_only() -> None:
+    assert sent_form([SEARCH, FOUND, text("a")]) == [SEARCH, FOUND, text("a")]
+    assert sent_form([text("a"), SEARCH]) == [text("a")]
+    assert sent_form([{**SEARCH, "id": ["odd"]}, FOUND, text("a")]) == [FOUND, text("a")]
 
 
 def test_a_reply_goes_back_verbatim_but_for_what_the_api_refuses() -> None:

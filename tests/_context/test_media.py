@@ -48,6 +48,7 @@ def test_documents_and_addresses_are_usable() -> None:
     assert media_problem(document(b"\r\n%PDF-1.4")) is None
     assert media_problem(url("https://example.org:8443/a.png?x=1")) is None
     assert media_problem({**document(), "title": "A", "cache_control": {"type": "ephemeral"}}) is None
+    assert media_problem({**document(), "title": None, "context": "B", "citations": {"enabled": True}}) is None
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,15 @@ def test_documents_and_addresses_are_usable() -> None:
         ({"type": "video"}, "must be an image or document block"),
         ({"type": []}, "must be an image or document block"),
         ({**image(), "caption": "x"}, "has unknown keys: caption"),
+        ({**document(), "title": 5}, "title must be text, and not empty"),
+        ({**document(), "title": ""}, "title must be text, and not empty"),
+        ({**document(), "context": [1]}, "context must be text, and not empty"),
+        ({**document(), "citations": "x"}, "citations must have enabled, true or false, and nothing else"),
+        ({**document(), "citations": {"enabled": 1}}, "citations must have enabled, true or false, and nothing else"),
+        (
+            {**image(), "cache_control": {"type": "for ever"}},
+            'cache_control must be one of [{"type":"ephemeral"},{"type":"ephemeral","ttl":"5m"},',
+        ),
         ({"type": "image", "source": "x"}, "source must be an object"),
         ({"type": "image", "source": {"type": "file"}}, "source.type must be base64 or url"),
         ({"type": "image", "source": {"type": "base64", "data": "x"}}, "source must have type, media_type and data"),
@@ -129,6 +139,20 @@ def test_a_block_weighs_its_base64_and_its_longer_side() -> None:
     assert weigh(image(long_jpeg(30, 4000), "image/jpeg")).side == 4000
     assert weigh(document()) == Weight(side=None, chars=len(document()["source"]["data"]))
     assert weigh(url("https://example.org/a.png")) == Weight(side=0, chars=0)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image"},
+        {"type": "image", "source": "x"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": 5}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "a"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "ü"}},
+    ],
+)
+def test_what_is_no_media_at_all_weighs_something_all_the_same(block: Any) -> None:
+    assert weigh(block).side == 0
 
 
 SMALL = Weight(side=10, chars=10)

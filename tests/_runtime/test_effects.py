@@ -18,7 +18,8 @@ from september_engine._turn.inputs import ModelFailed, ModelReplied, ToolReturne
 from september_engine._turn.present import delta
 from september_engine.errors import ModelError
 from september_engine.events import ContentBlockStart, ContentBlockStop, Event, TextDelta, ThinkingDelta
-from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, TextChunk
+from september_engine.messages import Usage
+from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
 from september_engine.permissions import Policy
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
@@ -89,6 +90,55 @@ async def test_an_awaitable_that_a_sync_tool_returns_is_awaited() -> None:
         return later()
 
     assert (await run(starts)).output == "awaited"
+
+
+async def test_an_awaitable_that_an_async_tool_returns_is_awaited_once() -> None:
+    class Lazy:
+        """Awaiting it gives itself, as with some database clients."""
+
+        def __await__(self) -> Any:
+            yield from asyncio.sleep(0).__await__()
+            return self
+
+    @tool
+    async def starts() -> Any:
+        """Return a coroutine."""
+        return anyio.to_thread.run_sync(lambda: "awaited")
+
+    @tool
+    async def lazy() -> Any:
+        """Return something lazy."""
+        return Lazy()
+
+    assert (await run(starts)).output == "awaited"
+    assert (await run(lazy)).output == "<Lazy>"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_output_that_takes_long_to_show_is_under_the_tools_timeout(is_async: bool) -> None:
+    clock, let_go = FakeClock(), threading.Event()
+
+    class Slow:
+        def __repr__(self) -> str:
+            let_go.wait(20)
+            return "slow"
+
+    @tool(timeout=5.0)
+    async def asynchronous() -> Any:
+        """Give something slow."""
+        return Slow()
+
+    @tool(timeout=5.0)
+    def synchronous() -> Any:
+        """Give something slow."""
+        return Slow()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(_advance, clock, 5.0)
+        returned = await run(asynchronous if is_async else synchronous, clock=clock)
+    let_go.set()
+    assert returned.error is not None
+    assert returned.error.reason == "timeout"
 
 
 async def test_an_unknown_tool_is_a_result_that_names_the_known_ones() -> None:
@@ -197,7 +247,7 @@ async def test_a_sync_tool_that_is_out_of_time_is_left_to_itself() -> None:
 @pytest.mark.parametrize(
     "value",
     ["half \ud83d pair", float("nan"), 2**70, {1, 2}, object(), b"\xff", [{"type": "text", "text": "  "}], {"a": ...}],
-    ids=repr,
+    ids=["surrogate", "nan", "long", "set", "object", "bytes", "blank", "ellipsis"],
 )
 async def test_any_value_a_tool_returns_has_a_json_form(value: object) -> None:
     @tool
@@ -280,6 +330,22 @@ async def test_a_failure_carries_what_the_model_said_about_it() -> None:
     assert (outcome.code, outcome.retryable, outcome.retry_after, outcome.blocks) == ("LLM_RATE_LIMITED", True, 7.0, 1)
     assert outcome.chance == 0.5
     assert events[-1] == ContentBlockStop(block_index=0, block_type="text")
+
+
+async def test_an_attempt_that_fails_has_cost_what_it_last_said() -> None:
+    class Costly:
+        name = "costly"
+
+        async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
+            yield Progress(Usage(input_tokens=90_000, output_tokens=1))
+            yield Progress()
+            raise ModelError("Overloaded.", retryable=True)
+
+        async def aclose(self) -> None: ...
+
+    outcome, _, one = await attempt(Costly())
+    assert isinstance(outcome, ModelFailed)
+    assert outcome.usage == one.usage == Usage(input_tokens=90_000, output_tokens=1)
 
 
 @pytest.mark.parametrize("raised", [RuntimeError, asyncio.CancelledError])

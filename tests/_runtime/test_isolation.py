@@ -9,7 +9,7 @@ import threading
 import anyio
 import pytest
 
-from september_engine._runtime.isolation import GRACE_SECONDS, in_thread, isolated
+from september_engine._runtime.isolation import GRACE_SECONDS, in_thread, isolated, to_its_end
 from september_engine.testing.fakes import FakeClock
 from tests.engines import ticks
 from tests.programs import environment
@@ -165,3 +165,22 @@ async def _advance(clock: FakeClock, *seconds: float) -> None:
 async def _cancel_after(count: int, scope: anyio.CancelScope) -> None:
     await ticks(count)
     scope.cancel()
+
+
+async def test_work_that_must_be_done_whole_is_and_the_cancellation_comes_afterwards() -> None:
+    gate, done = anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+        done.set()
+
+    task = asyncio.create_task(to_its_end(work()))
+    for _ in range(3):
+        await ticks(5)
+        task.cancel()
+    await ticks(5)
+    assert not task.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from september_engine._runtime.listing import detail_of, task_of
-from september_engine.messages import Branch
+from september_engine._runtime.listing import detail_of, last_of, task_of
+from september_engine.errors import MessageNotFound
+from september_engine.messages import Branch, Message
 from september_engine.store.base import TaskRow, TurnRow
 
 
@@ -64,3 +65,12 @@ def test_a_thread_may_stand_in_the_middle_of_a_branch() -> None:
 
 def test_the_open_turn_is_where_the_thread_stands() -> None:
     assert branches([turn("a"), turn("b", "a")], head="a", open_turn="b") == [("b", True)]
+
+
+def test_a_page_of_messages_ends_before_the_one_that_is_named() -> None:
+    messages = [Message(id=name, role="user", content=[], created_at=0, turn_id="t", parent_id=None) for name in "abcd"]
+    assert [message.id for message in last_of(messages, before=None, limit=2)] == ["c", "d"]
+    assert [message.id for message in last_of(messages, before="d", limit=2)] == ["b", "c"]
+    assert last_of(messages, before="a", limit=2) == []
+    with pytest.raises(MessageNotFound, match="'x'"):
+        last_of(messages, before="x", limit=2)

@@ -212,12 +212,12 @@ async def test_silence_of_the_model_is_a_timeout_that_is_retried() -> None:
 
 async def test_a_refused_history_is_repaired_once_each_way_and_then_told() -> None:
     refused = ModelError("messages.0: no.", bad_history=True, code="LLM_PROVIDER_ERROR")
-    model = ScriptedModel([fail(refused), fail(refused), fail(refused), say("fine again")], strict=False)
+    model = ScriptedModel([*[fail(refused)] * 4, say("fine again")], strict=False)
     async with Bench().running(model) as engine:
         one = engine.execute("go", task_id="t")
         with pytest.raises(TurnFailed):
             await one
-        assert len(model.requests) == 3
+        assert len(model.requests) == 4
         assert (await engine.execute("and now", task_id="t")).text == "fine again"
 
 

@@ -295,7 +295,16 @@ class Shell:
         return sum(row.type == "content_block_start" for row in rows) - self.state.next_block
 
     def duplicates(self) -> list[Input]:
-        """Inputs of this turn that were taken, and whose effect is final."""
+        """Inputs of this turn that mean nothing any more: what was taken and is final, and failures that come late."""
+        late = ModelFailed(
+            now=self.clock, step=0, code="LLM_TIMEOUT", message="Late.", retryable=True, chance=0.5, has_fallback=True
+        )
+        steps = range(self.state.step + (1 if self.state.open_calls else 0))
+        return [*self._final(), *(replace(late, step=step) for step in steps)]
+
+    def _final(self) -> list[Input]:
+        if self.state.status != "running":
+            return self.taken
         final: tuple[type, ...] = (Start, ModelReplied, ToolReturned, Answered)
         if self.state.resumes == 0:
             final = (*final, ToolsStarting)

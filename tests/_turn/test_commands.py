@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
+
 from september_engine._turn.commands import CallModel, RunTool, todo
 from september_engine._turn.inputs import Cancelled, Resumed
 from september_engine._turn.limits import Limits
 from september_engine._turn.state import TurnState
+from september_engine.messages import Block
 
-from .build import NOW, Turn, answered, asking, failure, replied, returned, starting, text, use
+from .build import NOW, Turn, answered, asking, failure, replied, returned, starting, text, think, use
 
 
 def call(**changes: object) -> CallModel:
@@ -50,6 +54,21 @@ def test_an_answer_that_was_cut_in_a_tool_call_gets_four_times_the_room() -> Non
     cut = replied(use("a"), stop_reason="max_tokens", broken={"a": "The input was cut."})
     turn = Turn(cut, limits=Limits(max_tokens=1000))
     assert todo(turn.state) == (call(step=1, first_block=1, max_tokens=4000),)
+
+
+@pytest.mark.parametrize("content", [[], [text(" ")], [think()]])
+def test_an_answer_that_was_cut_before_its_first_word_is_asked_for_again_once_with_more_room(
+    content: list[Block],
+) -> None:
+    turn = Turn(limits=Limits(max_tokens=1000))
+    cut = replied(*content, stop_reason="max_tokens")
+    assert turn.then(cut) == ["replied msg_2"]
+    assert todo(turn.state) == (call(step=1, first_block=len(content), max_tokens=4000),)
+    assert turn.then(replace(cut, step=1)) == ["replied msg_2", "completed: max_tokens"]
+
+
+def test_an_answer_that_was_cut_in_its_words_is_one() -> None:
+    assert Turn().then(replied(text("Well,"), stop_reason="max_tokens"))[-1] == "completed: max_tokens"
 
 
 def test_all_calls_of_a_message_are_owed_at_once_as_far_as_there_is_room() -> None:

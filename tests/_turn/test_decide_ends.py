@@ -99,14 +99,14 @@ class TestFallback:
 
 
 class TestRepair:
-    """A history that the provider refuses: thinking goes, then media, each once, whatever the attempts."""
+    """A history that the provider refuses: thinking goes, then media, then all that is not plain, each once."""
 
     refused = failure(bad_history=True, retryable=False, message="messages.3: no.")
 
     def test_the_steps_of_the_ladder_are_taken_once_each(self) -> None:
         turn = Turn(limits=Limits(attempts=1))
-        repairs = [fact.repair for _ in range(2) for fact in turn.tell(self.refused) if isinstance(fact, AttemptFailed)]
-        assert repairs == ["thinking", "media"]
+        repairs = [fact.repair for _ in range(3) for fact in turn.tell(self.refused) if isinstance(fact, AttemptFailed)]
+        assert repairs == ["thinking", "media", "foreign"]
         assert turn.then(self.refused) == ["failed: LLM_PROVIDER_ERROR, does not count"]
 
     def test_a_step_that_helped_is_not_taken_again_in_this_turn(self) -> None:
@@ -120,8 +120,20 @@ class TestRepair:
         assert isinstance(fact, AttemptFailed)
         assert (fact.fallback, fact.repair) == (False, "thinking")
 
+    def test_what_the_provider_named_goes_first(self) -> None:
+        turn, suspecting = Turn(), replace(self.refused, suspect="media")
+        repairs = [fact.repair for _ in range(3) for fact in turn.tell(suspecting) if isinstance(fact, AttemptFailed)]
+        assert repairs == ["media", "thinking", "foreign"]
+
+    def test_the_fallback_is_asked_when_no_repair_is_left(self) -> None:
+        turn = Turn(self.refused, self.refused, self.refused)
+        (fact,) = turn.tell(replace(self.refused, has_fallback=True))
+        assert isinstance(fact, AttemptFailed)
+        assert (fact.fallback, fact.repair) == (True, None)
+        assert turn.then(self.refused) == ["failed: LLM_PROVIDER_ERROR, does not count"]
+
     def test_a_message_that_no_model_takes_is_left_out_so_that_the_next_one_works(self) -> None:
-        turn = Turn(self.refused, self.refused)
+        turn = Turn(self.refused, self.refused, self.refused)
         (fact,) = turn.tell(replace(self.refused, details={"status": 400}))
         assert fact == TurnFailed(
             at=NOW,
@@ -130,6 +142,32 @@ class TestRepair:
             details={"status": 400},
             counts=False,
         )
+
+
+class TestWhatAnAttemptCost:
+    cost = Usage(input_tokens=90_000, output_tokens=7)
+
+    @pytest.mark.parametrize(
+        "ends",
+        [
+            failure(retryable=False, usage=cost),
+            failure(code="CONTEXT_OVERFLOW", retryable=False, usage=cost),
+            Cancelled(now=NOW, message_id="m", usage=cost),
+            OutOfTime(now=NOW, usage=cost),
+            Broken(now=NOW, code="STORE_FULL", message="The disk is full.", usage=cost),
+        ],
+    )
+    def test_it_counts_for_the_turn_that_ends_with_it(self, ends: Input) -> None:
+        turn = Turn(ends)
+        end = turn.facts[-1]
+        assert isinstance(end, TurnFailed)
+        assert (end.usage, turn.state.usage) == (self.cost, self.cost)
+
+    def test_it_counts_for_the_turn_that_goes_on_and_for_its_limit(self) -> None:
+        assert Turn(failure(usage=self.cost)).state.usage == self.cost
+        assert Turn(failure(usage=self.cost), replied(text())).state.usage.input_tokens == 90_010
+        turn = Turn(limits=Limits(tokens=90_000))
+        assert turn.then(failure(usage=self.cost))[-1] == "failed: BUDGET_EXCEEDED"
 
 
 class TestBudgets:

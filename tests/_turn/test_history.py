@@ -82,6 +82,22 @@ class TestPrefix:
         assert "no longer available" in gone["description"]
         assert prompt(Turn(replied(text())), bare, prefix="p2").tools == []
 
+    def test_tools_that_are_gone_are_those_from_before_the_prefix_and_stay_so(self) -> None:
+        made_up = Turn(replied(think(), use("b", "dig")), starting("b"), returned("b"), prefix="p2", tools=[])
+        both = looked("a view"), made_up
+        assert [tool["name"] for tool in prompt(*both, prefix="p2").tools] == ["look"]
+        assert messages(*both, prefix="p2")[4] == assistant(think(), use("b", "dig"))
+        assert [tool["name"] for tool in prompt(made_up, prefix="p2").tools] == ["dig"]
+
+    def test_a_prefix_without_tools_that_comes_again_after_others_has_other_ones_and_none_of_its_thinking(self) -> None:
+        first = Turn(replied(think(), text("Hello")), prefix="p2", tools=[])
+        assert prompt(first, prefix="p2").tools == []
+        again = second(prefix="p2", tools=[])
+        assert messages(first, again, prefix="p2")[1] == assistant(think(), text("Hello"))
+        turns = first, looked("a view"), again
+        assert [tool["name"] for tool in prompt(*turns, prefix="p2").tools] == ["look"]
+        assert messages(*turns, prefix="p2")[1] == assistant(text("Hello"))
+
 
 class TestConversation:
     def test_what_was_said_goes_back_as_it_was_said(self) -> None:
@@ -167,8 +183,14 @@ class TestWhatTheApiRefuses:
         assert messages(only, **bound_to)[1] == assistant(use("a"))
 
     def test_blocks_of_the_provider_that_are_not_known_here_go_back_as_they_came(self) -> None:
-        strange: Block = {"type": "server_tool_use", "id": "s", "name": "search", "input": {}}
-        assert messages(Turn(replied(strange, text("Found"))), second())[1] == assistant(strange, text("Found"))
+        call: Block = {"type": "server_tool_use", "id": "s", "name": "search", "input": {}}
+        found: Block = {"type": "search_tool_result", "tool_use_id": "s", "content": []}
+        assert messages(Turn(replied(call, found, text("So."))), second())[1] == assistant(call, found, text("So."))
+
+    @pytest.mark.parametrize("source", [{}, {"source": {"type": "base64", "data": "a"}}, image()])
+    def test_media_in_an_answer_neither_goes_back_nor_is_weighed(self, source: Block) -> None:
+        turns = [Turn(replied(text("Here."), {**source, "type": "image"}, *[document()] * 200)), second()]
+        assert messages(*turns) == [HI, assistant(text("Here.")), user(text("And now?"))]
 
     def test_a_name_or_id_that_the_model_made_up_is_made_sendable(self) -> None:
         turn = Turn(replied(use("call 1", "functions.look")), starting("call 1"), returned("call 1"))
@@ -284,6 +306,23 @@ class TestRepair:
             user(MEDIA_REMOVED, text("And this?")),
         ]
 
+    def test_last_goes_everything_that_not_every_model_knows(self) -> None:
+        strange: Block = {"type": "hologram", "beam": 1}
+        turn = Turn(
+            replied(think(), strange, {**text("A fox."), "citations": [{}]}, {**use("a"), "caller": {"type": "x"}}),
+            starting("a"),
+            returned("a"),
+            replied(strange, step=1),
+        )
+        again = second(self.refused, self.refused, self.refused)
+        assert messages(turn, again) == [
+            HI,
+            assistant(text("A fox."), use("a")),
+            user(result("a", "seen")),
+            assistant(text("[An answer stood here. It was removed because the provider takes no more of it.]")),
+            user(text("And now?")),
+        ]
+
     def test_a_result_that_is_text_is_left_alone(self) -> None:
         turn = Turn(replied(use("a")), starting("a"), returned("a"), failure(step=1, bad_history=True))
         turn.tell(failure(step=1, bad_history=True))
@@ -328,6 +367,17 @@ class TestRoom:
         ]
         contents = [message["content"][0]["content"] for message in messages(*shots)[2::3]]
         assert contents == [[MEDIA_REMOVED] * 7, [MEDIA_REMOVED] * 7, [self.LARGE] * 7]
+
+    def test_pictures_of_a_turn_that_was_refused_take_no_room(self) -> None:
+        old = Turn(replied(think(), text("Ok.")), content=[self.LARGE] * 15)
+        refused = second(replied(text(), stop_reason="refusal"), content=[self.LARGE] * 5)
+        assert messages(old, refused, second(content=[self.LARGE]))[0] == user(*[self.LARGE] * 15)
+
+    def test_a_refused_turn_that_made_room_has_made_it(self) -> None:
+        old = Turn(replied(text("Ok.")), content=[self.LARGE] * 20)
+        refused = second(replied(text(), stop_reason="refusal"), content=[self.LARGE])
+        sent = messages(old, refused, second(content=[self.LARGE] * 20))
+        assert [sent[0], sent[-1]] == [user(*[MEDIA_REMOVED] * 20), user(*[self.LARGE] * 20)]
 
     def test_one_message_with_too_much_by_itself_keeps_none(self) -> None:
         calls = [use(f"c{number}") for number in range(11)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from september_engine._turn.facts import (
     TurnFailed,
     TurnResumed,
 )
-from september_engine._turn.inputs import Cancelled
+from september_engine._turn.inputs import Broken, Cancelled
 from september_engine._turn.limits import EVENT_BYTES
 from september_engine._turn.present import block_start, block_stop, delta, present
 from september_engine._turn.state import TurnState, fold
@@ -34,6 +35,7 @@ from september_engine.events import (
     ToolResult,
     ToolResultError,
     UsageEvent,
+    encode,
     name_of,
 )
 from september_engine.messages import Usage
@@ -134,6 +136,11 @@ def test_a_failed_attempt_is_shown_with_the_blocks_it_takes_back() -> None:
         Retry(attempt=1, reason="LLM_PROVIDER_ERROR", wait_ms=250),
         Retry(attempt=2, reason="LLM_TIMEOUT", wait_ms=500, retracts=[0, 1]),
     ]
+    costly = AttemptFailed(at=NOW, code="LLM_AUTH", message="", wait_ms=0, usage=Usage(input_tokens=9, output_tokens=1))
+    assert present(TurnState(), costly) == [
+        UsageEvent(input_tokens=9, output_tokens=1, cache_hit_tokens=0),
+        Retry(attempt=1, reason="LLM_AUTH", wait_ms=0),
+    ]
     fallback = AttemptFailed(at=NOW, code="LLM_AUTH", message="", wait_ms=0, fallback=True)
     assert present(TurnState(), fallback) == [Retry(attempt=1, reason="LLM_AUTH", wait_ms=0)]
 
@@ -211,3 +218,32 @@ def test_blocks_are_numbered_through_the_turn_and_deltas_say_whose_they_are() ->
     assert block_stop(3, 1, "tool_use") == ContentBlockStop(block_index=4, block_type="tool_use")
     assert delta("text", "a") == TextDelta(text="a")
     assert delta("thinking", "a") == ThinkingDelta(text="a")
+
+
+HUGE: list[Callable[[str], Turn]] = [
+    lambda huge: Turn(failure(message=huge)),
+    lambda huge: Turn(failure(code=huge, message=huge, retryable=False, details={"body": huge})),
+    lambda huge: Turn(failure(code=huge, message=huge, retryable=False, bad_history=True), failure(bad_history=True)),
+    lambda huge: Turn(replied(text(), stop_reason=huge)),
+    lambda huge: Turn(replied(use("a", huge, at=huge)), starting("a"), returned("a", huge)),
+    lambda huge: Turn(replied(use(huge), use(huge), use(huge + "2")), Cancelled(now=NOW, message_id="m")),
+    lambda huge: Turn(replied(use("a", "look"), broken={"a": huge})),
+    lambda huge: Turn(
+        replied(use("a")), starting("a"), returned("a", huge, error=ToolResultError(reason=huge, message=huge))
+    ),
+    lambda huge: Turn(replied(use("a"), asks={"a": huge}), answered("no", feedback=huge)),
+    lambda huge: Turn(Broken(now=NOW, code=huge, message=huge, details={"what": [huge]})),
+]
+
+
+@pytest.mark.parametrize("piece", ["x", "\x00", "\u2028", "\U0001f98a"])
+@pytest.mark.parametrize("turn", HUGE)
+def test_every_event_fits_one_frame_whatever_the_world_told_the_turn(turn: Callable[[str], Turn], piece: str) -> None:
+    shown = shown_by(turn(piece * 3_000_000))
+    assert max(len(encode(event)) for event in shown) < 1_000_000
+    assert len(shown) > 1
+
+
+def test_an_answer_to_a_question_fits_one_frame_too() -> None:
+    (event,) = present(TurnState(), HumanAnswered(at=NOW, request_id="hitl_1", answer="x" * 3_000_000))
+    assert len(encode(event)) < 1_000_000

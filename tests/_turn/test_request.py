@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from september_engine._turn.request import aim_of, check_answer, check_limit, check_task_id, content_of, open_request
+from september_engine._turn.request import (
+    aim_of,
+    check_answer,
+    check_cursor,
+    check_limit,
+    check_media,
+    check_task_id,
+    content_of,
+    open_request,
+)
 from september_engine._turn.state import TurnState
 from september_engine.errors import HitlAlreadyAnswered, HitlNotPending, InvalidRequest, InvalidType
 
@@ -55,6 +64,40 @@ def test_a_message_that_says_nothing_is_refused(message: object, status: int, sa
     assert (caught.value.status, caught.value.message) == (status, says)
 
 
+@pytest.mark.parametrize("wrong", ["5", 1.5, None, True])
+def test_a_limit_and_a_cursor_are_whole_numbers(wrong: object) -> None:
+    for check in (check_limit, check_cursor):
+        with pytest.raises(InvalidType, match="must be a whole number"):
+            check(wrong)
+    check_cursor(0)
+
+
+def test_media_are_images_and_documents_and_text_is_only_where_it_is_meant() -> None:
+    assert check_media((IMAGE,), "media") == [IMAGE]
+    assert check_media([text("Hi"), IMAGE], "blocks", text=True) == [text("Hi"), IMAGE]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "allowed", "status", "says"),
+    [
+        (5, False, 422, "media must be a list of blocks."),
+        (IMAGE, False, 422, "media must be a list of blocks."),
+        ("image", False, 422, "media must be a list of blocks."),
+        ([IMAGE, text("Hi")], False, 400, "media[1]: must be an image or document block"),
+        ([{**text("Hi"), "foo": 1}], True, 400, "media[0]: has unknown keys: foo"),
+        ([text(" ")], True, 400, "media[0]: text must not be blank"),
+        ([5], True, 400, "media[0]: must be an image or document block"),
+    ],
+)
+def test_media_that_cannot_be_used_are_refused_by_their_index(
+    blocks: object, allowed: bool, status: int, says: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_media(blocks, "media", text=allowed)
+    assert (caught.value.status, caught.value.message) == (status, says)
+    assert caught.value.details.get("index") == (None if status == 422 else int(says[6]))
+
+
 def test_what_a_turn_aims_at() -> None:
     assert aim_of(None, None) == ("new", None)
     assert aim_of("msg_1", None) == ("edit", "msg_1")
@@ -101,9 +144,9 @@ def test_an_answer_that_is_not_text_is_refused(answer: object, feedback: object,
 
 def test_a_page_has_1_to_1000_items() -> None:
     check_limit(1)
-    check_limit(1000)
-    for limit in (0, -1, 1001):
-        with pytest.raises(InvalidRequest, match=r"limit must be from 1 to 1000\."):
+    check_limit(1001)
+    for limit in (0, -1, 1002):
+        with pytest.raises(InvalidRequest, match=r"limit must be from 1 to 1001\."):
             check_limit(limit)
 
 

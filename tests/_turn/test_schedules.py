@@ -72,6 +72,8 @@ failures = st.fixed_dictionaries(
         "code": st.sampled_from(["LLM_PROVIDER_ERROR", "LLM_TIMEOUT", "LLM_AUTH", "CONTEXT_OVERFLOW"]),
         "retryable": st.booleans(),
         "bad_history": st.sampled_from([False, False, True]),
+        "suspect": st.sampled_from([None, "media"]),
+        "usage": st.none() | usages,
         "has_fallback": st.booleans(),
         "chance": st.floats(0, 0.99),
         "retry_after": st.sampled_from([None, 0.0, 5.0]),
@@ -86,7 +88,7 @@ TROUBLE = ["cancel", "time", "break", "expire", "crash", "crash", "duplicate", "
 def possible(shell: Shell) -> list[str]:
     """What usually happens next; what is likely stands there more than once."""
     if shell.row.open_turn is None:
-        return ["start", "start", "edit", "retry"] if shell.facts else ["start"]
+        return ["start", "start", "edit", "retry", "duplicate"] if shell.facts else ["start"]
     usual: list[str] = []
     if shell.owes:
         usual += ["obey"] * 4
@@ -181,11 +183,11 @@ def test_whatever_happens_the_log_is_whole(data: st.DataObject) -> None:
     assert_the_next_message_always_works(shell)
 
 
-@settings(max_examples=60, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_after_a_crash_between_any_two_appends_the_next_process_goes_on(data: st.DataObject) -> None:
     shell, moments = Shell(), list[Shell]()
-    for _ in range(STEPS // 2):
+    for _ in range(STEPS // 5):
         appended = len(shell.events) + len(shell.facts)
         step(shell, data.draw)
         if len(shell.events) + len(shell.facts) > appended:

@@ -78,7 +78,7 @@ async def test_a_full_disk_ends_the_turn_visibly_and_all_goes_on_when_there_is_r
 
         # nothing new is taken, everything old can be read
         for task_id in ("t", "other"):
-            with pytest.raises(StoreFull):
+            with pytest.raises(StoreFull, match="room outside of the database"):
                 await engine.execute(f"three {LONG}", task_id=task_id)
         found = await engine.health()
         assert (found.status, found.subsystems["database"]) == ("degraded", "the disk is full")
@@ -92,6 +92,16 @@ async def test_a_full_disk_ends_the_turn_visibly_and_all_goes_on_when_there_is_r
         assert (await engine.health()).status == "ok"
         ends = [name for name in names(await soon(engine.replay(task_id="t"))) if name in ("completed", "errored")]
         assert ends == ["completed", "errored", "completed"]
+
+
+async def test_a_new_database_on_a_full_disk_is_refused_in_words_until_there_is_room(small_disk: Path) -> None:
+    fill(small_disk / "ballast")
+    engine = Bench(store=SQLiteStore(small_disk / "folder" / "brain.sqlite")).engine(echo)
+    with pytest.raises(StoreFull, match="disk is full"):
+        await engine.open()
+    (small_disk / "ballast").unlink()
+    async with engine:
+        assert (await engine.execute("one", task_id="t")).text == "You said: one"
 
 
 async def test_a_disk_that_fills_up_at_any_commit_never_loses_what_was_seen(tmp_path: Path) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import attrs
 
 from september_engine import Engine, Settings, tool
 from september_engine._runtime.world import World
 from september_engine._seams import CrashPoint, no_crash
 from september_engine.events import encode, name_of
 from september_engine.messages import tool_uses
-from september_engine.models.base import ModelRequest
+from september_engine.models.base import Chunk, ModelRequest, TextChunk
 from september_engine.models.scripted import Answer, ScriptedModel, Step, call, say, think, turn
 from september_engine.store.base import Store
 from september_engine.store.sqlite import SQLiteStore
@@ -47,7 +48,35 @@ def notes(path: Path) -> Iterator[Notes]:
         book.close()
 
 
-def model_for(folder: Path) -> ScriptedModel:
+class Pace:
+    """A crash point that also tells when something has become durable."""
+
+    def __init__(self, crash: CrashPoint) -> None:
+        self._crash = crash
+        self.durable = anyio.Event()
+
+    def __call__(self, name: str, /) -> None:
+        self._crash(name)
+        if name == "channel.append.after":
+            durable, self.durable = self.durable, anyio.Event()
+            durable.set()
+
+
+@attrs.define(kw_only=True, eq=False)
+class PacedModel(ScriptedModel):
+    """Goes on only when something was written: so each piece of an answer is durable before the next is made."""
+
+    pace: Pace
+
+    async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
+        async with aclosing(super().stream(request)) as chunks:  # type: ignore[type-var]  # it is a generator
+            async for chunk in chunks:
+                yield chunk
+                if isinstance(chunk, TextChunk):
+                    await self.pace.durable.wait()
+
+
+def model_for(folder: Path, pace: Pace) -> ScriptedModel:
     """Two tools at once, then an answer: whatever the process, the messages alone say what comes next."""
     asked = Notes(folder / "asked")
 
@@ -55,19 +84,19 @@ def model_for(folder: Path) -> ScriptedModel:
         messages = request.prompt.messages
         asked.write(len(messages), messages[-1]["content"][0]["type"])
         if messages[-1]["content"][0]["type"] == "tool_result":
-            return turn(think("So it is."), say(TEXT * 3))
+            return turn(think("So it is."), say(TEXT * 2))
         number = sum(len(tool_uses(message["content"])) for message in messages)
         said = messages[-1]["content"][-1]["text"]
         one = call("note", id=f"call_{number}_1", word=f"{said} one")
         two = call("note", id=f"call_{number}_2", word=f"{said} two")
         return turn(think("Let me see."), say(TEXT), one, two)
 
-    return ScriptedModel(answer)
+    return PacedModel(answer, piece=15, pace=pace)
 
 
 def engine_on(folder: Path, crash: CrashPoint = no_crash, *, recovery: str = "abandon") -> Engine:
     """The engine all trials use. Its tool leaves a line in a ledger each time it runs."""
-    ledger = Notes(folder / "ledger")
+    ledger, pace = Notes(folder / "ledger"), Pace(crash)
 
     @tool
     async def note(word: str) -> str:
@@ -78,10 +107,10 @@ def engine_on(folder: Path, crash: CrashPoint = no_crash, *, recovery: str = "ab
 
     return Engine(
         SQLiteStore(folder / "brain.sqlite", crash=crash),
-        model=model_for(folder),
+        model=model_for(folder, pace),
         tools=[note],
         settings=Settings(recovery="resume" if recovery == "resume" else "abandon"),
-        world=World(crash=crash),
+        world=World(crash=pace),
     )
 
 

@@ -22,6 +22,29 @@ async def test_tasks_come_newest_first_and_page_by_page() -> None:
     assert pages == [["e", "d"], ["c", "b"], ["a"]]
 
 
+async def test_a_last_page_that_is_full_has_no_next_one() -> None:
+    async with serving(engine_with()) as served:
+        for name in "ab":
+            await served.execute(task_id=name)
+        tasks = (await served.client.get("/tasks?limit=2")).json()
+        messages = (await served.client.get("/tasks/a/messages?limit=2")).json()
+        assert (await served.client.get("/tasks?limit=1000")).status_code == 200
+    assert (len(tasks["tasks"]), tasks["next"]) == (2, None)
+    assert (len(messages["messages"]), messages["next"]) == (2, None)
+
+
+async def test_a_page_that_would_begin_at_a_deleted_task_is_not_the_last_one() -> None:
+    async with serving(engine_with()) as served:
+        for name in "abc":
+            await served.execute(task_id=name)
+        page = (await served.client.get("/tasks?limit=1")).json()
+        await served.client.delete(f"/tasks/{page['next']}")
+        response = await served.client.get(f"/tasks?before={page['next']}")
+        last = await served.client.get("/tasks?before=a")
+    assert (response.status_code, response.json()["error"]) == (404, "TASK_NOT_FOUND")
+    assert (last.status_code, last.json()["tasks"]) == (200, [])
+
+
 async def test_a_task_says_what_it_does_and_where_its_branches_end() -> None:
     gate = anyio.Event()
     model = ScriptedModel([say("One."), say("Two."), turn(hold(gate), say("Three."))])

@@ -68,6 +68,14 @@ async def test_a_hostile_body_is_a_400_and_the_next_request_is_served(body: byte
         assert answer_of(await served.execute()) == "Hello."
 
 
+@pytest.mark.parametrize("text", [b"\\ud800", b"\\udc00 and more"])
+async def test_half_of_a_surrogate_pair_is_called_by_its_name(text: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="half of a surrogate pair"):
+        await decode_body(GOOD.replace(b"Hello", text), ExecuteBody)
+    with pytest.raises(InvalidRequest, match="truncated"):
+        await decode_body(GOOD[:-5], ExecuteBody)
+
+
 @pytest.mark.parametrize("body", [b"[]", b'"Hello"', b"7", b"null", b"true"])
 async def test_json_that_is_no_object_is_of_the_wrong_type(body: bytes) -> None:
     with pytest.raises(InvalidType, match="must be a JSON object"):

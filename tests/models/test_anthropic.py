@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import subprocess
@@ -13,9 +14,9 @@ import anyio
 import pytest
 
 from september_engine.errors import ConfigurationError, ModelError
-from september_engine.messages import Block, Prompt, Usage
+from september_engine.messages import Block, Prompt, Usage, text_of
 from september_engine.models.anthropic import DEFAULT_MODEL, AnthropicModel
-from september_engine.models.base import BlockStopped, Chunk, Model, ModelRequest, Progress, Reply, TextChunk
+from september_engine.models.base import BlockStopped, Chunk, Model, ModelRequest, Reply, TextChunk
 from september_engine.testing.messages_server import (
     Answer,
     MessagesServer,
@@ -83,6 +84,17 @@ async def failed(*script: Answer, **options: Any) -> ModelError:
     return raised.value
 
 
+async def failed_unsent() -> ModelError:
+    """How a request fails that never reaches its server."""
+    async with MessagesServer() as server:
+        model = AnthropicModel(api_key=KEY, base_url=server.url)
+        with pytest.raises(ModelError, match="could not be made") as raised:
+            await ask(model)
+        await model.aclose()
+        assert server.requests == []
+    return raised.value
+
+
 class TestContract(ModelContract):
     @pytest.fixture(autouse=True)
     async def _server(self) -> AsyncIterator[None]:
@@ -147,7 +159,9 @@ class TestMaking:
 
     def test_an_empty_address_in_the_environment_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", "")
-        assert str(AnthropicModel(api_key=KEY)._client.base_url) == "https://api.anthropic.com"
+        client = AnthropicModel(api_key=KEY)._unused
+        assert client is not None
+        assert str(client.base_url) == "https://api.anthropic.com"
 
     async def test_the_key_that_is_given_is_the_one_that_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ANTHROPIC_API_KEY", "another")
@@ -159,6 +173,68 @@ class TestMaking:
             await model.aclose()
             assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
             assert server.requests[0].headers["x-team"] == "engine"
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("ALL_PROXY", "socks5://127.0.0.1:9"),
+            ("HTTPS_PROXY", "ftp://x"),
+            ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+            ("ANTHROPIC_BASE_URL", "http://[::1"),
+        ],
+    )
+    def test_what_keeps_the_sdk_from_a_connection_is_told_when_it_is_made(
+        self, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ConfigurationError, match=variable):
+            AnthropicModel(api_key=KEY)
+        gc.collect()  # nothing half made is left to complain
+
+    def test_a_model_works_in_one_event_loop_after_the_other(self) -> None:
+        model = AnthropicModel(api_key=KEY, base_url="http://127.0.0.1:1")
+
+        async def one() -> str:
+            async with MessagesServer([reply(text("Hi"))] * 2) as server:
+                there = model._client()
+                there.base_url = server.url
+                assert model._client() is there
+                replies = [await ask(model), await ask(model)]
+                await there.close()
+            return text_of(replies[1].content)
+
+        assert [asyncio.run(one()) for _ in range(3)] == ["Hi"] * 3
+
+
+class TestLearning:
+    async def test_the_most_tokens_that_a_model_takes_are_kept_to(self) -> None:
+        told = "max_tokens: 100 > 64, which is the maximum allowed number of output tokens for claude-opus-5-5"
+        async with MessagesServer([refuse(400, "invalid_request_error", told), reply(text("Hi"))]) as server:
+            model = AnthropicModel(api_key=KEY, base_url=server.url)
+            with pytest.raises(ModelError, match="100 > 64") as raised:
+                await ask(model)
+            assert (raised.value.retryable, raised.value.retry_after, raised.value.bad_history) == (True, 0.0, False)
+            await ask(model)
+            await model.aclose()
+            assert [each.body["max_tokens"] for each in server.requests] == [100, 64]
+
+    async def test_a_maximum_that_was_kept_to_is_not_learned_again(self) -> None:
+        told = "max_tokens: 500 > 100, which is the maximum allowed number of output tokens for claude-opus-5-5"
+        assert not (await failed(refuse(400, "invalid_request_error", told))).retryable
+
+    async def test_a_model_that_refuses_adaptive_thinking_is_asked_without(self) -> None:
+        told = refuse(400, "invalid_request_error", "adaptive thinking is not supported on this model")
+        async with MessagesServer([told, reply(text("Hi")), told]) as server:
+            model = AnthropicModel("my-claude", api_key=KEY, base_url=server.url, thinking=True)
+            with pytest.raises(ModelError, match="adaptive thinking") as raised:
+                await ask(model)
+            assert raised.value.retryable
+            await ask(model)
+            with pytest.raises(ModelError) as raised:
+                await ask(model)
+            assert not raised.value.retryable
+            await model.aclose()
+            assert ["thinking" in each.body for each in server.requests] == [True, False, False]
 
 
 class TestRequest:
@@ -187,6 +263,10 @@ class TestRequest:
                 await ask(model)
                 await model.aclose()
             assert ["thinking" in each.body for each in server.requests] == [True, False]
+
+    async def test_a_header_that_cannot_be_written_is_not_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "Bad Name: 1")
+        assert not (await failed_unsent()).retryable
 
     async def test_a_prompt_that_is_no_json_cannot_be_sent_and_is_not_tried_again(self) -> None:
         model = AnthropicModel(api_key=KEY, base_url="http://127.0.0.1:1")
@@ -247,11 +327,11 @@ class TestReply:
         assert whole == torn
         assert "".join(chunk.text for chunk in torn if isinstance(chunk, TextChunk)) == "Hällo 😀…"
 
-    async def test_pings_are_no_progress_and_events_of_the_future_are(self) -> None:
+    async def test_pings_and_events_of_the_future_are_no_progress(self) -> None:
         plain = await answered(reply(text("Hi")))
         assert await answered(reply(ping(), ping(), text("Hi"), ping())) == plain
         future = event("aura", {"colour": "blue"})
-        assert (await answered(reply(future, text("Hi")))).count(Progress()) == plain.count(Progress()) + 1
+        assert await answered(reply(future, text("Hi"), future)) == plain
 
     async def test_the_connection_is_used_again_for_the_next_request(self) -> None:
         async with MessagesServer([reply(text("One")), overloaded(), reply(text("Two"))]) as server:

@@ -151,11 +151,11 @@ async def test_a_history_that_cannot_be_repaired_ends_the_turn_and_the_thread_st
     server: MessagesServer, engine: Engine
 ) -> None:
     refused = refuse(400, "invalid_request_error", "messages.0: no")
-    server.add(refused, refused, refused, reply(text("Hi.")))
+    server.add(refused, refused, refused, refused, reply(text("Hi.")))
     with pytest.raises(TurnFailed, match=r"messages\.0: no") as raised:
         await engine.execute("Hello.", task_id="t")
     assert raised.value.code == "LLM_PROVIDER_ERROR"
-    assert raised.value.details["request_id"] == "req_3"
+    assert raised.value.details["request_id"] == "req_4"
     assert (await engine.execute("Hello.", task_id="t")).text == "Hi."
 
 

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from september_engine.errors import ModelError
 from september_engine.messages import JSON
 from september_engine.models._claude_errors import (
+    again,
     cut_stream,
     not_a_stream,
     presentable,
     refused,
+    refuses_thinking,
     retry_after,
+    stated_maximum,
     unreachable,
 )
 
@@ -94,6 +97,7 @@ def test_an_error_within_a_stream_means_what_its_status_would(kind: str, status:
         "prompt is too long: 210000 tokens > 200000 maximum",
         "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
         "The request exceeds the model's context window.",
+        "Input is too long for requested model.",
     ],
 )
 @pytest.mark.parametrize("status", [400, 413, None])
@@ -111,6 +115,7 @@ def test_a_conversation_that_is_too_long_is_told_apart(message: str, status: int
         ),
         (400, "You have reached your specified API usage limits. You will regain access on 2026-12-01.", None),
         (400, "This organization has been disabled.", None),
+        (400, "Your organization has run out of extra usage.", None),
         (400, "No.", "organization_on_hold"),
         (400, "No.", "linked_organization_spend_limit_reached"),
         (429, "No.", "enforced_spend_limit_reached"),
@@ -128,7 +133,69 @@ def test_an_account_that_is_not_served_blames_neither_the_history_nor_the_moment
 
 @pytest.mark.parametrize("message", ["tools.0: billing_lookup is not valid", "thinking cannot be disabled here"])
 def test_a_refusal_that_only_sounds_like_money_blames_the_request(message: str) -> None:
-    assert failure(400, message=message).bad_history
+    assert "account" not in failure(400, message=message).message
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "suspect"),
+    [
+        (400, "messages.1.content.0: Invalid `signature` in `thinking` block", "thinking"),
+        (400, "messages.3.content.0.type: Expected `thinking`, but found `text`", "thinking"),
+        (400, "messages.0.content.1.image.source.base64.data: image exceeds 5 MB maximum", "media"),
+        (400, "messages.3.content.0.pdf.source.base64.data: The PDF specified was not valid.", "media"),
+        (400, "Could not process image", "media"),
+        (413, "Request exceeds the maximum size", "media"),
+        (400, "messages.1.content.1.compaction.content: Field required", None),
+        (400, "Something is wrong.", None),
+    ],
+)
+def test_a_refused_history_is_blamed_with_what_was_named(status: int, message: str, suspect: str | None) -> None:
+    error = failure(status, message=message)
+    assert (error.bad_history, error.suspect) == (True, suspect)
+    assert presentable(error, "a-secret").suspect == suspect
+
+
+def test_the_paths_that_a_provider_names_count_like_its_words() -> None:
+    paths: JSON = ["messages.0.content.1.image", 7]
+    assert failure(400, message="thinking: No.", details={"paths": paths}).suspect == "media"
+    assert not failure(400, message="thinking: No.", details={"paths": "messages"}).bad_history
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens: 256000 > 128000, which is the maximum allowed number of output tokens for claude-x",
+        "tools.0.custom.input_schema.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'",
+        "tool_choice: some config",
+        "system: text content blocks must be non-empty",
+        "thinking.type: enabled is not supported by this model",
+        "adaptive thinking is not supported on this model",
+        "This model does not support the `display` field",
+        "anthropic-version: header is required",
+    ],
+)
+def test_another_parameter_of_the_request_does_not_blame_the_history(message: str) -> None:
+    assert meaning(failure(400, message=message)) == ("LLM_PROVIDER_ERROR", False, False)
+
+
+def test_the_maximum_that_a_provider_states_is_read() -> None:
+    told = failure(400, message="max_tokens: 256000 > 128000, which is the maximum allowed number of output tokens")
+    assert stated_maximum(told) == 128_000
+    assert stated_maximum(failure(400, message="max_tokens: 256000 > 0")) is None
+    assert stated_maximum(failure(400, message="max_tokens: must be positive")) is None
+    assert stated_maximum(failure(500, message="max_tokens: 2 > 1")) is None
+
+
+def test_that_a_model_takes_no_adaptive_thinking_is_told_from_thinking_in_its_history() -> None:
+    assert refuses_thinking(failure(400, message="Adaptive thinking is not supported on this model"))
+    assert not refuses_thinking(failure(400, message="messages.1: adaptive thinking must come first"))
+    assert not refuses_thinking(failure(500, message="adaptive thinking is not supported on this model"))
+
+
+def test_an_error_of_a_request_that_will_be_made_otherwise_is_tried_again_at_once() -> None:
+    error = again(failure(400, headers={"request-id": "req_1"}))
+    assert (*meaning(error), error.retry_after) == ("LLM_PROVIDER_ERROR", True, False, 0.0)
+    assert error.details["request_id"] == "req_1"
 
 
 def test_an_unknown_model_is_named_with_what_to_do() -> None:
@@ -219,10 +286,20 @@ def test_a_wait_is_not_asked_for_where_waiting_does_not_help() -> None:
     assert failure(401, headers={"retry-after": "7"}).retry_after is None
 
 
-def test_a_provider_that_says_not_to_try_again_is_believed() -> None:
+def test_a_provider_that_says_whether_to_try_again_is_believed() -> None:
     assert not failure(500, headers={"x-should-retry": "false"}).retryable
     assert failure(500, headers={"x-should-retry": "true"}).retryable
-    assert not failure(400, headers={"x-should-retry": "true"}).retryable
+    assert failure(400, headers={"x-should-retry": "true", "retry-after": "2"}).retry_after == 2.0
+    assert not failure(400, headers={"x-should-retry": "maybe"}).retryable
+
+
+class LocalProtocolError(Exception):
+    pass
+
+
+def test_a_request_that_cannot_be_written_is_not_tried_again() -> None:
+    assert not unreachable(LocalProtocolError("Illegal header name"), began=False).retryable
+    assert unreachable(LocalProtocolError("in a wrong state"), began=True).retryable
 
 
 class ReadTimeout(Exception):

@@ -57,6 +57,13 @@ def ended(stop_reason: str | None = "end_turn", **usage: int | None) -> list[Blo
     return [{"type": "message_delta", "delta": {"stop_reason": stop_reason}, "usage": usage}, {"type": "message_stop"}]
 
 
+def deep(levels: int) -> Block:
+    value: Block = {}
+    for _ in range(levels - 1):
+        value = {"k": value}
+    return value
+
+
 def said(*pieces: str, index: int = 0) -> list[Block]:
     deltas = [delta(index, "text_delta", text=piece) for piece in pieces]
     return [start(index, type="text", text=""), *deltas, stop(index)]
@@ -159,7 +166,7 @@ class TestShowing:
             BlockStopped(1),
         ]
 
-    def test_events_deltas_and_fields_of_the_future_are_progress(self) -> None:
+    def test_deltas_and_fields_of_the_future_are_progress_and_events_are_not(self) -> None:
         future = [
             {"type": "future_event", "usage": {"input_tokens": 99}},
             stop(0),
@@ -170,8 +177,8 @@ class TestShowing:
             stop(0),
         ]
         chunks, reader = read([*future, *ended()])
-        before, after = [Progress()] * 3, [Progress()] * 3
-        assert chunks == [*before, BlockStarted(0, "text"), *after, BlockStopped(0), Progress()]
+        counted = Progress(Usage())
+        assert chunks == [counted, BlockStarted(0, "text"), *[Progress()] * 3, BlockStopped(0), counted]
         assert reader.reply("claude").content == [{"type": "text", "text": "", "more": 2}]
         assert reader.reply("claude").usage == Usage()
 
@@ -236,6 +243,32 @@ class TestKeeping:
     def test_thinking_that_was_never_signed_cannot_go_back_and_is_left_out(self, signature: str | None) -> None:
         answer = reply(*thought("Hm", signature=signature), *said("So.", index=1), *ended())
         assert answer.content == [{"type": "text", "text": "So."}]
+
+    def test_a_block_of_another_kind_with_an_unknown_delta_is_not_whole_and_is_left_out(self) -> None:
+        answer = reply(
+            *said("a"),
+            start(1, type="compaction", content=None),
+            delta(1, "compaction_delta", content="S"),
+            stop(1),
+            *ended(),
+        )
+        assert answer.content == [{"type": "text", "text": "a"}]
+
+    def test_what_was_said_of_the_stop_reason_is_kept(self) -> None:
+        details = {"type": "refusal", "category": "cyber", "explanation": "No."}
+        stopped = {"type": "message_delta", "delta": {"stop_reason": "refusal", "stop_details": details}}
+        assert reply(*said("a"), stopped, {"type": "message_stop"}).stop_details == details
+        assert reply(*said("a"), *ended()).stop_details is None
+
+    def test_citations_that_are_none_give_way_to_those_that_come(self) -> None:
+        begun = start(0, type="text", text="", citations=-1)
+        [block] = reply(begun, delta(0, "citations_delta", citation={"at": 1}), stop(0), *ended()).content
+        assert block["citations"] == [{"at": 1}]
+
+    def test_a_number_beyond_64_bits_is_read_as_it_is_elsewhere(self) -> None:
+        [plain] = reply(start(0, type="future", n=10**30), stop(0), *ended()).content
+        [halved] = reply(start(0, type="future", n=10**30, m=1.5, x="\ud83d"), stop(0), *ended()).content
+        assert (plain["n"], halved["n"], halved["m"]) == (10**30, 10**30, 1.5)
 
     def test_the_model_is_the_one_that_was_asked(self) -> None:
         first = {"type": "message_start", "message": {"model": "claude-20260101", "usage": {}}}
@@ -314,6 +347,8 @@ class TestInputs:
             ('{"a": NaN}', "not valid JSON"),
             ('{"a": "\\ud83d"}', "not valid JSON"),
             ('{"a":' * 5000, "not valid JSON"),
+            ('{"a": 1e999}', "not valid JSON"),
+            ('{"a":' + "[" * 48 + "]" * 48 + "}", "nested deeper than 48 levels"),
             ("[1]", "not a JSON object"),
             ("null", "not a JSON object"),
             ('"ls"', "not a JSON object"),
@@ -349,6 +384,11 @@ class TestInputs:
         answer = reply(*called(""), *said("and th", index=1), *ended("max_tokens"))
         assert answer.broken_inputs == {}
 
+    def test_fragments_for_a_block_that_is_left_out_are_no_input(self) -> None:
+        unsigned = start(0, type="redacted_thinking", data="")
+        answer = reply(unsigned, delta(0, "input_json_delta", partial_json="{"), stop(0), *ended("max_tokens"))
+        assert (answer.content, answer.broken_inputs) == ([], {})
+
     def test_a_broken_input_of_a_provider_s_own_tool_is_emptied_and_not_reported(self) -> None:
         answer = reply(
             start(0, type="server_tool_use", id="s", name="web_search", input={}),
@@ -371,6 +411,14 @@ class TestUsage:
         assert reply(first, *ended(output_tokens=9)).usage == Usage(
             input_tokens=125, output_tokens=9, cache_hit_tokens=100
         )
+
+    def test_what_is_used_so_far_is_told_while_it_is_used(self) -> None:
+        first = {"type": "message_start", "message": {"usage": {"input_tokens": 90_000, "output_tokens": 1}}}
+        chunks, _ = read([first, *said("a"), *ended(output_tokens=7)])
+        assert [chunk.usage for chunk in chunks if isinstance(chunk, Progress) and chunk.usage] == [
+            Usage(input_tokens=90_000, output_tokens=1),
+            Usage(input_tokens=90_000, output_tokens=7),
+        ]
 
     def test_later_counts_replace_earlier_ones_and_null_says_nothing(self) -> None:
         first = {"type": "message_start", "message": {"usage": {"input_tokens": 5, "cache_read_input_tokens": None}}}
@@ -420,13 +468,21 @@ class TestBroken:
             [start(0, type="text", text=""), {"type": "content_block_delta", "index": 0, "delta": "x"}],
             [{"type": "message_start", "message": None}],
             [{"type": "message_delta"}],
+            [start(0, type="future", x=float("nan"))],
+            [start(0, type="future", x=float("-inf"))],
+            [start(0, type="future", x="\ud83d", y=float("inf"))],
+            [start(0, type="future", x=deep(48))],
+            [*said("a")[:1], delta(0, "citations_delta", citation=deep(49))],
+            [{"type": "message_delta", "delta": {"stop_details": deep(49)}}],
         ],
     )
     def test_what_makes_no_message_is_a_broken_stream(self, events: list[Block]) -> None:
         with pytest.raises(BrokenStream):
             read(events)
 
-    @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'{"a":"\xff"}', b"[" * 100_000])
+    @pytest.mark.parametrize(
+        "data", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'{"a":"\xff"}', b"[" * 100_000, b'{"a":1e999}']
+    )
     def test_an_event_that_is_no_json_object_is_a_broken_stream(self, data: bytes) -> None:
         with pytest.raises(BrokenStream):
             list(MessageReader().take(b"message_start", data))

@@ -11,6 +11,8 @@ from september_engine.models.base import Chunk, Model, ModelRequest, Reply, Text
 from september_engine.models.scripted import ScriptedModel, call, fail, hold, say, think, turn
 from september_engine.testing.model_contract import ModelContract
 
+LOOK: Block = {"name": "look", "input_schema": {"type": "object"}}
+
 
 def user(*blocks: Block | str) -> Block:
     content = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
@@ -26,7 +28,8 @@ def result(call_id: str) -> Block:
 
 
 def request(*messages: Block, system: str = "", tools: list[Block] | None = None) -> ModelRequest:
-    return ModelRequest(prompt=Prompt(system=system, tools=tools or [], messages=list(messages)), max_tokens=100)
+    given = [LOOK] if tools is None else tools
+    return ModelRequest(prompt=Prompt(system=system, tools=given, messages=list(messages)), max_tokens=100)
 
 
 async def chunks(model: ScriptedModel, *messages: Block, **prefix: Any) -> list[Chunk]:
@@ -171,11 +174,10 @@ async def test_a_changed_prefix_breaks_the_law_unless_it_is_declared() -> None:
     model, _ = await started()
     with pytest.raises(ModelError, match="system: has changed"):
         await ask(model, *after, system="New.")
-    tools: list[Block] = [{"name": "look", "input_schema": {"type": "object"}}]
     with pytest.raises(ModelError, match="tools: have changed"):
-        await ask(model, *after, tools=tools)
+        await ask(model, *after, tools=[])
     lenient, _ = await started(new_prefix=True)
-    await ask(lenient, *after, system="New.", tools=tools)
+    await ask(lenient, *after, system="New.", tools=[])
 
 
 async def test_another_conversation_that_began_alike_is_its_own() -> None:

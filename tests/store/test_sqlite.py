@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -85,7 +86,22 @@ async def test_a_second_store_on_the_file_is_refused_with_the_owners_pid(path: P
         with pytest.raises(StoreInUse) as refused:
             await SQLiteStore(path).open()
         assert refused.value.details["pid"] == os.getpid()
-        assert str(os.getpid()) in refused.value.message
+        assert "in this process" in refused.value.message
+    async with opened(SQLiteStore(path)):
+        pass
+
+
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EIO, ConfigurationError)])
+@pytest.mark.parametrize("call", ["open", "pwrite"])
+async def test_a_file_that_cannot_be_made_says_why_and_leaves_no_lock(
+    path: Path, code: int, kind: type[EngineError], call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched, pytest.raises(kind, match=r"disk is full|Input/output"):
+        patched.setattr(os, call, fails)
+        await SQLiteStore(path).open()
     async with opened(SQLiteStore(path)):
         pass
 

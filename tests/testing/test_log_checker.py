@@ -214,6 +214,7 @@ DAMAGE: list[tuple[str, Callable[[Log], Log]]] = [
     ("a is running, not owed", twice(ToolStarted)),
     ("zzz is unknown, not owed", changed(ToolStarted, tool_call_id="zzz")),
     ("b is asked, not owed", without(HumanAnswered)),
+    ("a cannot be run: cut off", changed(AssistantReplied, broken={"a": "cut off"})),
     ("zzz is unknown, not owed", changed(HumanAsked, tool_call_id="zzz")),
     ("is not open", twice(HumanAnswered)),
     ("'maybe' is no answer to a permission", changed(HumanAnswered, answer="maybe")),

@@ -193,7 +193,7 @@ class TestErrors:
             assert (await client.post(f"{server.url}/v1/models", json=asked())).status_code == 404
             assert len(server.refusals) == 3
 
-    @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b"null", b"\xff"])
+    @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b"null", b"\xff", b'{"a":' * 100_000])
     @pytest.mark.parametrize("strict", [True, False])
     async def test_a_body_that_is_no_json_object_is_refused(
         self, client: httpx2.AsyncClient, body: bytes, strict: bool
@@ -214,6 +214,10 @@ class TestErrors:
             assert server.refusals == []
 
 
+def marked(ttl: str) -> list[Block]:
+    return [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}}]
+
+
 class TestRules:
     @pytest.mark.parametrize(
         ("fields", "why"),
@@ -230,6 +234,12 @@ class TestRules:
             ({"messages": []}, "at least one"),
             ({"system": [{"type": "text", "text": " ", **MARK}]}, "cache_control cannot be set"),
             ({"tools": [{"name": "a b", "input_schema": {"type": "object"}}]}, "tools.0.name"),
+            ({"model": "claude-sonnet-4.5", "thinking": {"type": "adaptive"}}, "adaptive thinking is not supported"),
+            ({"max_tokens": 128_001}, "max_tokens: 128001 > 128000, which is the maximum"),
+            ({"model": "claude-haiku-4-5", "max_tokens": 64_001}, "max_tokens: 64001 > 64000"),
+            ({"system": marked("5m"), "messages": [user(*marked("1h"))]}, "1h must not come after a ttl of 5m"),
+            ({"system": marked("2h")}, "system.0.cache_control: must be ephemeral, with a ttl of 5m or 1h"),
+            ({"system": [{"type": "text", "text": "x", "cache_control": "yes"}]}, "must be ephemeral"),
             (
                 {"messages": [user(*({"type": "text", "text": "x", **MARK} for _ in range(5)))]},
                 "A maximum of 4 blocks",
@@ -253,6 +263,15 @@ class TestRules:
         assert refusal(body | {"system": "Be kind."}, HEADERS, []) is None
         assert prompt_of(body).messages == [user()]
         assert cache_marks(body) == ["tools.0", "system.0"]
+        longer = asked(user(*marked("5m")), system=marked("1h"))
+        assert refusal(longer, HEADERS, []) is None
+        older = asked(user(), model="claude-sonnet-4-5", thinking={"type": "enabled", "budget_tokens": 1024})
+        assert refusal(older, HEADERS, []) is None
+
+    def test_what_a_mark_is_called_may_be_a_key_of_an_input(self) -> None:
+        use = {"type": "tool_use", "id": "a", "name": "x", "input": {"cache_control": 1}}
+        [message] = prompt_of(asked({"role": "assistant", "content": [{**use, **MARK}]})).messages
+        assert message["content"] == [use]
 
     def test_the_version_is_required(self) -> None:
         assert refusal(asked(), {}, []) == "anthropic-version: header is required"

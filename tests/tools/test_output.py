@@ -6,6 +6,7 @@ import enum
 import math
 import uuid
 from collections import UserDict, namedtuple
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from september_engine.tools import ToolError, encode_error, encode_output
+from september_engine.tools import ToolError, encode_error, encode_output, output
 
 
 @dataclass
@@ -117,6 +118,68 @@ def test_a_structure_that_contains_itself_ends() -> None:
         assert msgspec.json.decode(msgspec.json.encode(encode_output(value))) is not None
 
 
+def test_where_a_structure_contains_itself_its_type_stands() -> None:
+    root: dict[str, Any] = {"name": "r"}
+    root["kids"] = [{"n": number, "parent": root} for number in range(4)]
+    assert encode_output(root) == {"name": "r", "kids": [{"n": number, "parent": "<dict>"} for number in range(4)]}
+    node = Node("a")
+    node.next = Node("b", node)
+    assert encode_output(node) == {
+        "name": "a",
+        "next": {"name": "b", "next": "<Node>", "tags": []},
+        "tags": [],
+    }
+
+
+def test_what_is_there_twice_is_shown_twice() -> None:
+    shared = [1]
+    assert encode_output({"a": shared, "b": [shared, shared]}) == {"a": [1], "b": [[1], [1]]}
+
+
+def doubled(make: Any) -> Any:
+    value: Any = "leaf"
+    for _ in range(45):
+        value = make(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: [x, x], lambda x: {"a": x, "b": x}, lambda x: Pair(x, x), lambda x: msgspec.defstruct("S", "ab")(x, x)],
+)
+def test_a_structure_that_would_grow_without_end_is_cut(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "ROOM", 1000 * output.VALUE)
+    raw = msgspec.json.encode(encode_output(doubled(make)))
+    assert len(raw) < 50_000
+    assert "…" in raw.decode()
+
+
+def test_text_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "ROOM", 1_000_000)
+    assert encode_output(["x" * 400_000] * 100) == ["x" * 400_000] * 3 + ["…"]
+    assert encode_output("x" * 2_000_000) == "x" * 2_000_000
+
+
+def test_a_tagged_struct_keeps_its_tag_and_names() -> None:
+    class Tagged(msgspec.Struct, tag="kind", rename="camel"):
+        big_one: int
+        left_out: int | msgspec.UnsetType = msgspec.UNSET
+
+    assert encode_output(Tagged(1)) == {"type": "kind", "bigOne": 1}
+
+
+def test_no_address_is_shown() -> None:
+    async def later() -> None: ...
+
+    coroutine, generator = later(), (x for x in "ab")
+    assert encode_output([coroutine, generator, Future()]) == [
+        "<coroutine object test_no_address_is_shown.<locals>.later>",
+        "<generator object test_no_address_is_shown.<locals>.<genexpr>>",
+        "<Future state=pending>",
+    ]
+    coroutine.close()
+
+
 def test_a_mapping_that_fails_is_shown_as_text() -> None:
     assert encode_output(BrokenMapping({"a": 1})) == "{'a': 1}"
 
@@ -204,6 +267,19 @@ def test_a_tool_error_speaks_for_itself() -> None:
 )
 def test_any_other_error_has_its_type_and_text(error: Exception, message: str) -> None:
     assert (encode_error(error).reason, encode_error(error).message) == ("tool_failed", message)
+
+
+class Deadly(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+def test_a_text_that_would_end_the_program_does_not() -> None:
+    assert encode_error(Deadly()).message == "Deadly"
+    assert encode_error(ToolError(Deadly())).message == "<Deadly>"  # type: ignore[arg-type]
+    assert encode_output([Deadly()]) == ["<Deadly>"]
 
 
 class Unspeakable(Exception):

@@ -33,6 +33,14 @@ class Leg(msgspec.Struct):
     then: Leg | None = None
 
 
+class Crossing(msgspec.Struct):
+    roads: list[dict[str, Road]]
+
+
+class Road(msgspec.Struct):
+    name: str = msgspec.field(name="straße")
+
+
 @attrs.frozen
 class Point:
     x: int
@@ -282,6 +290,8 @@ def test_names_from_a_closure_are_resolved_where_the_tool_is_made_elsewhere() ->
         ("def f(x: 'Missing'): ...", "annotation of parameter 'x' of tool 'f' cannot be resolved (name 'Missing'"),
         ("def f(x: complex): ...", "Parameter 'x' of tool 'f' has a type that a model cannot be told about"),
         ("def f(x: 'list[complex]' = []): ...", "Parameter 'x' of tool 'f'"),
+        ("def f(größe: int): ...", "Tool 'f' has the parameter or field 'größe', a name that models do not take"),
+        (f"def f({'x' * 65}: int): ...", "use 1 to 64 letters from a to z"),
     ],
 )
 def test_what_cannot_be_described_is_refused_with_the_name_of_the_parameter(source: str, says: str) -> None:
@@ -290,6 +300,14 @@ def test_what_cannot_be_described_is_refused_with_the_name_of_the_parameter(sour
     with pytest.raises(ConfigurationError) as caught:
         tool(names["f"])
     assert says in str(caught.value)
+
+
+def test_a_field_at_any_depth_must_have_a_name_that_models_take() -> None:
+    def go(leg: Crossing) -> None:
+        """Go."""
+
+    with pytest.raises(ConfigurationError, match="field 'straße'"):
+        tool(go)
 
 
 def test_what_has_no_signature_is_refused() -> None:

@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
 from ..messages import JSON, Block, Prompt, tool_uses
+from .definitions import TOOL_NAME, definition_problems
 from .media import Weight, crowding, media_problem, weigh
 
 __all__ = ["changed_prefix", "media_problems", "problems", "sent_form", "sent_id"]
@@ -19,10 +21,10 @@ __all__ = ["changed_prefix", "media_problems", "problems", "sent_form", "sent_id
 THINKING = ("thinking", "redacted_thinking")
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _ROLES = ("user", "assistant", "system")
-_USER_BLOCKS = ("text", "image", "document", "tool_result")
+_USER_BLOCKS = ("text", "image", "document", "search_result", "tool_result")
+_MOST_MESSAGES = 100_000
 
 
 def problems(prompt: Prompt) -> list[str]:
@@ -37,7 +39,7 @@ def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
     for index, block in enumerate(blocks):
         is_text = isinstance(block, dict) and block.get("type") == "text"
         problem = next(_text_problems(block), None) if is_text else media_problem(block)
-        problem = problem or ("is not valid UTF-8" if next(_surrogates(block, ""), None) is not None else None)
+        problem = problem or ("is not valid UTF-8" if next(_unsendable(block, ""), None) is not None else None)
         if problem is None and not is_text:
             media.append(weigh(block))
             problem = crowding(media)
@@ -49,9 +51,11 @@ def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
 def sent_form(reply: Sequence[Block]) -> list[Block]:
     """A reply as it is sent back: verbatim, but for what the API refuses.
 
-    Blank text and trailing thinking are left out; the name of a tool that a model made up becomes one that can be sent.
+    Left out are blank text, trailing thinking, kinds that only a user may send, and a call of the provider's own tools
+    without its result. The name of a tool that a model made up becomes one that can be sent.
     """
-    sent = [_sent_block(block) for block in reply if block.get("type") != "text" or str(block.get("text")).strip()]
+    answered = [block.get("tool_use_id") for block in reply]
+    sent = [_sent_block(block) for block in reply if _may_go_back(block, answered)]
     while sent and sent[-1].get("type") in THINKING:
         sent.pop()
     return sent
@@ -62,8 +66,20 @@ def sent_id(call_id: str) -> str:
     return _NOT_IN_NAMES.sub("_", call_id) or "_"
 
 
+def _may_go_back(block: Block, answered: Sequence[JSON]) -> bool:
+    kind = block.get("type")
+    if kind == "text":
+        return bool(str(block.get("text")).strip())
+    return kind not in _USER_BLOCKS and not _lacks_result(block, answered)
+
+
+def _lacks_result(block: Block, answered: Sequence[JSON]) -> bool:
+    """Whether this is a call of the provider's own tools (`server_tool_use`, …), which answer in the same message."""
+    return str(block.get("type")).endswith("_tool_use") and block.get("id") not in answered
+
+
 def _sent_block(block: Block) -> Block:
-    if block.get("type") != "tool_use" or _NAME.fullmatch(block["name"]):
+    if block.get("type") != "tool_use" or TOOL_NAME.fullmatch(block["name"]):
         return block
     return {**block, "name": _NOT_IN_NAMES.sub("_", block["name"])[:64] or "_"}
 
@@ -103,14 +119,16 @@ def _without_ids(content: JSON) -> JSON:
 
 
 def _problems(prompt: Prompt) -> Iterator[str]:
-    yield from _surrogates(prompt.system, "system")
-    yield from _surrogates(prompt.tools, "tools")
-    yield from _surrogates(prompt.messages, "messages")
-    yield from _tool_problems(prompt.tools)
+    yield from _unsendable(prompt.system, "system")
+    yield from _unsendable(prompt.tools, "tools")
+    yield from _unsendable(prompt.messages, "messages")
+    yield from definition_problems(prompt.tools)
     messages = prompt.messages
     if not messages:
         yield "messages: there must be at least one"
         return
+    if len(messages) > _MOST_MESSAGES:
+        yield f"messages: there are {len(messages)}; at most {_MOST_MESSAGES} are taken"
     shaped = True
     for index, message in enumerate(messages):
         for problem in _message_problems(message, f"messages.{index}"):
@@ -118,15 +136,18 @@ def _problems(prompt: Prompt) -> Iterator[str]:
             yield problem
     if isinstance(messages[0], dict) and messages[0].get("role") != "user":
         yield "messages.0: the first message must be the user's"
-    if isinstance(messages[-1], dict) and messages[-1].get("role") != "user":
+    if isinstance(messages[-1], dict) and messages[-1].get("role") not in ("user", "system"):
         yield f"messages.{len(messages) - 1}: the last message must be the user's; no model continues its own answer"
     if shaped:
+        yield from _place_problems(messages)
         yield from _pairing_problems(messages)
+        if not prompt.tools and any(tool_uses(message["content"]) for message in messages):
+            yield "tools: must be defined where messages hold calls"
         yield from _crowding_problems(messages)
 
 
-def _surrogates(value: JSON, where: str) -> Iterator[str]:
-    """Text that is not valid UTF-8, in keys and values at any depth; without recursion, so that depth cannot hurt."""
+def _unsendable(value: JSON, where: str) -> Iterator[str]:
+    """What no request can hold, at any depth: text that is not UTF-8, numbers that are none. Without recursion."""
     open_values: list[tuple[JSON, str]] = [(value, where)]
     while open_values:
         item, path = open_values.pop()
@@ -134,30 +155,14 @@ def _surrogates(value: JSON, where: str) -> Iterator[str]:
             case str():
                 if not item.isascii() and any("\ud800" <= char <= "\udfff" for char in item):
                     yield f"{path}: is not valid UTF-8 (a lone surrogate)"
+            case float() if not math.isfinite(item):
+                yield f"{path}: {item} is not a number that JSON has"
             case dict():
                 for key, inner in item.items():
                     open_values.append((key, path))
                     open_values.append((inner, f"{path}.{ascii(key)[1:-1]}"))
             case list() | tuple():
                 open_values.extend((inner, f"{path}.{index}") for index, inner in enumerate(item))
-
-
-def _tool_problems(tools: list[Block]) -> Iterator[str]:
-    names: set[str] = set()
-    for index, tool in enumerate(tools):
-        where = f"tools.{index}"
-        if not isinstance(tool, dict):
-            yield f"{where}: must be an object"
-            continue
-        name, schema = tool.get("name"), tool.get("input_schema")
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            yield f"{where}.name: must be 1 to 64 letters, digits, _ and -"
-        elif name in names:
-            yield f"{where}.name: {name} is there twice"
-        else:
-            names.add(name)
-        if not isinstance(schema, dict) or schema.get("type") != "object":
-            yield f"{where}.input_schema: must be a JSON Schema of type object"
 
 
 def _message_problems(message: JSON, where: str) -> Iterator[str]:
@@ -180,12 +185,18 @@ def _message_problems(message: JSON, where: str) -> Iterator[str]:
     last = content[-1]
     if role == "assistant" and isinstance(last, dict) and last.get("type") in THINKING:
         yield f"{where}.content.{len(content) - 1}: an assistant message must not end in thinking"
+    answered = [block.get("tool_use_id") for block in content if isinstance(block, dict)]
+    for index, block in enumerate(content):
+        if role == "assistant" and isinstance(block, dict) and _lacks_result(block, answered):
+            yield f"{where}.content.{index}: {block['type']} must have its result in the same message"
 
 
 def _block_problems(role: str, block: Block) -> Iterator[str]:
     match role, block["type"]:
         case _, "text":
             yield from _text_problems(block)
+            if role != "assistant" and block.get("citations"):
+                yield "citations stand only in what a model has written"
         case "user", ("image" | "document"):
             if (problem := media_problem(block)) is not None:
                 yield problem
@@ -219,7 +230,7 @@ def _text_problems(block: Block) -> Iterator[str]:
 def _use_problems(block: Block) -> Iterator[str]:
     if not isinstance(block.get("id"), str) or not _ID.fullmatch(block["id"]):
         yield "id must be letters, digits, _ and -"
-    if not isinstance(block.get("name"), str) or not _NAME.fullmatch(block["name"]):
+    if not isinstance(block.get("name"), str) or not TOOL_NAME.fullmatch(block["name"]):
         yield "name must be 1 to 64 letters, digits, _ and -"
     if not isinstance(block.get("input"), dict):
         yield "input must be an object"
@@ -242,6 +253,17 @@ def _result_problems(block: Block) -> Iterator[str]:
         else:
             for problem in _block_problems("user", inner):
                 yield f"content.{index}: {problem}"
+
+
+def _place_problems(messages: list[Block]) -> Iterator[str]:
+    """A system message stands between what the user said and what the model answers."""
+    for index, message in enumerate(messages):
+        if message["role"] != "system":
+            continue
+        if index > 0 and messages[index - 1]["role"] != "user":
+            yield f"messages.{index}: a system message must follow a user message"
+        if index + 1 < len(messages) and messages[index + 1]["role"] != "assistant":
+            yield f"messages.{index}: a system message must come before an assistant message, or last"
 
 
 def _pairing_problems(messages: list[Block]) -> Iterator[str]:

@@ -65,6 +65,7 @@ _KEYS = {
     "image": {"type", "source", "cache_control"},
     "document": {"type", "source", "cache_control", "title", "context", "citations"},
 }
+_CACHE_CONTROL = ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"})
 
 
 def media_problem(block: JSON) -> str | None:
@@ -74,6 +75,13 @@ def media_problem(block: JSON) -> str | None:
     kind: str = block["type"]
     if strange := sorted(map(str, block.keys() - _KEYS[kind])):
         return f"has unknown keys: {', '.join(strange)}"
+    for key in ("title", "context"):
+        if block.get(key) is not None and not (isinstance(block[key], str) and block[key]):
+            return f"{key} must be text, and not empty"
+    if block.get("citations") is not None and not _is_switch(block["citations"]):
+        return "citations must have enabled, true or false, and nothing else"
+    if block.get("cache_control") is not None and block["cache_control"] not in _CACHE_CONTROL:
+        return f"cache_control must be one of {msgspec.json.encode(_CACHE_CONTROL).decode()}"
     source = block.get("source")
     if not isinstance(source, dict):
         return "source must be an object"
@@ -84,6 +92,10 @@ def media_problem(block: JSON) -> str | None:
             return _base64_problem(kind, source)
         case _:
             return "source.type must be base64 or url"
+
+
+def _is_switch(value: JSON) -> bool:
+    return isinstance(value, dict) and value.keys() == {"enabled"} and isinstance(value["enabled"], bool)
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,17 +109,22 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def weigh(block: Block) -> Weight:
-    """Of an image or document block that has passed `media_problem`."""
-    source = block["source"]
-    data = source.get("data", "")
-    if block["type"] == "document":
-        return Weight(side=None, chars=len(data))
-    size = _size_of(data[:_HEADER_CHARS], source) or _size_of(data, source) or (0, 0)
-    return Weight(side=max(size), chars=len(data))
+    """Of an image or document block; total, though only what has passed `media_problem` should come here."""
+    given = block.get("source")
+    source: Block = given if isinstance(given, dict) else {}
+    data = source.get("data")
+    text = data if isinstance(data, str) else ""
+    if block.get("type") == "document":
+        return Weight(side=None, chars=len(text))
+    size = _size_of(text[:_HEADER_CHARS], source) or _size_of(text, source) or (0, 0)
+    return Weight(side=max(size), chars=len(text))
 
 
 def _size_of(text: str, source: Block) -> tuple[int, int] | None:
-    return image_size(base64.b64decode(text), source.get("media_type", ""))
+    try:
+        return image_size(base64.b64decode(text), source.get("media_type", ""))
+    except ValueError:  # not base64, of which binascii.Error is one
+        return None
 
 
 def crowding(media: Sequence[Weight]) -> str | None:

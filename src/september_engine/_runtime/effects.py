@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeAlias
@@ -21,12 +21,13 @@ from .._turn.present import BlockType, block_start, block_stop
 from .._turn.state import remembered
 from ..errors import ModelError
 from ..events import ToolResultError
-from ..messages import JSON, Block, tool_uses
+from ..messages import JSON, Block, Usage, tool_uses
 from ..models.base import (
     BlockStarted,
     BlockStopped,
     Model,
     ModelRequest,
+    Progress,
     Reply,
     TextChunk,
     ThinkingChunk,
@@ -42,6 +43,7 @@ from .world import World
 __all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
 
 AnyTool: TypeAlias = Tool[..., Any]
+_Outcome: TypeAlias = tuple[JSON, ToolResultError | None]
 
 
 @attrs.define(kw_only=True)
@@ -68,7 +70,7 @@ class Resources:
 
 
 class ModelCall:
-    """One attempt at one step. `text` is what was shown of its answer so far."""
+    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to cost."""
 
     def __init__(self, command: CallModel, *, facts: Sequence[Fact], channel: Channel, resources: Resources) -> None:
         self._command = command
@@ -81,6 +83,7 @@ class ModelCall:
         self._open: tuple[int, BlockType] | None = None
         self._blocks = 0
         self.text: list[str] = []
+        self.usage: Usage | None = None
 
     async def run(self) -> ModelReplied | ModelFailed:
         """Make the attempt. Cancelling closes the provider's stream and the block that is open."""
@@ -144,6 +147,8 @@ class ModelCall:
                     emit(block_start(first, chunk.index, chunk.block_type))
                 elif isinstance(chunk, BlockStopped):
                     self._close_block()
+                elif isinstance(chunk, Progress):
+                    self.usage = chunk.usage or self.usage
                 elif isinstance(chunk, Reply):
                     return chunk
         return None
@@ -167,6 +172,7 @@ class ModelCall:
             model=reply.model,
             blocks=self._blocks,
             broken=reply.broken_inputs,
+            stop_details=reply.stop_details,
             asks=[self._before(use, rules) for use in tool_uses(reply.content)],
         )
 
@@ -196,6 +202,8 @@ class ModelCall:
             retryable=error.retryable,
             retry_after=error.retry_after,
             bad_history=error.bad_history,
+            suspect=error.suspect,
+            usage=self.usage,
             chance=world.chance(),
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,
@@ -244,7 +252,7 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     )
 
 
-async def _outcome(command: RunTool, resources: Resources) -> tuple[JSON, ToolResultError | None]:
+async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
     tool = resources.tools.get(command.tool)
     if tool is None:
         known = ", ".join(sorted(resources.tools)) or "none"
@@ -262,18 +270,29 @@ async def _outcome(command: RunTool, resources: Resources) -> tuple[JSON, ToolRe
     return outcome
 
 
-async def _guarded(
-    tool: AnyTool, arguments: Mapping[str, object], resources: Resources
-) -> tuple[JSON, ToolResultError | None]:
+async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
     """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
-    call: Callable[[], object] = partial(tool.function, **arguments)
+    call: Callable[[], Any] = partial(tool.function, **arguments)
+    thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
     try:
         if tool.is_async:
-            value = call()
+            value = await call()
+            if inspect.isawaitable(value):
+                value = await value
         else:
-            value = await in_thread(call, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
-        if inspect.isawaitable(value):
-            value = await value
-        return encode_output(value), None
+            outcome = await thread(partial(_called, call))
+            if isinstance(outcome, tuple):
+                return outcome
+            value = await outcome
+        if value is None or isinstance(value, str | int | float):
+            return encode_output(value), None
+        # what is large, or has code of its own, must not hold up the event loop
+        return await thread(partial(encode_output, value)), None
     except BaseException as error:
         return None, encode_error(error)
+
+
+def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:
+    """In the tool's thread: the outcome, or what must be awaited to get there."""
+    value = call()
+    return value if inspect.isawaitable(value) else (encode_output(value), None)

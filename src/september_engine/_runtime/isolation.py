@@ -3,6 +3,8 @@
 1. It runs in a task of its own, or in a thread: it cannot cancel, block or end what waits for it.
 2. It has `GRACE_SECONDS` to obey a cancellation. Then it is left to itself, and what it says later counts for nothing.
 3. Its threads are daemons: a call that never returns does not keep the process from ending.
+
+And the other way round, `to_its_end`: work of ours that no cancellation of others may cut.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import anyio
 
 from .._seams import Clock
 
-__all__ = ["GRACE_SECONDS", "in_thread", "isolated"]
+__all__ = ["GRACE_SECONDS", "in_thread", "isolated", "to_its_end"]
 
 T = TypeVar("T")
 
@@ -89,3 +91,18 @@ async def in_thread(call: Callable[[], T], *, limiter: anyio.CapacityLimiter, na
 def _settle(future: asyncio.Future[T], value: T) -> None:
     if not future.done():
         future.set_result(value)
+
+
+async def to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Do it whole, even where the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+    await task
+    if cancelled is not None:
+        raise cancelled

@@ -1,14 +1,15 @@
-"""Listing: tasks and branches as people see them, from the store's rows."""
+"""Listing: tasks, branches and messages as people see them, from the store's rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-from ..messages import Branch, Task, TaskDetail
+from ..errors import MessageNotFound
+from ..messages import Branch, Message, Task, TaskDetail
 from ..store.base import TaskRow, TurnRow
 
-__all__ = ["detail_of", "task_of"]
+__all__ = ["detail_of", "last_of", "task_of"]
 
 
 def task_of(row: TaskRow) -> Task:
@@ -43,6 +44,16 @@ def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
             if turn.turn_id not in parents or turn.turn_id == stands_at
         ],
     )
+
+
+def last_of(messages: Sequence[Message], *, before: str | None, limit: int) -> list[Message]:
+    """The last `limit` messages, of those before this one where it is given. Raises `MessageNotFound`."""
+    if before is None:
+        return list(messages[-limit:])
+    for place, message in enumerate(messages):
+        if message.id == before:
+            return list(messages[:place][-limit:])
+    raise MessageNotFound(f"This branch has no message {before!r}.")
 
 
 def _status(row: TaskRow) -> Literal["idle", "running", "waiting"]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import anyio
 import attrs
+from msgspec.structs import replace
 
 from .._turn.commands import CallModel, Command, RunTool, todo
 from .._turn.decide import decide
@@ -30,6 +31,7 @@ from .._turn.present import present
 from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
+from ..messages import Usage
 from ..permissions import Ask, Deny
 from ..store.base import Store, TurnRow
 from .channel import Channel
@@ -221,6 +223,7 @@ class Runner:
                 self._flights.pop(item.tool_call_id, None)
             case OutOfTime() | Broken():
                 await self._come_down()
+                item = replace(item, usage=self._spent())
             case _Cancel():
                 return await self._cancel()
             case _Leave():
@@ -232,8 +235,18 @@ class Runner:
 
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
-        text = "".join(self._shown)
-        return await self._decide(Cancelled(now=self._now(), message_id=self._resources.world.ids("msg_"), text=text))
+        return await self._decide(
+            Cancelled(
+                now=self._now(),
+                message_id=self._resources.world.ids("msg_"),
+                text="".join(self._shown),
+                usage=self._spent(),
+            )
+        )
+
+    def _spent(self) -> Usage | None:
+        """What the attempt cost that was under way, as far as its provider had said."""
+        return None if self._call is None else self._call.usage
 
     async def _come_down(self) -> None:
         """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
 from ..events import ToolResultError
-from ..messages import JSON, Block, tool_uses
+from ..messages import JSON, Block, Usage, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -45,21 +45,24 @@ from .inputs import (
     ToolReturned,
     ToolsStarting,
 )
-from .limits import backoff_ms, clip, exceeded
+from .limits import backoff_ms, brief, clip, exceeded
 from .request import is_answer
-from .state import Call, TurnState, fold
+from .state import Call, TurnState, cut_short, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
 MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
 
+LONGEST_ID = 256
+"""Characters of a tool call's id or of a tool's name: a longer one is cut, so that an event fits one frame."""
+
 UNKNOWN_OUTCOME = (
     "The tool was interrupted while it ran. Its outcome is unknown: it may or may not have taken effect. "
     "Check before running it again."
 )
-REPAIRS = ("thinking", "media")
-"""What is taken out of a history that the provider refuses, in this order, each once."""
+REPAIRS: tuple[Literal["thinking", "media", "foreign"], ...] = ("thinking", "media", "foreign")
+"""What is taken out of a history that the provider refuses, in this order, each once; what it named goes first."""
 
 
 def decide(state: TurnState, input: Input) -> list[Fact]:
@@ -100,7 +103,8 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
         case Resumed():
             return _resumed(state, input)
         case Broken():
-            return _end(state, input.now, code=input.code, message=input.message, details=input.details)
+            ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
+            return _costing(ends, input.usage)
         case _:
             assert_never(input)
 
@@ -130,24 +134,27 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         return []
     content, renamed, refused = _rekey(input.content, state.call_ids, state.step)
     uses = tool_uses(content)
-    broken = {renamed.get(id, id): why for id, why in input.broken.items()} | refused
+    broken = {renamed.get(id, id): brief(why) for id, why in input.broken.items()} | refused
     replied = AssistantReplied(
         at=input.now,
         message_id=input.message_id,
         content=content,
-        stop_reason=input.stop_reason,
+        stop_reason=brief(input.stop_reason),
         usage=input.usage,
         model=input.model,
         prefix=state.prefix,
         blocks=input.blocks,
         broken=broken,
+        stop_details=input.stop_details,
     )
     if input.stop_reason == "refusal":
         closed = [_no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
         end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
         return [replied, *closed, end]
+    if not uses and cut_short(content, input.stop_reason) and not state.raised:
+        return [replied]  # nothing was said yet: the model is asked again, with more room
     if not uses:
-        return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=input.stop_reason)]
+        return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=replied.stop_reason)]
     return [replied, *_calls(state, input, uses, broken)]
 
 
@@ -205,6 +212,8 @@ def _tools_starting(state: TurnState, input: ToolsStarting) -> list[Fact]:
 def _rekey(content: list[Block], used: frozenset[str], step: int) -> tuple[list[Block], dict[str, str], dict[str, str]]:
     """Give a tool call whose id was used before a new one: one id, one execution, one approval, one result.
 
+    An id that is too long gets one too; a name that is too long is cut, and is then no tool's.
+
     Returns the content, what was renamed to what, and why a call is refused: an id that stands twice in one message
     cannot say which of the two was meant, so the second is not run.
     """
@@ -218,16 +227,17 @@ def _rekey(content: list[Block], used: frozenset[str], step: int) -> tuple[list[
             continue
         old = new = block["id"]
         count = 1
-        while new in seen:
+        while new in seen or len(new) > LONGEST_ID:
             count += 1
-            new = f"{old}_{step + 1}_{count}"
+            new = f"{old[: LONGEST_ID - 30]}_{step + 1}_{count}"
         if old in here:
-            refused[new] = f"Not run: this message already has a tool call with the id {old}."
+            refused[new] = f"Not run: this message already has a tool call with the id {old[:LONGEST_ID]}."
         elif new != old:
             renamed[old] = new
         here.add(old)
         seen.add(new)
-        blocks.append(block if new == old else {**block, "id": new})
+        name = block["name"][:LONGEST_ID]
+        blocks.append(block if (new, name) == (old, block["name"]) else {**block, "id": new, "name": name})
     return blocks, renamed, refused
 
 
@@ -236,21 +246,33 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         return []
     retracts = list(range(state.next_block, state.next_block + input.blocks))
     failed = AttemptFailed(
-        at=input.now, code=input.code, message=input.message, wait_ms=0, blocks=input.blocks, retracts=retracts
+        at=input.now,
+        code=brief(input.code),
+        message=brief(input.message),
+        wait_ms=0,
+        blocks=input.blocks,
+        retracts=retracts,
+        usage=input.usage,
     )
-    if input.bad_history:
-        repair = next((repair for repair in REPAIRS if repair not in state.repairs), None)
-        if repair is not None:
-            return [replace(failed, repair=repair)]
-    elif input.retryable and state.attempt < state.limits.attempts:
+    left = [repair for repair in REPAIRS if repair not in state.repairs]
+    if input.bad_history and left:
+        return [replace(failed, repair=input.suspect if input.suspect in left else left[0])]
+    if input.retryable and state.attempt < state.limits.attempts:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
-    elif input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
+    if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
         return [replace(failed, fallback=True)]
     if input.bad_history or input.code == "CONTEXT_OVERFLOW":
         # a message that no model takes would be refused again with every message after it: the thread goes on without
-        message = f"{input.message} The message was left out; the conversation stands where it stood before it."
-        return _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
-    return _end(state, input.now, code=input.code, message=input.message, details=input.details)
+        message = f"{brief(input.message)} The message was left out; the conversation stands where it stood before it."
+        ends = _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
+    else:
+        ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
+    return _costing(ends, input.usage)
+
+
+def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
+    """The end of a turn, with what the attempt had cost that ended with it."""
+    return [replace(fact, usage=usage) if isinstance(fact, TurnFailed) else fact for fact in ends]
 
 
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
@@ -292,8 +314,8 @@ def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
     cut: list[Fact] = []
     if input.text.strip() and not state.open_calls:
         cut = [AssistantCut(at=input.now, message_id=input.message_id, text=input.text)]
-    message = "The turn was cancelled."
-    return [*cut, *_end(state, input.now, code="CANCELLED", message=message)]
+    ends = _end(state, input.now, code="CANCELLED", message="The turn was cancelled.")
+    return [*cut, *_costing(ends, input.usage)]
 
 
 def _expired(state: TurnState, input: Expired) -> list[Fact]:
@@ -309,7 +331,7 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state))
+    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
 
 
 def _interrupted(state: TurnState, now: int, message: str) -> list[Fact]:

@@ -71,7 +71,7 @@ class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
 class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"):
     """The model answered; `content` is its own, verbatim. `broken` says of a tool call why it cannot be run.
 
-    `blocks` is how many blocks were shown in this attempt.
+    `blocks` is how many blocks were shown in this attempt; `stop_details` is what the provider said of the stop reason.
     """
 
     message_id: str
@@ -82,6 +82,7 @@ class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"
     prefix: str
     blocks: int
     broken: dict[str, str] = {}
+    stop_details: Block | None = None
 
 
 class AssistantCut(_Fact, frozen=True, kw_only=True, tag="assistant_cut"):
@@ -95,7 +96,8 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     """A model call failed and is made again after `wait_ms`.
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
-    `repair` says what is taken out of the history from here on, because the provider refused it.
+    `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
+    block that is not of the kinds that all models know. `usage` is what the attempt cost, as far as that is known.
     """
 
     code: str
@@ -104,7 +106,8 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     blocks: int = 0
     retracts: list[int] = []
     fallback: bool = False
-    repair: Literal["thinking", "media"] | None = None
+    repair: Literal["thinking", "media", "foreign"] | None = None
+    usage: Usage | None = None
 
 
 class ToolStarted(_Fact, frozen=True, kw_only=True, tag="tool_started"):
@@ -163,12 +166,16 @@ class TurnCompleted(_Fact, frozen=True, kw_only=True, tag="turn_completed"):
 
 
 class TurnFailed(_Fact, frozen=True, kw_only=True, tag="turn_failed"):
-    """The turn ended errored. One that does not count leaves the thread where it stood before."""
+    """The turn ended errored. One that does not count leaves the thread where it stood before.
+
+    `usage` is what the attempt cost that was under way.
+    """
 
     code: str
     message: str
     details: dict[str, JSON] = {}
     counts: bool = True
+    usage: Usage | None = None
 
 
 Fact: TypeAlias = (

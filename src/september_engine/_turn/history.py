@@ -9,11 +9,12 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
    thinking valid and the prompt cache warm.
 4. Where something that was sent must go (a provider refused it, or there is more media than a request may hold), the
    thinking so far goes with it: it is bound to what stood before it.
+5. So are the tools: under a prefix without any, those that were called before it are defined as gone, and no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +39,8 @@ __all__ = ["prompt_of"]
 
 NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
 MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider takes no more of them.]"
+FOREIGN_REMOVED = "[An answer stood here. It was removed because the provider takes no more of it.]"
+PLAIN: Mapping[str, Sequence[str]] = {"text": ("type", "text"), "tool_use": ("type", "id", "name", "input")}
 THINKING = ("thinking", "redacted_thinking")
 MEDIA = ("image", "document")
 
@@ -55,7 +58,7 @@ def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
     for fact in facts:
         writer.take(fact)
     messages = writer.finish()
-    return Prompt(system=chosen.system, tools=chosen.tools or _former_tools(messages), messages=messages)
+    return Prompt(system=chosen.system, tools=chosen.tools or writer.former_tools(), messages=messages)
 
 
 class _Writer:
@@ -69,12 +72,15 @@ class _Writer:
         self._kinds: dict[str, str] = {}
         self._ids: set[str] = set()
         self._media: list[Weight] = []
+        self._media_before = 0
+        self._former: list[str] = []
 
     def take(self, fact: Fact) -> None:
         match fact:
             case TurnStarted():
                 self._answer_calls()
                 self._turn_began = len(self._messages)
+                self._media_before = len(self._media)
                 self._say("user", _not_blank(fact.content))
             case AssistantReplied():
                 self._answer_calls()
@@ -92,7 +98,10 @@ class _Writer:
                 self._repair(repair)
             case TurnCompleted(counts=False):
                 del self._messages[self._turn_began :]
+                del self._media[self._media_before :]
                 self._open, self._results, self._said = [], {}, []
+            case PrefixChosen(prefix=prefix) if prefix == self._bound_to[0]:
+                self._choose(fact)
             case _:
                 pass
 
@@ -103,9 +112,30 @@ class _Writer:
             self._say("user", [{"type": "text", "text": "Continue."}])
         return self._messages
 
+    def former_tools(self) -> list[Block]:
+        """Where calls stand in the messages, tools must be defined, though there be none any more."""
+        description = "This tool is no longer available. Do not call it."
+        # a model without any tools may make some up: then those of its first calls stand for all
+        names = self._former or next(filter(None, (_called([each]) for each in self._messages)), [])
+        return [{"name": name, "description": description, "input_schema": {"type": "object"}} for name in names]
+
+    def _choose(self, chosen: PrefixChosen) -> None:
+        """What was called before a prefix without tools is a part of it: fixed here, since tools stand before messages.
+
+        Where that changes what the prefix was before, the thinking under it is bound to something else.
+        """
+        if chosen.tools:
+            return
+        called = _called(self._messages)
+        if called != self._former:
+            self._take_out()
+        self._former = called
+
     def _say(self, role: str, content: list[Block]) -> None:
         if content:
-            self._messages.append({"role": role, "content": self._with_room(content)})
+            # a reply has no media: what is only a user's was left out of it
+            room = self._with_room(content) if role == "user" else content
+            self._messages.append({"role": role, "content": room})
 
     def _reply(self, fact: AssistantReplied) -> None:
         content = sent_form(fact.content)
@@ -139,7 +169,7 @@ class _Writer:
     def _repair(self, repair: str) -> None:
         """Applies to everything before it, for good: what a provider refused once is not sent again."""
         self._answer_calls()
-        self._take_out(media=repair == "media")
+        self._take_out(media=repair == "media", foreign=repair == "foreign")
 
     def _with_room(self, content: list[Block]) -> list[Block]:
         """Media that came before gives way to new media; where one message has too much by itself, its own goes."""
@@ -151,19 +181,18 @@ class _Writer:
         self._media += new
         return content
 
-    def _take_out(self, *, media: bool) -> None:
+    def _take_out(self, *, media: bool = False, foreign: bool = False) -> None:
         for message in self._messages:
             content = _without_thinking(message["content"])
+            if foreign and message["role"] == "assistant":
+                content = _plain(content)
             message["content"] = _no_media(content) if media else content
         if media:
-            self._media = []
+            self._media, self._media_before = [], 0
 
 
-def _former_tools(messages: list[Block]) -> list[Block]:
-    """Where calls stand in the messages, tools must be defined, though there be none any more."""
-    names = dict.fromkeys(use["name"] for message in messages for use in tool_uses(message["content"]))
-    description = "This tool is no longer available. Do not call it."
-    return [{"name": name, "description": description, "input_schema": {"type": "object"}} for name in names]
+def _called(messages: list[Block]) -> list[str]:
+    return list(dict.fromkeys(use["name"] for message in messages for use in tool_uses(message["content"])))
 
 
 def _not_blank(content: list[Block]) -> list[Block]:
@@ -172,6 +201,12 @@ def _not_blank(content: list[Block]) -> list[Block]:
 
 def _without_thinking(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") not in THINKING]
+
+
+def _plain(content: list[Block]) -> list[Block]:
+    """Of an answer, what every model knows: text and calls, without anything that refers to other blocks."""
+    plain = [{key: block[key] for key in PLAIN[block["type"]]} for block in content if block["type"] in PLAIN]
+    return plain or [{"type": "text", "text": FOREIGN_REMOVED}]
 
 
 def _media_in(content: list[Block]) -> Iterator[Block]:

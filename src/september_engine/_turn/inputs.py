@@ -86,10 +86,14 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     blocks: int
     asks: list[Ask | Refuse | None]
     broken: dict[str, str] = {}
+    stop_details: Block | None = None
 
 
 class ModelFailed(_Input, frozen=True, kw_only=True):
-    """An attempt failed, after `blocks` of it were shown. `chance` in [0, 1) spreads the wait."""
+    """An attempt failed, after `blocks` of it were shown. `chance` in [0, 1) spreads the wait.
+
+    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named.
+    """
 
     step: int
     code: str
@@ -99,6 +103,8 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     details: dict[str, JSON] = {}
     retry_after: float | None = None
     bad_history: bool = False
+    suspect: Literal["thinking", "media"] | None = None
+    usage: Usage | None = None
     blocks: int = 0
     has_fallback: bool = False
 
@@ -133,10 +139,11 @@ class Answered(_Input, frozen=True, kw_only=True):
 
 
 class Cancelled(_Input, frozen=True, kw_only=True):
-    """Somebody stopped the turn. `text` is what of an unfinished answer was shown."""
+    """Somebody stopped the turn. `text` is what of an unfinished answer was shown, `usage` what that cost."""
 
     message_id: str
     text: str = ""
+    usage: Usage | None = None
 
 
 class Expired(_Input, frozen=True, kw_only=True):
@@ -144,7 +151,9 @@ class Expired(_Input, frozen=True, kw_only=True):
 
 
 class OutOfTime(_Input, frozen=True, kw_only=True):
-    """The turn's wall time is used up."""
+    """The turn's wall time is used up. `usage` is what an unfinished answer cost."""
+
+    usage: Usage | None = None
 
 
 class Interrupted(_Input, frozen=True, kw_only=True):
@@ -167,6 +176,7 @@ class Broken(_Input, frozen=True, kw_only=True):
     code: str
     message: str
     details: dict[str, JSON] = {}
+    usage: Usage | None = None
 
 
 Input: TypeAlias = (

@@ -9,13 +9,19 @@ import msgspec
 
 from ..messages import JSON, Usage
 
-__all__ = ["Limits", "backoff_ms", "clip", "exceeded", "is_blocks", "shown"]
+__all__ = ["Limits", "backoff_ms", "brief", "clip", "exceeded", "is_blocks", "shown"]
 
 LONGEST_WAIT_MS = 60_000
 """However long a provider asks us to wait, a person is waiting too."""
 
 EVENT_BYTES = 256 * 1024
 """A value in an event beyond this is replaced by a reference, so that an event fits one frame."""
+
+TEXT_BYTES = 64 * 1024
+"""A text that is not ours (why something failed, what a person answered) loses its middle beyond this.
+
+With one value beside it, and every byte of both escaped, an event stays under 1 MB.
+"""
 
 HEAD_CHARS = 4096
 
@@ -78,9 +84,15 @@ def clip(output: JSON, limit: int) -> JSON:
         share = limit // max(sum(block["type"] == "text" for block in output), 1)
         return [{**block, "text": clip(block["text"], share)} if block["type"] == "text" else block for block in output]
     text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+    cut = brief(text, limit)
+    return output if cut is text else cut
+
+
+def brief(text: str, limit: int = TEXT_BYTES) -> str:
+    """The text itself where it fits in `limit` bytes, else its head and tail, with the gap counted."""
     raw = text.encode()
     if len(raw) <= limit:
-        return output
+        return text
     head = raw[: limit * 3 // 4].decode(errors="ignore")
     tail = raw[len(raw) - limit // 4 :].decode(errors="ignore")
     left_out = len(raw) - len(head.encode()) - len(tail.encode())

@@ -1,6 +1,7 @@
 """present: the events a fact or a chunk of the model's stream shows to clients. Pure, and the only place that knows.
 
-`state` is the state before the fact.
+`state` is the state before the fact. Every event fits one frame, under 1 MB, whatever the fact holds: values are
+`shown`, texts that are not ours are `brief`, ids and names are short before they are facts.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from ..events import (
     ThreadLifecycle,
     ToolCall,
     ToolResult,
+    ToolResultError,
     UsageEvent,
     timestamp,
 )
-from ..messages import tool_uses
+from ..messages import Usage, tool_uses
 from ..permissions import in_words
 from .facts import (
     AssistantCut,
@@ -43,7 +45,7 @@ from .facts import (
     TurnResumed,
     TurnStarted,
 )
-from .limits import shown
+from .limits import brief, shown
 from .state import Request, TurnState, evolve
 
 __all__ = ["BlockType", "block_start", "block_stop", "delta", "present", "request_event"]
@@ -58,14 +60,16 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             return _replied(fact)
         case AttemptFailed():
             wait, retracts = fact.wait_ms, fact.retracts or None
-            return [Retry(attempt=state.attempt, reason=fact.code, wait_ms=wait, retracts=retracts)]
+            retry = Retry(attempt=state.attempt, reason=brief(fact.code), wait_ms=wait, retracts=retracts)
+            return [*_used(fact.usage), retry]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
             asked = evolve(state, fact)
             return [request_event(asked, asked.requests[-1])]
         case HumanAnswered():
-            return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=fact.answer)]
+            answer = brief(fact.answer)
+            return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=answer)]
         case TurnResumed():
             retracts = fact.retracts or None
             return [Retry(attempt=state.resumes + 1, reason="INTERRUPTED", wait_ms=0, retracts=retracts)]
@@ -77,17 +81,12 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
                     turn_id=state.turn_id,
                     timestamp=timestamp(fact.at),
                     message_id=fact.message_id,
-                    stop_reason=fact.stop_reason,
+                    stop_reason=brief(fact.stop_reason),
                     usage=state.usage,
                 )
             ]
         case TurnFailed():
-            return [
-                ThreadLifecycle(
-                    phase="errored", task_id=state.task_id, turn_id=state.turn_id, timestamp=timestamp(fact.at)
-                ),
-                Error(error=fact.code, message=fact.message, details=fact.details or None),
-            ]
+            return _failed(state, fact)
         case PrefixChosen() | AssistantCut() | ToolStarted():
             return []
         case _:
@@ -108,11 +107,6 @@ def _started(fact: TurnStarted) -> list[Event]:
 
 
 def _replied(fact: AssistantReplied) -> list[Event]:
-    usage = UsageEvent(
-        input_tokens=fact.usage.input_tokens,
-        output_tokens=fact.usage.output_tokens,
-        cache_hit_tokens=fact.usage.cache_hit_tokens,
-    )
     calls = [
         ToolCall(
             tool=use["name"],
@@ -121,7 +115,29 @@ def _replied(fact: AssistantReplied) -> list[Event]:
         )
         for use in tool_uses(fact.content)
     ]
-    return [usage, *calls]
+    return [*_used(fact.usage), *calls]
+
+
+def _used(usage: Usage | None) -> list[Event]:
+    """The tokens of one model call, as far as they are known."""
+    if usage is None:
+        return []
+    return [
+        UsageEvent(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_hit_tokens=usage.cache_hit_tokens,
+        )
+    ]
+
+
+def _failed(state: TurnState, fact: TurnFailed) -> list[Event]:
+    details = shown(fact.details, turn_id=state.turn_id) if fact.details else None
+    return [
+        *_used(fact.usage),
+        ThreadLifecycle(phase="errored", task_id=state.task_id, turn_id=state.turn_id, timestamp=timestamp(fact.at)),
+        Error(error=brief(fact.code), message=brief(fact.message), details=details),
+    ]
 
 
 def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:
@@ -130,7 +146,10 @@ def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:
     if call is None:
         return []
     output = shown(fact.output, tool_call_id=call.id, turn_id=state.turn_id)
-    return [ToolResult(tool_call_id=call.id, tool=call.tool, output=output, error=fact.error)]
+    error = fact.error
+    if error is not None:
+        error = ToolResultError(reason=brief(error.reason), message=brief(error.message))
+    return [ToolResult(tool_call_id=call.id, tool=call.tool, output=output, error=error)]
 
 
 def request_event(state: TurnState, request: Request) -> HitlRequest:
@@ -139,7 +158,7 @@ def request_event(state: TurnState, request: Request) -> HitlRequest:
         request_id=request.id,
         task_id=state.task_id,
         kind=request.kind,
-        question=request.question,
+        question=brief(request.question),
         created_at=timestamp(request.asked_at),
     )
     call = next((call for call in state.calls if call.id == request.tool_call_id), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from .._context.check import media_problems
 from ..errors import HitlAlreadyAnswered, HitlNotPending, InvalidRequest, InvalidType
 from ..messages import Block
 from .state import Request, TurnState
@@ -13,7 +14,9 @@ __all__ = [
     "MOST_TASK_ID_BYTES",
     "aim_of",
     "check_answer",
+    "check_cursor",
     "check_limit",
+    "check_media",
     "check_task_id",
     "content_of",
     "is_answer",
@@ -21,7 +24,8 @@ __all__ = [
 ]
 
 MOST_TASK_ID_BYTES = 512
-MOST_PER_PAGE = 1000
+MOST_PER_PAGE = 1001
+"""One more than a page over HTTP has: asking for it tells whether there is a next page."""
 
 
 def check_task_id(task_id: object) -> None:
@@ -62,8 +66,39 @@ def is_answer(request: Request, answer: str) -> bool:
     return answer in ("yes", "no") if request.kind == "permission" else bool(answer.strip())
 
 
-def check_limit(limit: int) -> None:
-    """A page has 1 to 1000 items. Raises `InvalidRequest`."""
+def check_media(blocks: object, name: str, *, text: bool = False) -> list[Block]:
+    """Image and document blocks that can be used, and text only where it is meant: nothing else enters the log.
+
+    Raises `InvalidRequest` with the block's index, `InvalidType` where this is no list.
+    """
+    if not isinstance(blocks, Sequence) or isinstance(blocks, str | bytes):
+        raise InvalidType(f"{name} must be a list of blocks.")
+    strange = ((index, _text_block_problem(block, text)) for index, block in enumerate(blocks))
+    for index, problem in (*strange, *media_problems(blocks)):
+        if problem is not None:
+            raise InvalidRequest(f"{name}[{index}]: {problem}", index=index)
+    return list(blocks)
+
+
+def _text_block_problem(block: object, allowed: bool) -> str | None:
+    if not isinstance(block, dict) or block.get("type") != "text":
+        return None
+    if not allowed:
+        return "must be an image or document block"
+    unknown = sorted(map(str, block.keys() - {"type", "text"}))
+    return f"has unknown keys: {', '.join(unknown)}" if unknown else None
+
+
+def check_cursor(after: object) -> None:
+    """A cursor of replay is a whole number, unix ms. Raises `InvalidType`."""
+    if not isinstance(after, int) or isinstance(after, bool):
+        raise InvalidType("after must be a whole number: unix milliseconds, or 0 for all that is kept.")
+
+
+def check_limit(limit: object) -> None:
+    """A page has 1 to 1001 items. Raises `InvalidRequest`, `InvalidType` where it is no whole number."""
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise InvalidType("limit must be a whole number.")
     if not 1 <= limit <= MOST_PER_PAGE:
         raise InvalidRequest(f"limit must be from 1 to {MOST_PER_PAGE}.")
 

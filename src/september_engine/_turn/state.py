@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from ..messages import JSON, Usage, tool_uses
+from ..messages import JSON, Block, Usage, text_of, tool_uses
 from ..permissions import Rule
 from .facts import (
     AssistantCut,
@@ -31,7 +31,7 @@ from .facts import (
 )
 from .limits import Limits
 
-__all__ = ["Call", "Request", "Standing", "TurnState", "evolve", "fold", "remembered", "standing"]
+__all__ = ["Call", "Request", "Standing", "TurnState", "cut_short", "evolve", "fold", "remembered", "standing"]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +150,7 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 next_block=state.next_block + fact.blocks,
                 fallback=state.fallback or fact.fallback,
                 repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
+                usage=state.usage + (fact.usage or Usage()),
             )
         case ToolStarted():
             return _with_call(state, fact.tool_call_id, "running")
@@ -178,7 +179,8 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
         case TurnCompleted():
             return replace(state, status="completed", counts=fact.counts)
         case TurnFailed():
-            return replace(state, status="errored", counts=fact.counts)
+            usage = state.usage + (fact.usage or Usage())
+            return replace(state, status="errored", counts=fact.counts, usage=usage)
         case AssistantCut() | PrefixChosen():
             return state
         case _:
@@ -193,12 +195,17 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
         attempt=1,
         wait_ms=0,
         next_block=state.next_block + fact.blocks,
-        raised=state.raised or (fact.stop_reason == "max_tokens" and bool(calls)),
+        raised=state.raised or cut_short(fact.content, fact.stop_reason),
         calls=calls,
         call_ids=state.call_ids | {call.id for call in calls},
         tool_calls=state.tool_calls + len(calls),
         usage=state.usage + fact.usage,
     )
+
+
+def cut_short(content: list[Block], stop_reason: str) -> bool:
+    """Whether an answer met its limit before it could be of use: within a call, or before its first word."""
+    return stop_reason == "max_tokens" and (bool(tool_uses(content)) or not text_of(content).strip())
 
 
 def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:

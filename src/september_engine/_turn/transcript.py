@@ -49,6 +49,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                         stop_reason=fact.stop_reason,
                         usage=fact.usage,
                         model=fact.model,
+                        stop_details=fact.stop_details,
                     )
                 )
                 messages += _results(fact, _landed(facts, place + 1), turn_id)

@@ -179,7 +179,7 @@ def _tasks() -> Object:
         "operationId": "listTasks",
         "summary": "Tasks, newest created first",
         "parameters": _paging("the task id that `next` gave", 50),
-        "responses": {"200": _answer(page)} | _errors(),
+        "responses": {"200": _answer(page)} | _errors("404"),
     }
 
 

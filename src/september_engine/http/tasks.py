@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..engine import Engine
+from ..errors import InvalidRequest
 from ..messages import Message, Task
 from .logs import TASK_ID
 from .wire import json_response, path_text, query, whole_number
@@ -14,8 +17,14 @@ from .wire import json_response, path_text, query, whole_number
 __all__ = ["Cancelled", "Deleted", "MessagePage", "TaskPage", "cancel", "messages", "task", "tasks"]
 
 
+MOST_PER_PAGE = 1000
+
+
 class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks, newest created first. `next` is the `before` of the next page, null where there is none."""
+    """Tasks, newest created first. `next` is the `before` of the next page, null where there is none.
+
+    A `before` whose task was deleted meanwhile is answered with 404, TASK_NOT_FOUND.
+    """
 
     tasks: list[Task]
     next: str | None
@@ -46,9 +55,10 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 async def tasks(engine: Engine, request: Request) -> Response:
     """GET /tasks."""
     parameters = query(request.scope, "before", "limit")
-    limit = whole_number(parameters, "limit", default=50)
-    found = await engine.tasks(before=parameters.get("before"), limit=limit)
-    return json_response(TaskPage(tasks=found, next=found[-1].task_id if len(found) == limit else None))
+    limit = _limit(parameters, default=50)
+    found = await engine.tasks(before=parameters.get("before"), limit=limit + 1)
+    page = found[:limit]
+    return json_response(TaskPage(tasks=page, next=page[-1].task_id if len(found) > limit else None))
 
 
 async def task(engine: Engine, request: Request) -> Response:
@@ -62,15 +72,23 @@ async def task(engine: Engine, request: Request) -> Response:
 async def messages(engine: Engine, request: Request) -> Response:
     """GET /tasks/{task_id}/messages."""
     parameters = query(request.scope, "before", "limit", "branch")
-    limit = whole_number(parameters, "limit", default=100)
+    limit = _limit(parameters, default=100)
     before, branch = parameters.get("before"), parameters.get("branch")
-    found = await engine.messages(_task_id(request), before=before, limit=limit, branch=branch)
-    return json_response(MessagePage(messages=found, next=found[0].id if len(found) == limit else None))
+    found = await engine.messages(_task_id(request), before=before, limit=limit + 1, branch=branch)
+    page = found[-limit:]
+    return json_response(MessagePage(messages=page, next=page[0].id if len(found) > limit else None))
 
 
 async def cancel(engine: Engine, request: Request) -> Response:
     """POST /tasks/{task_id}/cancel."""
     return json_response(Cancelled(cancelled=await engine.cancel(_task_id(request))))
+
+
+def _limit(parameters: Mapping[str, str], *, default: int) -> int:
+    limit = whole_number(parameters, "limit", default=default)
+    if not 1 <= limit <= MOST_PER_PAGE:
+        raise InvalidRequest(f"limit must be from 1 to {MOST_PER_PAGE}.")
+    return limit
 
 
 def _task_id(request: Request) -> str:

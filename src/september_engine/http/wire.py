@@ -107,7 +107,8 @@ def _decode(body: bytes, kind: type[T]) -> T:
             raise _refusal(body, kind, str(error)) from None
         _each_name_once(body)
     except (ValueError, RecursionError) as error:  # DecodeError and UnicodeDecodeError are ValueErrors
-        raise InvalidRequest(f"The body is not JSON: {_reason(error)}") from None
+        reason = "a text in it holds half of a surrogate pair." if _has_half_pair(body) else _reason(error)
+        raise InvalidRequest(f"The body is not JSON: {reason}") from None
     return decoded
 
 
@@ -135,6 +136,17 @@ def _object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
 
 
 _twice = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _has_half_pair(body: bytes) -> bool:
+    """What the decoder refuses with a text that says something else."""
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -2,9 +2,11 @@
 
 Pure.
 
-1. Whose fault it is decides: a moment (try again), the key or the account (do not), or the request (repair it).
+1. Whose fault it is decides: a moment (try again), the key or the account (do not), or the history (repair it).
 2. A status and the `error.type` of an event in the middle of a stream say the same things and are mapped by one table.
-3. A 400 blames the request only where nothing says that the account or the size of the prompt is to blame.
+3. A 400 blames the history unless something else is named: the account, the size of the prompt, or another parameter
+   of the request, which no repair would help. One that names nothing may be about the history, and a thread must not
+   stay stuck with it.
 """
 
 from __future__ import annotations
@@ -13,13 +15,23 @@ import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .._context.text import clean
 from ..errors import ModelError
 from ..messages import JSON
 
-__all__ = ["cut_stream", "not_a_stream", "presentable", "refused", "retry_after", "unreachable"]
+__all__ = [
+    "again",
+    "cut_stream",
+    "not_a_stream",
+    "presentable",
+    "refused",
+    "refuses_thinking",
+    "retry_after",
+    "stated_maximum",
+    "unreachable",
+]
 
 LONGEST = 800
 """Characters of an error's message, and of each of its details; most of them are the provider's own words."""
@@ -43,10 +55,26 @@ _STATUSES = {
 """What an `error` event would have been as an answer; anything else counts as a 500."""
 
 _TOO_LONG = re.compile(
-    r"prompt is too long|exceeds? (the )?(model'?s? )?context|context (window|length)", re.IGNORECASE
+    r"(prompt|input) is too long|exceeds? (the )?(model'?s? )?context|context (window|length)", re.IGNORECASE
 )
+_IN_HISTORY = re.compile(r"\bmessages\b")
+_ELSEWHERE = re.compile(
+    r"(max_tokens|tools|tool_choice|system|model|thinking|output_config|output_format|metadata|stream|temperature|top_[pk]"
+    r"|stop_sequences|service_tier|betas?|cache_control|anthropic-[a-z-]+)\b[\w.]*:",
+    re.IGNORECASE,
+)
+"""The parameter that a message begins with, as in `tools.0.custom.input_schema: …`."""
+
+_MEDIA = re.compile(r"\b(images?|documents?|pdfs?|base64)\b", re.IGNORECASE)
+_THINKING = re.compile(r"\b(thinking|signature)\b", re.IGNORECASE)
+_NO_THINKING = re.compile(
+    r"adaptive thinking|thinking\.(type|display|adaptive)|thinking: |`display`|does not support thinking",
+    re.IGNORECASE,
+)
+_MAXIMUM = re.compile(r"max_tokens: \d+ > (\d+)")
 _NOT_SERVED = re.compile(
-    r"credit balance|purchase credits|spend(ing)? limit|usage limit|organization (has been|is) (disabled|on hold)",
+    r"credit balance|purchase credits|spend(ing)? limit|usage limit|out of (extra )?usage"
+    r"|organization (has been|is) (disabled|on hold)",
     re.IGNORECASE,
 )
 _NOT_SERVED_CODES = re.compile(r"spend_limit|billing|on_hold")
@@ -57,6 +85,7 @@ class _Meaning(NamedTuple):
     code: str = "LLM_PROVIDER_ERROR"
     retryable: bool = False
     bad_history: bool = False
+    suspect: Literal["thinking", "media"] | None = None
 
 
 def refused(
@@ -70,7 +99,8 @@ def refused(
     fields = error if isinstance(error, dict) else {}
     kind, said, code = fields.get("type"), _quote(fields.get("message", error)), _code(fields)
     status = status or _STATUSES.get(str(kind), 500)
-    meaning = _meaning(status, said, code, model)
+    meaning = _meaning(status, said, code, model, _paths(fields))
+    retryable = {"true": True, "false": False}.get(headers.get("x-should-retry", ""), meaning.retryable)
     request_id = headers.get("request-id") or request_id
     details: dict[str, JSON] = {"provider_status": status}
     for name, value in (("provider_error", kind), ("provider_code", code), ("request_id", request_id)):
@@ -79,14 +109,15 @@ def refused(
     return ModelError(
         f"{meaning.text} {said}".strip(),
         code=meaning.code,
-        retryable=meaning.retryable and headers.get("x-should-retry") != "false",
-        retry_after=retry_after(headers, now) if meaning.retryable else None,
+        retryable=retryable,
+        retry_after=retry_after(headers, now) if retryable or meaning.retryable else None,
         bad_history=meaning.bad_history,
+        suspect=meaning.suspect,
         **details,
     )
 
 
-def _meaning(status: int, said: str, code: str, model: str) -> _Meaning:
+def _meaning(status: int, said: str, code: str, model: str, paths: str) -> _Meaning:
     """The table; the provider's own words come after it."""
     not_served = _NOT_SERVED_CODES.search(code) or (status == 400 and _NOT_SERVED.search(said))
     match status:
@@ -108,7 +139,7 @@ def _meaning(status: int, said: str, code: str, model: str) -> _Meaning:
         case 400 | 413 if _TOO_LONG.search(said):
             return _Meaning(f"The conversation is too long for {model} (HTTP {status}).", "CONTEXT_OVERFLOW")
         case 400 | 413 | 422:
-            return _Meaning(f"The provider refused the request itself (HTTP {status}).", bad_history=True)
+            return _refusal(status, said, f"{paths} {said}")
         case 429:
             return _Meaning("The provider's rate limit is reached (HTTP 429).", "LLM_RATE_LIMITED", retryable=True)
         case 408 | 504:
@@ -119,6 +150,35 @@ def _meaning(status: int, said: str, code: str, model: str) -> _Meaning:
             return _Meaning(f"The provider failed (HTTP {status}).", retryable=True)
         case _:
             return _Meaning(f"The provider answered with HTTP {status}, which a model call does not expect.")
+
+
+def _refusal(status: int, said: str, named: str) -> _Meaning:
+    """A request that is refused as it stands: for its history, or for what else it asks."""
+    text = f"The provider refused the request itself (HTTP {status})."
+    in_history = _IN_HISTORY.search(named) is not None
+    if not in_history and (_ELSEWHERE.match(said) or _NO_THINKING.search(said)):
+        return _Meaning(text)
+    if status == 413 or _MEDIA.search(named):
+        return _Meaning(text, bad_history=True, suspect="media")
+    return _Meaning(text, bad_history=True, suspect="thinking" if _THINKING.search(named) else None)
+
+
+def stated_maximum(error: ModelError) -> int | None:
+    """The most tokens of an answer, where that is what the provider refused a request for."""
+    found = _MAXIMUM.search(error.message) if error.details.get("provider_status") == 400 else None
+    return int(found[1]) if found is not None and int(found[1]) > 0 else None
+
+
+def refuses_thinking(error: ModelError) -> bool:
+    """Whether the provider refused the request for how it asks for thinking, and not for thinking in its history."""
+    refused = error.details.get("provider_status") == 400 and not error.bad_history
+    return refused and _NO_THINKING.search(error.message) is not None
+
+
+def again(error: ModelError) -> ModelError:
+    """The error of a request that will be made otherwise: at once, and with good hope."""
+    details = {name: value for name, value in error.details.items() if name != "retry_after"}
+    return ModelError(error.message, code=error.code, retryable=True, retry_after=0.0, **details)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -142,6 +202,8 @@ def unreachable(error: BaseException, *, began: bool, request_id: str | None = N
     kinds = [kind.__name__ for kind in type(error).__mro__]
     cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     details: dict[str, JSON] = {"request_id": request_id} if request_id else {}
+    if "LocalProtocolError" in kinds and not began:
+        return ModelError(f"The request could not be made ({_quote(cause)}). Check ANTHROPIC_CUSTOM_HEADERS.")
     if any("Timeout" in kind for kind in kinds):
         when = "within its answer" if began else "before it answered"
         return ModelError(
@@ -184,6 +246,7 @@ def presentable(error: ModelError, secret: str) -> ModelError:
         retryable=error.retryable,
         retry_after=error.retry_after,
         bad_history=error.bad_history,
+        suspect=error.suspect,
         **{name: told(value) for name, value in error.details.items() if name != "retry_after"},
     )
 
@@ -192,6 +255,13 @@ def _code(fields: Mapping[str, JSON]) -> str:
     details = fields.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
     return code if isinstance(code, str) else ""
+
+
+def _paths(fields: Mapping[str, JSON]) -> str:
+    """Where the provider says that the fault is."""
+    details = fields.get("details")
+    paths = details.get("paths") if isinstance(details, dict) else None
+    return " ".join(path for path in paths if isinstance(path, str)) if isinstance(paths, list) else ""
 
 
 def _quote(said: JSON) -> str:

@@ -22,21 +22,27 @@ BREAKPOINTS = 4
 
 _NOT_CACHEABLE = ("thinking", "redacted_thinking")
 _FIXED_THINKING = re.compile(
-    r"claude-(?:\d|instant|(?:opus|sonnet|haiku)-(?:3|4(?:-[0-5])?(?:$|[-@](?=\d{8}|v\d|latest))))"
+    r"claude-(?:v?\d|instant|(?:opus|sonnet|haiku)-(?:[0-3](?!\d)|4(?:[-.][0-5](?!\d)|[-@]\d{8}|(?![-.]?\d))))"
 )
+"""Claude before 4.6, by all the ways to write a version (`4-5`, `4.5`) and whatever stands behind it."""
 
 
 def thinks_adaptively(model: str) -> bool:
-    """Whether this model takes `thinking: {"type": "adaptive"}`. Every Claude since 4.6 does; no other is known to."""
+    """Whether this model takes `thinking: {"type": "adaptive"}`. Every Claude since 4.6 does; no other is known to.
+
+    A guess by its name: a provider that refuses is believed.
+    """
     return "claude-" in model and _FIXED_THINKING.search(model) is None
 
 
-def request_body(request: ModelRequest, *, model: str, thinking: bool, cache: CacheTTL | None) -> dict[str, JSON]:
-    """The body, with `stream` true. `cache` None leaves every `cache_control` out."""
+def request_body(
+    request: ModelRequest, *, model: str, thinking: bool, cache: CacheTTL | None, most_tokens: int | None = None
+) -> dict[str, JSON]:
+    """The body, with `stream` true. `cache` None leaves every `cache_control` out; `most_tokens` is what is taken."""
     prompt = request.prompt
     body: dict[str, JSON] = {
         "model": model,
-        "max_tokens": request.max_tokens,
+        "max_tokens": min(request.max_tokens, most_tokens or request.max_tokens),
         "stream": True,
         "messages": _messages(prompt, cache),
     }

@@ -2,23 +2,27 @@
 
 1. Blocks are kept as the JSON they came as: fields and types that nobody here knows are stored and sent back.
 2. Text, thinking and calls are shown. Everything else (redacted thinking, the provider's own tools, new kinds) is kept
-   without being shown, and counts as progress.
+   without being shown, and counts as progress. An event outside of blocks that nobody here knows does not.
 3. What cannot be a whole message is a `BrokenStream`: an event that is no JSON, a delta for a block that is not open,
    no `message_stop`. Unknown events and deltas are none of that; nor is a block without its stop, which is how the
    API ends one that reached a limit.
-4. Every string that leaves here is valid Unicode. Thinking goes back as it was signed or not at all, so a thinking
-   block without its signature, or that is not valid Unicode, is left out of the reply: it would be refused for ever.
+4. Every value that leaves here can be sent back: strings are valid Unicode, numbers are numbers, and nothing is nested
+   deeper than the encoders on the way take.
+5. A block goes back whole or not at all. Thinking without its signature, or that is not valid Unicode, and a block of
+   another kind with a delta that is not known here, are left out of the reply: they would be refused for ever.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Literal, cast
 
 import attrs
 import msgspec
 
+from .._context.depth import DEPTH, too_deep
 from .._context.text import SurrogateJoiner, clean
 from ..messages import JSON, Block, Usage
 from .base import BlockStarted, BlockStopped, Chunk, Progress, Reply, TextChunk, ThinkingChunk
@@ -90,6 +94,7 @@ class _Open:
     index: int
     block: Block
     shown: int | None
+    whole: bool = True
     parts: list[str] = attrs.field(factory=list)
     joiner: SurrogateJoiner = attrs.field(factory=SurrogateJoiner)
 
@@ -108,6 +113,7 @@ class MessageReader:
         self._shown = 0
         self._usage: dict[str, int] = {}
         self._stop_reason: str | None = None
+        self._stop_details: Block | None = None
 
     def take(self, name: bytes, data: bytes) -> Iterator[Chunk]:
         """The chunks of one event; nothing once the message is whole or has failed. Raises `BrokenStream`."""
@@ -124,13 +130,16 @@ class MessageReader:
                 yield from self._stop(event)
             case "message_start":
                 self._count(_mapping(event, "message").get("usage"))
-                yield Progress()
+                yield Progress(self._spent())
             case "message_delta":
                 self._count(event.get("usage"))
-                stop_reason = _mapping(event, "delta").get("stop_reason")
+                delta = _mapping(event, "delta")
+                stop_reason, details = delta.get("stop_reason"), delta.get("stop_details")
                 if isinstance(stop_reason, str) and stop_reason:
                     self._stop_reason = clean(stop_reason)
-                yield Progress()
+                if isinstance(details, dict):
+                    self._stop_details = _storable(details)
+                yield Progress(self._spent())
             case "message_stop":
                 if self._open is not None:
                     yield from self._close(self._open)
@@ -138,10 +147,8 @@ class MessageReader:
             case "error":
                 self.error = event.get("error") or {}
                 self.request_id = event.get("request_id")
-            case "ping":
-                pass
             case _:
-                yield Progress()
+                pass  # a ping by its type, or an event of the future: neither is a part of the answer
 
     def reply(self, model: str) -> Reply:
         """The reply of a whole message. Raises `BrokenStream` where it is none."""
@@ -149,18 +156,23 @@ class MessageReader:
             raise BrokenStream("the stream ended before the message did")
         if self._stop_reason is None:
             raise BrokenStream("the message has no stop reason")
-        usage = self._usage
-        hits = usage.get("cache_read_input_tokens", 0)
         return Reply(
             content=self._content,
             stop_reason=self._stop_reason,
-            usage=Usage(
-                input_tokens=usage.get("input_tokens", 0) + usage.get("cache_creation_input_tokens", 0) + hits,
-                output_tokens=usage.get("output_tokens", 0),
-                cache_hit_tokens=hits,
-            ),
+            stop_details=self._stop_details,
+            usage=self._spent(),
             model=model,
             broken_inputs=self._read_inputs(),
+        )
+
+    def _spent(self) -> Usage:
+        """The tokens so far."""
+        usage = self._usage
+        hits = usage.get("cache_read_input_tokens", 0)
+        return Usage(
+            input_tokens=usage.get("input_tokens", 0) + usage.get("cache_creation_input_tokens", 0) + hits,
+            output_tokens=usage.get("output_tokens", 0),
+            cache_hit_tokens=hits,
         )
 
     def _start(self, event: Block) -> Iterator[Chunk]:
@@ -198,9 +210,12 @@ class MessageReader:
                 begun.block["signature"] = _string(delta, "signature")
                 yield Progress()
             case "citations_delta", "text":
-                begun.block["citations"] = [*(begun.block.get("citations") or []), _storable(delta.get("citation"))]
+                before = begun.block.get("citations")
+                citation = _storable(delta.get("citation"))
+                begun.block["citations"] = [*before, citation] if isinstance(before, list) else [citation]
                 yield Progress()
             case _:
+                begun.whole = False
                 yield Progress()
 
     def _say(self, begun: _Open, kind: str, piece: JSON) -> Iterator[Chunk]:
@@ -214,7 +229,6 @@ class MessageReader:
 
     def _stop(self, event: Block) -> Iterator[Chunk]:
         if self._open is None:
-            yield Progress()
             return
         if event.get("index") != self._open.index:
             raise BrokenStream("a block stopped that was not open")
@@ -230,7 +244,7 @@ class MessageReader:
             block[kind] = clean(raw)
         elif begun.parts or kind == "tool_use":
             self._raw_inputs.append((block, clean(raw)))
-        if kind not in SIGNED or _is_as_signed(raw, block):
+        if _is_as_signed(raw, block) if kind in SIGNED else begun.whole or kind in SHOWN:
             self._content.append(block)
         yield Progress() if begun.shown is None else BlockStopped(begun.shown)
 
@@ -239,7 +253,7 @@ class MessageReader:
         broken: dict[str, str] = {}
         limit = LIMITS.get(self._stop_reason or "")
         for block, raw in self._raw_inputs:
-            cut = limit if limit and block is self._content[-1] else None
+            cut = limit if limit and self._content and block is self._content[-1] else None
             given = block.get("input")
             value, why = _input(raw, given if isinstance(given, dict) else {}, cut)
             block["input"] = value
@@ -259,12 +273,19 @@ def _decode(data: bytes) -> Block:
         event = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
-            event = json.loads(data)
+            event = json.loads(data, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError):
             raise BrokenStream("an event is not JSON") from None
     if not isinstance(event, dict):
         raise BrokenStream("an event is not a JSON object")
     return event
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def _mapping(event: Block, key: str) -> Block:
@@ -282,7 +303,9 @@ def _string(delta: Block, key: str) -> str:
 
 
 def _storable(value: JSON) -> JSON:
-    """The value with every string in it valid Unicode."""
+    """The value with every string in it valid Unicode. Raises `BrokenStream` for one that no encoder would take."""
+    if too_deep(value):
+        raise BrokenStream(f"a block is nested deeper than {DEPTH} levels")
     try:
         msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -312,4 +335,6 @@ def _input(raw: str, given: dict[str, JSON], cut: str | None) -> tuple[dict[str,
         return {}, f"Not run: the input of this call is not valid JSON ({error}). Call again with a valid input."
     if not isinstance(value, dict):
         return {}, "Not run: the input of this call is not a JSON object. Call again with an object of its parameters."
+    if too_deep(value):
+        return {}, f"Not run: the input of this call is nested deeper than {DEPTH} levels. Call again, flatter."
     return value, None

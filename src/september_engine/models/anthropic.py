@@ -6,24 +6,35 @@ a cut one for whole and a broken tool input for a good one. Its retries are off,
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 
 from ..errors import ConfigurationError, ModelError
 from ..messages import JSON
-from ._claude_errors import cut_stream, not_a_stream, presentable, refused, unreachable
+from ._claude_errors import (
+    again,
+    cut_stream,
+    not_a_stream,
+    presentable,
+    refused,
+    refuses_thinking,
+    stated_maximum,
+    unreachable,
+)
 from ._claude_request import CacheTTL, request_body, thinks_adaptively
 from ._claude_stream import BrokenStream, EventDecoder, MessageReader
 from .base import Chunk, ModelRequest
 
 if TYPE_CHECKING:
-    from anthropic import AsyncAPIResponse
+    from anthropic import AsyncAnthropic, AsyncAPIResponse
 
     _Send = Callable[..., AbstractAsyncContextManager[AsyncAPIResponse[object]]]
 
@@ -40,7 +51,11 @@ TRAILER_SECONDS = 0.5
 class AnthropicModel:
     """A Claude model.
 
-    Constructing it imports the SDK, which takes seconds: do that in a thread, or before the event loop runs.
+    Constructing it imports the SDK, which takes seconds: do that in a thread, or before the event loop runs. It may be
+    used in several event loops, one after the other or at once; each has connections of its own.
+
+    What the provider says of the model is remembered and kept to: the most tokens of an answer, and that it takes no
+    adaptive thinking. The attempt that taught it fails and may be made again at once.
 
     Args:
         name: The model's id, such as `claude-opus-5-5`.
@@ -51,7 +66,8 @@ class AnthropicModel:
         connect_timeout: Most seconds for a connection to open.
         read_timeout: Most seconds without a byte. The engine has its own timer, which knows pings from progress.
 
-    Raises `ConfigurationError` for a key or an address that cannot be used.
+    Raises `ConfigurationError` for a key or an address that cannot be used, or a proxy or certificates (`HTTPS_PROXY`,
+    `SSL_CERT_FILE`, …) of the environment.
     """
 
     def __init__(
@@ -69,31 +85,42 @@ class AnthropicModel:
         self._key = _checked_key(api_key)
         self._thinking = thinks_adaptively(name) if thinking is None else thinking
         self._cache = cache
+        self._most_tokens: int | None = None
+        self._closed = False
+        # resolved here, because to the SDK a variable that is set to nothing is an address
+        url = _checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL)
         import anthropic
 
         self._status_error = anthropic.APIStatusError
         self._connection_error = anthropic.APIConnectionError
-        self._client = anthropic.AsyncAnthropic(
-            api_key=self._key,
-            # resolved here, because to the SDK a variable that is set to nothing is an address
-            base_url=_checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL),
-            max_retries=0,
-            timeout=anthropic.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout),
-        )
+        timeout = anthropic.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
+
+        def connect() -> AsyncAnthropic:
+            # a client of our own for HTTP: when it is collected, the SDK's makes a task in whatever loop runs then
+            http = anthropic.DefaultAsyncHttpxClient(base_url=url, timeout=timeout)
+            return anthropic.AsyncAnthropic(
+                api_key=self._key, base_url=url, max_retries=0, timeout=timeout, http_client=http
+            )
+
+        self._connect = connect
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncAnthropic] = WeakKeyDictionary()
+        self._unused: AsyncAnthropic | None = _checked(connect)
         # loads the resource's types, which takes a second: here, not in the event loop at the first request
-        self._send = cast("_Send", self._client.messages.with_streaming_response.create)
+        _send_of(self._unused)
 
     def __repr__(self) -> str:
         return f"AnthropicModel({self.name!r})"
 
     async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
         """Make one attempt. Raises `ModelError`. Closing or cancelling ends the stream and its connection."""
-        body = request_body(request, model=self.name, thinking=self._thinking, cache=self._cache)
+        body = request_body(
+            request, model=self.name, thinking=self._thinking, cache=self._cache, most_tokens=self._most_tokens
+        )
         reader = MessageReader()
         headers: Mapping[str, str] | None = None
         failure: ModelError | None = None
         try:
-            async with self._send(**body) as response:
+            async with _send_of(self._client())(**body) as response:
                 headers = response.headers
                 kind = headers.get("content-type", "text/event-stream")
                 if not kind.lower().startswith("text/event-stream"):
@@ -110,13 +137,39 @@ class AnthropicModel:
             failure = self._failure(error, headers)
         if failure is not None:
             # outside of the handler: the SDK's exceptions hold the request with the key, and shall not be its context
-            raise presentable(failure, self._key)
+            raise presentable(self._taught(failure, body), self._key)
         yield reply
 
     async def aclose(self) -> None:
-        """Close the connections. Never raises."""
-        with suppress(Exception):
-            await self._client.close()
+        """End the model's use and close the connections of this event loop. Never raises."""
+        self._closed = True
+        here = self._clients.pop(asyncio.get_running_loop(), None)
+        for client in (here, self._unused):
+            with suppress(Exception):
+                if client is not None:
+                    await client.close()
+        self._unused = None
+
+    def _client(self) -> AsyncAnthropic:
+        """The client of this event loop: a connection belongs to the loop that opened it."""
+        if self._closed:
+            raise ModelError("The model is closed.")
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = self._unused or self._connect()
+            self._unused = None
+        return self._clients[loop]
+
+    def _taught(self, failure: ModelError, body: Mapping[str, JSON]) -> ModelError:
+        """Remember what the provider says this model takes; the failure, as one to try again where that helps."""
+        most = stated_maximum(failure)
+        if most is not None and most < body["max_tokens"]:
+            self._most_tokens = most
+            return again(failure)
+        if "thinking" in body and refuses_thinking(failure):
+            self._thinking = False
+            return again(failure)
+        return failure
 
     def _failure(self, error: Exception, headers: Mapping[str, str] | None) -> ModelError:
         """What an exception means; `headers` are those of the answer, once there was one."""
@@ -162,6 +215,21 @@ async def _chunks(response: AsyncAPIResponse[object], reader: MessageReader) -> 
         with anyio.move_on_after(TRAILER_SECONDS), suppress(Exception):
             async for _ in pieces:
                 pass
+
+
+def _send_of(client: AsyncAnthropic) -> _Send:
+    return cast("_Send", client.messages.with_streaming_response.create)
+
+
+def _checked(connect: Callable[[], AsyncAnthropic]) -> AsyncAnthropic:
+    """A client, or what in the environment keeps the SDK from making one."""
+    try:
+        return connect()
+    except Exception as error:
+        raise ConfigurationError(
+            f"No connection to Claude can be set up ({type(error).__name__}: {error}). Check ANTHROPIC_BASE_URL, the "
+            "proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY) and the certificates (SSL_CERT_FILE, SSL_CERT_DIR)."
+        ) from error
 
 
 def _checked_key(key: str) -> str:

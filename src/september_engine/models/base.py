@@ -59,7 +59,13 @@ class BlockStopped(msgspec.Struct, frozen=True, gc=False):
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
-    """The provider sent something real that is not shown, such as a fragment of a tool's input. Pings are not."""
+    """The provider sent something real that is not shown, such as a fragment of a tool's input. Pings are not.
+
+    `usage` is what this attempt has used so far, where the provider just said so: should the attempt fail or be
+    cancelled, that is what it cost.
+    """
+
+    usage: Usage | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +73,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     `content` holds the provider's blocks verbatim, ready to be sent back. A tool_use block whose input was cut or is
     not a JSON object has `input` {} and its id in `broken_inputs` with what was wrong; such a call is never run.
-    `stop_reason` is the provider's word, never None.
+    `stop_reason` is the provider's word, never None; `stop_details` is what it said beyond that, as of a refusal.
     """
 
     content: list[Block]
@@ -75,6 +81,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     model: str
     broken_inputs: dict[str, str] = {}
+    stop_details: Block | None = None
 
 
 Chunk: TypeAlias = BlockStarted | TextChunk | ThinkingChunk | BlockStopped | Progress | Reply

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
 import anyio
@@ -22,18 +25,37 @@ class Connection(aiosqlite.Connection):
     """An aiosqlite connection that runs a whole function in its thread.
 
     aiosqlite's own methods cost a hop per statement, and a transaction of such methods can be cut in the middle by a
-    cancellation; a function in the thread always runs to its end.
+    cancellation; a function in the thread always runs to its end. And the thread goes on where nobody can be told any
+    more, because the event loop that asked has ended: another one may close the connection.
     """
 
     async def run(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(connection, …)` in the thread. Cancelling stops the wait, not the work."""
-        result: T = await self._execute(work, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        return result
+        if not self._running:
+            raise ValueError("Connection closed")
+        loop, db = asyncio.get_running_loop(), self._conn
+        outcome: asyncio.Future[T] = loop.create_future()
+
+        def answered() -> None:
+            try:
+                tell = partial(_settle, outcome.set_result, outcome, work(db, *args, **kwargs))
+            except BaseException as error:
+                tell = partial(_settle, outcome.set_exception, outcome, error)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell)
+
+        self._tx.put_nowait((None, answered))
+        return await outcome
 
     async def close(self) -> None:
         """Do what was asked for, then close, and leave no thread behind. Harmless when repeated."""
         await super().close()
         self._thread.join()  # it has said its last word already
+
+
+def _settle(settle: Callable[[T], None], future: asyncio.Future[Any], value: T) -> None:
+    if not future.done():
+        settle(value)
 
 
 async def connect(path: Path, *, timeout: float, read_only: bool) -> Connection:
@@ -88,7 +110,10 @@ def error_of(error: Exception) -> EngineError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreBusy("Another program holds the database's write lock. Try again when it has finished.")
         case sqlite3.SQLITE_FULL:
-            return StoreFull("The disk is full. Nothing was written; make room and send the message again.")
+            return StoreFull(
+                "The disk is full. What was committed before is kept and can be read. Make room outside of the "
+                "database (deleting a task needs room, too), then try again."
+            )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreCorrupt(f"The database file is damaged ({error}). Restore it from a backup.")
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:

@@ -86,10 +86,10 @@ class Writer:
         return await job.done
 
     async def finish(self) -> None:
-        """Write what was put, then end."""
+        """Write what was put, then end. Where the event loop of the writer has ended, so has the writer."""
         self._closing = True
-        self._wanted.set()
-        if self._task is not None:
+        if self._task is not None and not self._task.get_loop().is_closed():
+            self._wanted.set()
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:

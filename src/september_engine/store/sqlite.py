@@ -17,11 +17,11 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 import anyio
 
 from .._seams import CrashPoint, no_crash
-from ..errors import ConfigurationError, EngineClosed, EngineError, StoreBusy, StoreInUse
+from ..errors import ConfigurationError, EngineClosed, EngineError, StoreBusy, StoreFull, StoreInUse
 from . import _reads as reads
 from . import _writes as writes
 from ._connection import Connection, connect, error_of
-from ._lock import FileLock
+from ._lock import FileLock, file_error
 from ._migrate import migrate
 from ._writer import Job, Writer
 from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
@@ -39,7 +39,7 @@ class SQLiteStore:
     """A `Store` in one file.
 
     Args:
-        path: The database file; it and its folder are made where they are missing, for their owner only.
+        path: The database file; it and its folder are made where they are missing, for their owner only. `~` is home.
         durability: "full" flushes every commit to the disk. "relaxed" lets the deltas of an answer that is being
             written wait for the next other commit: a power cut may take its last words, a crash of the process none.
         busy_timeout: Seconds to wait for another program that holds the database's lock, such as a backup.
@@ -54,7 +54,7 @@ class SQLiteStore:
         busy_timeout: float = 5.0,
         crash: CrashPoint = no_crash,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
         self._relaxed = durability == "relaxed"
         self._busy_timeout = busy_timeout
         self._crash = crash
@@ -81,6 +81,8 @@ class SQLiteStore:
             await self._free()
             if isinstance(error, EngineError) or not isinstance(error, Exception):
                 raise
+            if isinstance(known := error_of(error), StoreFull):
+                raise known from error
             raise ConfigurationError(f"{self.path} cannot be used as a database: {error}.") from error
         self._open_turns.forget()
         self._writer = Writer(
@@ -98,7 +100,9 @@ class SQLiteStore:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
-            raise ConfigurationError(f"The database {self.path} cannot be opened: {error.strerror}.") from error
+            raise file_error(self.path, error) from error
+        except ValueError as error:  # no path at all, such as one with a NUL in it
+            raise ConfigurationError(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
 
     async def _connect(self) -> Connection:
         self._write_connection = await connect(self.path, timeout=self._busy_timeout, read_only=False)

@@ -6,6 +6,7 @@ As strict as current models are: a test that passes with it has sent nothing tha
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
@@ -23,6 +24,12 @@ LOOKBACK = 20
 """Blocks before a mark, itself included, at which the provider looks for what it has cached."""
 
 SIGNED = ("thinking", "redacted_thinking")
+
+OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
+"""Models that have no adaptive thinking."""
+
+MOST_TOKENS = {False: 128_000, True: 64_000}
+"""Most tokens of one answer, of current models and of older ones."""
 
 
 @attrs.frozen
@@ -66,17 +73,41 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
             yield f"{name}: is not supported by this model"
     if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
         yield "tool_choice: this model cannot be forced to use a tool"
-    if _object(body.get("thinking")).get("type") == "enabled":
-        yield "thinking.type: enabled is not supported by this model"
+    yield from _model_problems(body)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
         yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
+    yield from _mark_problems(marked)
     for path, block in marked:
         if block.get("type") in SIGNED or (block.get("type") == "text" and not str(block.get("text")).strip()):
             yield f"{path}: cache_control cannot be set here"
     prompt = prompt_of(body)
     yield from problems(prompt)
     yield from _moved_thinking(prompt, issued)
+
+
+def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
+    """What one model takes and another refuses."""
+    model = str(body.get("model"))
+    older = OLDER.search(model) is not None
+    thinking, asked, most = _object(body.get("thinking")).get("type"), body.get("max_tokens"), MOST_TOKENS[older]
+    if thinking == "enabled" and not older:
+        yield "thinking.type: enabled is not supported by this model"
+    if thinking == "adaptive" and older:
+        yield "adaptive thinking is not supported on this model"
+    if isinstance(asked, int) and asked > most:
+        yield f"max_tokens: {asked} > {most}, which is the maximum allowed number of output tokens for {model}"
+
+
+def _mark_problems(marked: Sequence[tuple[str, Block]]) -> Iterator[str]:
+    """How long a mark lasts: five minutes or an hour, and none may last longer than one before it."""
+    marks = [_object(block["cache_control"]) for _, block in marked]
+    for (path, _), mark in zip(marked, marks, strict=True):
+        if mark.get("type") != "ephemeral" or mark.get("ttl", "5m") not in ("5m", "1h"):
+            yield f"{path}.cache_control: must be ephemeral, with a ttl of 5m or 1h"
+    lasts = [mark.get("ttl", "5m") for mark in marks]
+    if "5m" in lasts and "1h" in lasts[lasts.index("5m") :]:
+        yield "cache_control: a ttl of 1h must not come after a ttl of 5m"
 
 
 def _moved_thinking(prompt: Prompt, issued: Sequence[Issued]) -> Iterator[str]:
@@ -141,9 +172,9 @@ def _objects(value: JSON) -> list[Block]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _unmarked(value: JSON) -> JSON:
-    if isinstance(value, dict):
-        return {key: _unmarked(inner) for key, inner in value.items() if key != "cache_control"}
-    if isinstance(value, list):
-        return [_unmarked(inner) for inner in value]
-    return value
+def _unmarked(block: Block) -> Block:
+    """A message or block without the marks where marks may stand: a tool's input may have a key of that name."""
+    kept = {key: value for key, value in block.items() if key != "cache_control"}
+    if isinstance(kept.get("content"), list):
+        kept["content"] = [_unmarked(inner) if isinstance(inner, dict) else inner for inner in kept["content"]]
+    return kept

@@ -167,19 +167,20 @@ def reply(
     stop_reason: str | None = None,
     usage: Mapping[str, int | None] | None = None,
     output_tokens: int | None = 10,
+    final_usage: Mapping[str, int | None] | None = None,
     model: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """A message. Unless given, its stop reason is what the parts imply, and its usage what a prompt cache would say.
 
-    `usage` is told by the first event, `output_tokens` by the last one.
+    `usage` is told by the first event, `output_tokens` by the last one, with the totals so far in `final_usage`.
     """
     calls = any(part.start is not None and part.start.get("type") == "tool_use" for part in parts)
     return Answer(
         parts=parts,
         stop_reason=stop_reason or ("tool_use" if calls else "end_turn"),
         usage=usage,
-        final_usage={"output_tokens": output_tokens},
+        final_usage={"output_tokens": output_tokens, **(final_usage or {})},
         model=model,
         headers=headers or {},
     )
@@ -246,7 +247,9 @@ def signed_blocks(answer: Answer, number: int) -> Iterator[Block]:
             yield named.start
         elif named.start.get("type") == "thinking":
             said = "".join(delta["thinking"] for delta in named.deltas if delta["type"] == "thinking_delta")
-            yield {"type": "thinking", "thinking": clean(said), "signature": named.deltas[-1]["signature"]}
+            signatures = [delta["signature"] for delta in named.deltas if delta["type"] == "signature_delta"]
+            if signatures:  # else it was cut, and cannot come back
+                yield {"type": "thinking", "thinking": clean(said), "signature": signatures[-1]}
 
 
 def _named(part: Part, number: int, index: int) -> Part:

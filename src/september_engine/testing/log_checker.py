@@ -15,7 +15,7 @@ A log is whole when
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import attrs
@@ -180,17 +180,19 @@ def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator
         yield f"goes on from {started.parent}, and is neither an edit nor a retry"
     elif started.parent is not None and started.parent not in list(turns)[: list(turns).index(turn.turn_id)]:
         yield f"goes on from {started.parent}, which is not there"
-    state = TurnState()
+    state, broken = TurnState(), dict[str, str]()
     for row, fact in zip(turn.rows, turn.facts, strict=True):
-        if (problem := _misplaced(state, fact)) is not None:
+        if isinstance(fact, AssistantReplied):
+            broken = fact.broken
+        if (problem := _misplaced(state, fact, broken)) is not None:
             yield f"fact {row.seq} ({type(fact).__name__}): {problem}"
         state = evolve(state, fact)
     if state.status != "running" and state.open_calls:
         yield f"ended, and the calls {[call.id for call in state.open_calls]} have no result"
 
 
-def _misplaced(state: TurnState, fact: Fact) -> str | None:
-    """Why this fact cannot follow in this state, or None."""
+def _misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | None:
+    """Why this fact cannot follow in this state, or None. `broken` says which calls of the step cannot be run."""
     if isinstance(fact, TurnStarted):
         return None if state.status == "new" else "a turn starts once"
     if state.status != "running":
@@ -210,6 +212,8 @@ def _misplaced(state: TurnState, fact: Fact) -> str | None:
             return "the answer was whole" if state.open_calls else None
         case ToolStarted():
             status = calls.get(fact.tool_call_id)
+            if fact.tool_call_id in broken:
+                return f"{fact.tool_call_id} cannot be run: {broken[fact.tool_call_id]}"
             return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"
         case ToolFinished():
             status = calls.get(fact.tool_call_id)

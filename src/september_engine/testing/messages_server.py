@@ -323,5 +323,5 @@ class _Client:
 def _decoded(body: bytes) -> JSON:
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

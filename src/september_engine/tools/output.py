@@ -6,13 +6,17 @@ shown as text. Text that is not valid UTF-8 is repaired here, before anything is
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 import reprlib
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
+import attrs
 import msgspec
 
 from .._context.check import media_problems
+from .._context.depth import DEPTH
 from .._context.text import clean
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
@@ -20,8 +24,10 @@ from ..messages import JSON, Block
 
 __all__ = ["ToolError", "encode_error", "encode_output"]
 
-DEPTH = 48
-"""Structures nested deeper than this are shown as text from there on."""
+ROOM = 64 * 2**20
+"""How large one output may become: in characters of text, of which each value costs `VALUE` more."""
+
+VALUE = 256
 
 REPR_CHARS = 1000
 """A longer `repr` keeps its head."""
@@ -45,15 +51,15 @@ class ToolError(Exception):
 
 
 def encode_output(value: object) -> JSON:
-    """Any return value as JSON; never raises.
+    """Any return value as JSON; never raises. It may take a while: call it in a thread.
 
     Text stays text. A list of content blocks (`text`, `image`, `document`) stays that, for the model to see, but for
     blank text and unusable pictures, which the API would refuse. Dataclasses, attrs classes, Structs, pydantic models,
     enums, dates and sets get their usual JSON form, bytes become base64. NaN, infinities and integers beyond 64 bits
-    become text, because not every JSON reader keeps them. Anything else, and what is too deep or contains itself, is
-    shown by its `repr`.
+    become text, because not every JSON reader keeps them. Where a value contains itself or is nested too deeply, the
+    name of its type stands, and "…" for the rest of one that is too large. Anything else is shown by its `repr`.
     """
-    plain = _plain(value, 0)
+    plain = _Encoder().plain(value)
     return _usable(plain) if is_blocks(plain) else plain
 
 
@@ -66,7 +72,7 @@ def encode_error(error: BaseException) -> ToolResultError:
         return ToolResultError(reason=_text(error.reason), message=_text(error.message))
     try:
         text = str(error)
-    except Exception:  # a broken __str__ is no reason to lose the error's type
+    except BaseException:  # a broken __str__ is no reason to lose the error's type, or the program
         text = ""
     name = type(error).__name__
     return ToolResultError(reason="tool_failed", message=_text(f"{name}: {text}" if text else name))
@@ -77,29 +83,100 @@ def _text(value: object) -> str:
     return text if len(text) <= MESSAGE_CHARS else f"{text[:MESSAGE_CHARS]}…"
 
 
-def _plain(value: object, depth: int) -> JSON:
-    if depth > DEPTH:
-        return _shown(value)
-    match value:
-        case None | bool():
-            return value
-        case str():
-            return clean(str.__str__(value))
-        case int():
-            return _integer(int.__int__(value))
-        case float():
-            number = float.__float__(value)
-            return number if math.isfinite(number) else str(number)
-    try:
+class _Encoder:
+    """One output on its way to JSON: what it is inside of, and how much more may come.
+
+    Both are needed. Few objects that know each other make a tree without end, and fifty that each hold the next one
+    twice make one of 2**50 values.
+    """
+
+    def __init__(self) -> None:
+        self._inside: set[int] = set()
+        self._room = ROOM
+
+    def plain(self, value: object) -> JSON:
+        self._room -= VALUE
+        match value:
+            case None | bool():
+                return value
+            case str():
+                text = clean(str.__str__(value))
+                self._room -= len(text)
+                return text
+            case int():
+                return _integer(int.__int__(value))
+            case float():
+                number = float.__float__(value)
+                return number if math.isfinite(number) else str(number)
+        if id(value) in self._inside or len(self._inside) > DEPTH:
+            return f"<{type(value).__name__}>"
+        self._inside.add(id(value))
+        try:
+            return self._walked(value)
+        except BaseException:  # the value's own code takes part, and may raise anything
+            return _shown(value)
+        finally:
+            self._inside.discard(id(value))
+
+    def _walked(self, value: object) -> JSON:
         match value:
             case Mapping():
-                return {_key(key, depth): _plain(item, depth + 1) for key, item in value.items()}
+                return self._object(value.items())
             case list() | tuple() | Set():
-                return [_plain(item, depth + 1) for item in value]
-            case _:
-                return _plain(msgspec.to_builtins(value, str_keys=True, enc_hook=_json_form), depth + 1)
-    except Exception:  # the value's own code takes part, and may raise anything
-        return _shown(value)
+                return self._array(value)
+        if (fields := _fields(value)) is not None:
+            return self._object(fields.items())
+        if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's own JSON form
+            return self.plain(dump(value, mode="json"))
+        return self.plain(msgspec.to_builtins(value, str_keys=True, enc_hook=_shown))
+
+    def _object(self, items: Iterable[tuple[object, object]]) -> JSON:
+        made: dict[str, JSON] = {}
+        for key, item in items:
+            if self._room <= 0:
+                made["…"] = "…"
+                break
+            made[self._key(key)] = self.plain(item)
+        return made
+
+    def _array(self, items: Iterable[object]) -> JSON:
+        made: list[JSON] = []
+        for item in items:
+            if self._room <= 0:
+                made.append("…")
+                break
+            made.append(self.plain(item))
+        return made
+
+    def _key(self, key: object) -> str:
+        plain = self.plain(key)
+        name: str = plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+        return name
+
+
+def _fields(value: object) -> dict[str, object] | None:
+    """What a Struct, an attrs class or a dataclass holds, as msgspec would name it; None for anything else.
+
+    One level only: msgspec's own walk goes through all of it, and nothing could stop it on the way.
+    """
+    kind = type(value)
+    fields: dict[str, object] = {}
+    names: Iterable[tuple[str, str]]
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        if config.tag_field is not None:
+            fields[config.tag_field] = config.tag
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+    elif attrs.has(kind):
+        names = ((field.name, field.name) for field in attrs.fields(kind) if not field.name.startswith("_"))
+    elif dataclasses.is_dataclass(kind):
+        names = ((field.name, field.name) for field in dataclasses.fields(kind))
+    else:
+        return None
+    for shown_as, name in names:
+        if (item := getattr(value, name, msgspec.UNSET)) is not msgspec.UNSET:
+            fields[shown_as] = item
+    return fields
 
 
 def _integer(number: int) -> int | str:
@@ -109,39 +186,28 @@ def _integer(number: int) -> int | str:
     return str(number) if number.bit_length() < 4096 else hex(number)
 
 
-def _key(key: object, depth: int) -> str:
-    plain = _plain(key, depth + 1)
-    name: str = plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
-    return name
-
-
-def _json_form(value: object) -> object:
-    """For what msgspec does not know: pydantic's own JSON form, else the `repr`."""
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if callable(dump) else _shown(value)
-
-
 class _Repr(reprlib.Repr):
-    """Bounded, without the address of a default `repr`, which means nothing to a model."""
+    """Bounded, and without addresses, which mean nothing to a model."""
 
     def repr_instance(self, x: object, level: int) -> str:
         name = f"<{type(x).__name__}>"
         if type(x).__repr__ is object.__repr__:
             return name
         try:
-            text = repr(x)
-        except Exception:  # a broken __repr__
+            text = _ADDRESS.sub("", repr(x))
+        except BaseException:  # a broken __repr__
             return name
         return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}…"
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _repr = _Repr().repr
 
 
 def _shown(value: object) -> str:
     try:
         text = _repr(value)
-    except Exception:  # a container whose own code fails
+    except BaseException:  # a container whose own code fails
         text = f"<{type(value).__name__}>"
     shown: str = clean(text)
     return shown

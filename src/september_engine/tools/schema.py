@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, Union, get_type_hints
 import docstring_parser
 import msgspec
 
+from .._context.definitions import unusable_names
 from ..errors import ConfigurationError
 from ..messages import JSON
 
@@ -71,7 +72,7 @@ def parameters_of(function: AnyFunction, name: str, scope: Mapping[str, object])
 def input_schema(parameters: type[msgspec.Struct], function: AnyFunction, name: str) -> dict[str, JSON]:
     """The JSON Schema of the parameters, an object on top, with descriptions from the docstring where `Meta` has none.
 
-    Raises `ConfigurationError` for a type that JSON Schema cannot tell.
+    Raises `ConfigurationError` for a type that JSON Schema cannot tell, and a name that the Messages API refuses.
     """
     for field in msgspec.structs.fields(parameters):
         try:
@@ -94,6 +95,11 @@ def input_schema(parameters: type[msgspec.Struct], function: AnyFunction, name: 
         schema["$defs"] = _untitled_each(components)
     _describe(schema["properties"], function)
     _show_defaults(schema["properties"], parameters, function)
+    if unusable := unusable_names(schema):
+        raise ConfigurationError(
+            f"Tool '{name}' has the parameter or field '{unusable[0]}', a name that models do not take: "
+            "use 1 to 64 letters from a to z, digits, '_', '.' and '-'."
+        )
     return schema
 
 
