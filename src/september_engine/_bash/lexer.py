@@ -34,6 +34,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 BRACED_NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 SUBSCRIPT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 DESCRIPTOR = re.compile(r"[0-9]+(?=[<>])")
+PLAIN = re.compile(r'[^"\\$`]+')
 DELIMITER = re.compile(r"[A-Za-z0-9_]+")
 ANSI_PIECE = re.compile(
     r"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{1,4}|U[0-9A-Fa-f]{1,8}|[abeEfnrtv\\'\"?])|[^\\']"
@@ -180,9 +181,10 @@ class Lexer:
                     escaped = {"\n": "", "$": "$", "`": "`", '"': '"', "\\": "\\"}.get(following, "\\" + following)
                     parts.append(Text(escaped, quoted=True))
                     self.at += 2
-                case character:
-                    parts.append(Text(character, quoted=True))
-                    self.at += 1
+                case _:
+                    plain = PLAIN.match(self.text, self.at)
+                    parts.append(Text(plain.group() if plain else "", quoted=True))
+                    self.at = plain.end() if plain else self.at + 1
         raise NotUnderstood("a quote is not closed")
 
     def _dollar(self, *, quoted: bool) -> Part:

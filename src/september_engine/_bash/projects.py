@@ -95,6 +95,7 @@ SUBCOMMANDS: Mapping[str, tuple[str, str]] = {
     "poetry": ("check show version env build", "install add remove update lock"),
     "pipenv": ("check graph", "install sync lock update"),
     "pdm": ("list show build", "install add remove update lock sync"),
+    "deno": ("test check lint fmt task", "install add cache update"),
     "bundle": ("check list show", "install update add"),
     "hatch": ("version test fmt", "build env dep"),
     "composer": ("validate show", "install update require"),
@@ -207,7 +208,7 @@ def tox(call: Call) -> Outcome:
 
 
 def python(call: Call) -> Outcome:
-    options = parse(call, "-uBOsSIEqbdV -m: -W: -X: --version", stop=True, last="-m")
+    options = parse(call, "-uBOsSIEqbdV -m: -W: --version", stop=True, last="-m")
     for module in options.values("-m"):
         return _module(call, module.value or "", options.operands)
     return _runs_file(call, options.operands, harmless=options.has("-V", "--version"))
@@ -327,7 +328,6 @@ INTERPRETERS: Mapping[str, str] = {
     "ruby": "-w -c -v --version",
     "perl": "-wc -v --version",
     "php": "-l -v --version",
-    "deno": "",
     "tsx": "",
     "ts-node": "",
     "lua": "-v",

@@ -32,11 +32,10 @@ from .syntax import (
     Simple,
     Subshell,
     Test,
-    Text,
     Word,
 )
 from .table import judge
-from .values import Argument, World, absolute, expand
+from .values import Argument, World, absolute, alternatives, expand
 from .wrappers import is_harmless
 
 __all__ = ["actions_of"]
@@ -50,7 +49,6 @@ NOT_OWN = re.compile(r"_|.*_proxy|histchars|auto_resume")
 """Lower-case names that mean something to bash or to programs."""
 
 DEVICES = frozenset("/dev/null /dev/stdout /dev/stderr /dev/stdin /dev/tty".split())
-BRACES = re.compile(r"([^{}]*)\{([^{}]*,[^{}]*)\}([^{}]*)", re.DOTALL)
 
 Worlds = tuple[World, ...]
 Ends = tuple[Worlds, Worlds]
@@ -202,16 +200,21 @@ class _Walk:
         self._redirects(node.redirects, world)
         after = world
         try:
-            if node.words:
-                self._need_harmless(node, world)
-                after = self._command(self._arguments(node.words, world), world)
-            for assignment in () if node.words else node.assignments:
-                value = expand(assignment.value, after, home=self.home, assigned=True)
-                after = self._named(after, assignment.name, value)
+            if not node.words:
+                after = self._assigned(node, world)
+                # variables are set even where `x=$(…)` fails, but not where a redirect does
+                return (after,), ((after, world) if node.redirects else (after,))
+            self._need_harmless(node, world)
+            after = self._command(self._arguments(node.words, world), world)
         except NotUnderstood as doubt:
             self.doubt(doubt)
-        moved = after.cwd != world.cwd  # only `cd` that succeeded moves
+        moved = after.cwd != world.cwd  # only `cd` moves, and only where it succeeds
         return (after,), ((world,) if moved else (after, world))
+
+    def _assigned(self, node: Simple, world: World) -> World:
+        for one in node.assignments:
+            world = self._named(world, one.name, expand(one.value, world, home=self.home, assigned=True))
+        return world
 
     def _command(self, arguments: Sequence[Argument], world: World) -> World:
         """Judge one command; the world after it succeeded."""
@@ -315,7 +318,7 @@ class _Walk:
         if redirect.operator in (">&", "<&") and re.fullmatch(r"[0-9]{1,3}-?|-", target.value or ""):
             return
         path = target.path(world.cwd)
-        if redirect.operator == "<&" or path is None:
+        if redirect.operator == "<&" or path is None or target.many:
             raise NotUnderstood(f"where `{redirect.operator}{redirect.target.source}` leads cannot be told")
         socket = re.match(r"/dev/(?:tcp|udp)(?:/([^/]*))?", path)
         if socket:
@@ -324,7 +327,7 @@ class _Walk:
             yield Read(path=path) if redirect.operator == "<" else write(path)
 
     def _arguments(self, words: Iterable[Word], world: World) -> list[Argument]:
-        return [expand(one, world, home=self.home) for word in words for one in _alternatives(word)]
+        return [expand(one, world, home=self.home) for word in words for one in alternatives(word)]
 
     def _outputs(self, words: Iterable[Word], world: World) -> None:
         """Judge what runs inside of words."""
@@ -332,16 +335,6 @@ class _Walk:
             for part in word.parts:
                 if isinstance(part, Output):
                     self._node(part.body, (world,))
-
-
-def _alternatives(word: Word) -> list[Word]:
-    """`a{b,c}` as the words it stands for; braces that are any more involved are left, and not decoded."""
-    found = BRACES.fullmatch(word.bare or "")
-    if found is None or "$" in (word.bare or ""):
-        return [word]
-    before, inside, after = found.groups()
-    texts = [before + one + after for one in inside.split(",")]
-    return [Word((Text(one, quoted=False),), one, word.start) for one in texts if one]
 
 
 def _joined(ends: Iterable[Ends]) -> Ends:

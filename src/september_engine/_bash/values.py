@@ -10,13 +10,14 @@ import attrs
 from .doubt import NotUnderstood
 from .syntax import Output, Part, Text, Variable, Word
 
-__all__ = ["Argument", "World", "absolute", "expand"]
+__all__ = ["Argument", "World", "absolute", "alternatives", "expand"]
 
 SAFE = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 """A value of these stays one word, the same one, when it is not quoted."""
 
 GLOB = re.compile(r"[*?\[]")
-BRACES = re.compile(r"\{.*(?:,|\.\.)", re.DOTALL)
+BRACES = re.compile(r",|\.\.")
+ONE_BRACE = re.compile(r"([^{}]*)\{([^{}]*)\}([^{}]*)")
 
 
 @attrs.frozen
@@ -89,13 +90,27 @@ def expand(word: Word, world: World, *, home: str, assigned: bool = False) -> Ar
     alone = word.bare == "["  # the command, which is no pattern
     pieces = [_piece(part, world, home, alone=alone) for part in _without_tilde(word, home)]
     plain = "".join(part.text for part in word.parts if isinstance(part, Text) and not part.quoted)
-    if (BRACES.search(plain) and not assigned) or re.search(r"[=:]~", plain) or (assigned and plain.startswith("~")):
+    if (
+        (BRACES.search(plain.partition("{")[2]) and not assigned)
+        or re.search(r"[=:]~", plain)
+        or (assigned and plain.startswith("~"))
+    ):
         return Argument(word.source, begins=_before(pieces, "{~"), many=True)
     many = not assigned and any(piece.many for piece in pieces)
     if all(piece.value is not None and (assigned or not piece.pattern) for piece in pieces):
         return Argument(word.source, value="".join(piece.value or "" for piece in pieces), many=many)
     begins, rest = _split(pieces, assigned=assigned)
     return Argument(word.source, begins=begins, stays=rest is not None and _stays(begins, rest), many=many)
+
+
+def alternatives(word: Word) -> list[Word]:
+    """`a{b,c}` as the words it stands for; braces that are any more involved are left, and not decoded."""
+    found = ONE_BRACE.fullmatch(word.bare or "")
+    before, inside, after = found.groups() if found is not None else ("", "", "")
+    if "," not in inside:
+        return [word]
+    texts = [before + one + after for one in inside.split(",")]
+    return [Word((Text(one, quoted=False),), one, word.start) for one in texts if one]
 
 
 @attrs.frozen

@@ -75,7 +75,7 @@ def env(call: Call) -> Outcome:
 
 def shell(call: Call) -> Outcome:
     """`sh -c` with a text, which is read in turn; or a script of the workspace."""
-    options = parse(call, "-ceux -o:", stop=True)
+    options = parse(call, "-ceuxn -o:", stop=True)
     if any(one.value != "pipefail" for one in options.values("-o")):
         raise NotUnderstood(f"an option of {call.program} is not known")
     words = options.operands
@@ -137,7 +137,9 @@ def find(call: Call) -> Outcome:
         elif word == "-exec":
             runs += _executed(words, starts)
         elif word is not None and word in FIND_TESTS:
-            del words[: FIND_TESTS[word]]
+            taken, words = words[: FIND_TESTS[word]], words[FIND_TESTS[word] :]
+            if any(one.many for one in taken):
+                raise NotUnderstood(f"what follows {word} may turn out to be an action of find")
         else:
             raise NotUnderstood(f"what find does with {word} is not known")
     return Outcome(effects=(*map(call.read, starts), *effects), runs=tuple(runs))
