@@ -182,7 +182,7 @@ PIECES = st.one_of(
 WORDS = st.lists(PIECES, min_size=1, max_size=5).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(WORDS, min_size=4, max_size=12))
 def test_bash_decodes_words_as_we_do(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     decoded: dict[str, list[str]] = {}

@@ -94,7 +94,9 @@ def _host(argument: Argument) -> str:
     """The host of what curl takes for a URL. Raises for a scheme that is not the web's."""
     text = argument.value
     if text is None:
-        return "*"
+        # `https://example.org/$x` is for that host, whatever follows, as long as it stays one word
+        certain = re.match(r"https?://[^/]+/", argument.begins) if not argument.many or argument.stays else None
+        return host_of(certain.group()) or "*" if certain else "*"
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", text) and not re.match(r"(?i)https?://|[A-Za-z0-9.-]+:[0-9]+(/|\Z)", text):
         raise NotUnderstood(f"`{text}` is not an address of the web")
     return host_of(text if "://" in text else f"http://{text}") or "*"
