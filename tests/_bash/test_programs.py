@@ -93,6 +93,9 @@ def test_readers(command: str, does: list[str]) -> None:
         ("tar xzf a.tgz -C b", ["r a.tgz", "w b"]),
         ("tar -cf a.tar b", ["r b", "w a.tar"]),
         ("tar tf a.tar", ["r a.tar"]),
+        ("tar cfz /x b", ["r b", "w /x"]),
+        ("tar xfC a.tar b", ["r a.tar", "w b"]),
+        ("tar", ["?"]),
         ("tar x", ["?"]),
         ("unzip a.zip -d b", ["r a.zip", "w b"]),
         ("rsync -a a/ b/", ["r a", "w b"]),
@@ -350,10 +353,21 @@ def test_options_are_read_by_their_usage_line() -> None:
     assert options(spec, "-n", "x", "-z", last="-n") == ([("-n", "x")], ["-z"])
 
 
-@pytest.mark.parametrize("word", ["-c", "-abc", "--al", "--all=x", "--lines", "-n", "-Wal", "--"[:1] + "-x"])
+@pytest.mark.parametrize("word", ["-c", "-abc", "--al", "--all=x", "--lines", "-n", "-Wal", "-x"])
 def test_what_is_not_in_the_usage_line_is_refused(word: str) -> None:
     with pytest.raises(NotUnderstood):
         options("-ab -n: --all --lines: -Wall!", word)
+
+
+@pytest.mark.parametrize("words", [("-n", "--all"), ("--lines", "-a"), ("--lines",)])
+def test_a_value_that_may_be_an_option_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(NotUnderstood, match="cannot be told"):
+        options("-a -n: --all --lines:", *words)
+
+
+def test_an_unknown_word_is_a_value_of_a_letter_and_not_of_a_long_option() -> None:
+    assert told('git commit -m "$x"') == HERE
+    assert told('git log --format "$x"') == ["?"]
 
 
 def test_what_may_turn_out_to_be_an_option_is_no_operand() -> None:

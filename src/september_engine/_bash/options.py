@@ -125,7 +125,7 @@ class _Reading:
     def _found(self, name: str, value: Argument | None, waiting: list[Argument]) -> None:
         kind = self.kinds[name]
         if value is None and kind in (":", "<", ">"):
-            if not waiting or waiting[0].many:
+            if not waiting or waiting[0].many or _is_doubtful(name, waiting[0]):
                 raise NotUnderstood(f"the value of {name} cannot be told")
             value = waiting.pop(0)
         if value is not None and kind == "":
@@ -134,6 +134,16 @@ class _Reading:
 
     def _refuse(self, name: str) -> None:
         raise NotUnderstood(f"what {self.call.program} does with {name} is not known")
+
+
+def _is_doubtful(name: str, value: Argument) -> bool:
+    """Whether the program may take a word of its own for another option, and not for the value of this one.
+
+    Some programs know some long options only with `=`; a single letter always takes the next word.
+    """
+    if value.value is not None:
+        return value.value.startswith("-") and value.value != "-"
+    return name.startswith("--") and value.may_be_option
 
 
 @cache

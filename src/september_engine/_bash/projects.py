@@ -164,7 +164,7 @@ def make(call: Call) -> Outcome:
     """Targets, and variables with values that cannot be a command."""
     options = parse(
         call,
-        "-kBsinqwS -j? -C: -f: -l: -O? --jobs? --directory: --file: --keep-going --dry-run --silent --always-make "
+        "-kBsinqwS -j? -C: -f: -O? --jobs? --directory: --file: --keep-going --dry-run --silent --always-make "
         "--no-print-directory --output-sync?",
     )
     call.need_workspace()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from .call import Call, Effect, Judge, Outcome, write
 from .doubt import NotUnderstood
@@ -123,10 +123,7 @@ TAR = (
 
 def tar(call: Call) -> Outcome:
     """Without `-I`, `--to-command`, `--checkpoint-action` and `--rsh-command`, which run commands, and without `-P`."""
-    words = call.arguments
-    if words and words[0].value and re.fullmatch(r"[a-zA-Z]+", words[0].value):
-        words = (_literal(f"-{words[0].value}"), *words[1:])
-    options = parse(_with(call, words), TAR)
+    options = parse(Call(call.program, tuple(_spread(call.arguments)), call.cwd, call.start), TAR)
     archives, folders = options.values("-f", "--file"), options.values("-C", "--directory")
     if any(one.value is None or ":" in one.value for one in archives) or len(archives) != 1:
         raise NotUnderstood("which archive it is cannot be told")
@@ -176,8 +173,17 @@ def _sources_and_target(call: Call, options: Options) -> tuple[tuple[Argument, .
     return tuple(sources), [written]
 
 
-def _with(call: Call, words: tuple[Argument, ...]) -> Call:
-    return Call(call.program, words, call.cwd, call.start)
+def _spread(words: tuple[Argument, ...]) -> Iterator[Argument]:
+    """`tar cfz x` as `tar -c -f x -z`: without the `-`, the values of the letters follow in their order."""
+    first, rest = (words[0].value or "", list(words[1:])) if words else ("", [])
+    if not re.fullmatch(r"[a-zA-Z]+", first):
+        yield from words
+        return
+    for letter in first:
+        yield _literal(f"-{letter}")
+        if letter in "fC" and rest:
+            yield rest.pop(0)
+    yield from rest
 
 
 def _literal(text: str) -> Argument:
