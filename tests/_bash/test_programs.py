@@ -61,6 +61,10 @@ def told(command: str) -> list[str]:
         ('[ "$a" "$b" ]', ["?"]),
         ("printf %s a", []),
         ("printf %5n a", ["?"]),
+        ("hostname -f", []),
+        ("hostname x", ["?"]),
+        ("xxd a b", ["?"]),
+        ("uniq a b c", ["?"]),
     ],
 )
 def test_readers(command: str, does: list[str]) -> None:
@@ -88,6 +92,10 @@ def test_readers(command: str, does: list[str]) -> None:
         ("dd a", ["?"]),
         ("tee -a x", ["w x"]),
         ("chmod +x a", ["w a"]),
+        ("ln -s $x a", ["?"]),
+        ("split a b c", ["?"]),
+        ("rsync", ["?"]),
+        ("sed -i p $x", ["?"]),
         ("split -l 5 a p/x", ["r a", "w p", "w p/x"]),
         ("patch -p1 -i a", ["r a", f"w {ROOT}", "x patch"]),
         ("tar xzf a.tgz -C b", ["r a.tgz", "w b"]),

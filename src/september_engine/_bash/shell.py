@@ -196,7 +196,7 @@ class _Walk:
         self._steps += 1
         if self._steps > MOST_STEPS:
             raise NotUnderstood("there are too many ways in which it may run")
-        self._outputs((*node.words, *(one.value for one in node.assignments)), world)
+        self._outputs(node.words, world)
         self._redirects(node.redirects, world)
         after = world
         try:
@@ -204,6 +204,7 @@ class _Walk:
                 after = self._assigned(node, world)
                 # variables are set even where `x=$(…)` fails, but not where a redirect does
                 return (after,), ((after, world) if node.redirects else (after,))
+            self._outputs((one.value for one in node.assignments), world)
             self._need_harmless(node, world)
             after = self._command(self._arguments(node.words, world), world)
         except NotUnderstood as doubt:
@@ -212,8 +213,11 @@ class _Walk:
         return (after,), ((world,) if moved else (after, world))
 
     def _assigned(self, node: Simple, world: World) -> World:
+        """One after the other: `x=a y=$(cat $x)` reads a."""
         for one in node.assignments:
+            self._outputs((one.value,), world)
             world = self._named(world, one.name, expand(one.value, world, home=self.home, assigned=True))
+        self._redirects(node.redirects, world)
         return world
 
     def _command(self, arguments: Sequence[Argument], world: World) -> World:
