@@ -22,6 +22,13 @@ MOST_EXPORTS = 30
 HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic")
 
 TESTED_THROUGH: Mapping[str, str] = {
+    "_bash.git": "_bash/test_programs.py",
+    "_bash.lexer": "_bash/test_values.py",
+    "_bash.network": "_bash/test_programs.py",
+    "_bash.projects": "_bash/test_programs.py",
+    "_bash.readers": "_bash/test_programs.py",
+    "_bash.text": "_bash/test_shell.py",
+    "_bash.writers": "_bash/test_programs.py",
     "_wiring": "test_engine.py",
     "store._connection": "store/test_sqlite.py",
     "store._lock": "store/test_sqlite.py",
