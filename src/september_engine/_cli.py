@@ -117,7 +117,7 @@ async def _demo(settings: Settings, message: str | None, task_id: str, files: st
 
 
 async def _show(turn: Turn | Replay, engine: Engine, terminal: Terminal, *, begin: str | None) -> bool:
-    """Show a turn to its end, from this request on if one is named, and ask what it waits for; whether it ended well."""
+    """Show a turn to its end, from this request on where one is named, and ask what it waits for; did it end well?"""
     person, well = Person(sys.stdin, terminal), True
     async for event in turn:
         if begin not in (None, getattr(event, "request_id", None)):
