@@ -185,7 +185,7 @@ async def test_a_dropped_turn_that_fails_disturbs_nobody(caplog: pytest.LogCaptu
         gc.collect()
         store.failing = None
         assert (await engine.execute("go", task_id="t")).text == "Hello"
-    assert caplog.records == []
+    assert {record.name for record in caplog.records} == {"september_engine._runtime.channel"}  # and not the loop
 
 
 async def test_a_reader_that_stops_reading_holds_one_page_and_slows_nobody() -> None:

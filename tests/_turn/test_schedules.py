@@ -187,7 +187,7 @@ def test_whatever_happens_the_log_is_whole(data: st.DataObject) -> None:
 @given(st.data())
 def test_after_a_crash_between_any_two_appends_the_next_process_goes_on(data: st.DataObject) -> None:
     shell, moments = Shell(), list[Shell]()
-    for _ in range(STEPS // 5):
+    for _ in range(STEPS // 6):
         appended = len(shell.events) + len(shell.facts)
         step(shell, data.draw)
         if len(shell.events) + len(shell.facts) > appended:

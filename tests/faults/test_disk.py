@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+import september_engine.store
 from september_engine.errors import EngineError, StoreBusy, StoreFull, TurnFailed
 from september_engine.events import TextDelta
 from september_engine.models.scripted import ScriptedModel, say, turn
@@ -172,6 +174,32 @@ async def test_a_lock_that_is_freed_in_time_is_only_waited_for(tmp_path: Path) -
             other.execute("ROLLBACK")
         assert (await one).text == "You said: go"
         well_formed(await soon(one))
+
+
+async def test_what_another_program_commits_meanwhile_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """A transaction that reads before it takes the lock would fail here at once, however long it may wait."""
+    path = tmp_path / "brain.sqlite"
+    async with Bench(store=SQLiteStore(path, busy_timeout=30)).running(echo) as engine:
+        await engine.execute("first", task_id="t")
+        with locked(path) as other:
+            one = engine.execute("go", task_id="t")
+            other.execute("CREATE TABLE theirs (x)")
+            other.execute("UPDATE turns SET started_at = started_at")
+            await ticks(200)
+            other.execute("COMMIT")
+        assert (await one).text == "You said: go"
+        well_formed(await soon(one))
+
+
+def test_every_transaction_that_writes_takes_the_lock_first() -> None:
+    folder = Path(september_engine.store.__file__).parent
+    begins = {
+        path.name: re.findall(r'"BEGIN[^"]*"', path.read_text("utf-8"))
+        for path in folder.glob("*.py")
+        if "BEGIN" in path.read_text("utf-8")
+    }
+    assert begins.pop("sqlite.py") == ['"BEGIN"']  # of the connection that only reads
+    assert {begin for found in begins.values() for begin in found} == {'"BEGIN IMMEDIATE"'}
 
 
 async def test_many_turns_at_once_meet_a_full_disk_and_each_ends_or_fails_for_itself(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ async def loud() -> str:
     "answers",
     [
         [fail(ModelError(HUGE, code="LLM_AUTH", body=HUGE))],
-        [fail(ModelError(HUGE, bad_history=True))] * 3,
+        [fail(ModelError(HUGE, bad_history=True))] * 4,
         [turn(say("Hm."), stop_reason=HUGE)],
         [call(HUGE, at=HUGE), say("Then not.")],
         [turn(call("look", id=HUGE), call("look", id=HUGE), call("look", id=HUGE + "2")), say("Seen.")],

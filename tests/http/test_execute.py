@@ -355,15 +355,15 @@ async def test_a_request_that_nobody_answers_ends_the_stream_with_its_code() -> 
         return "sent"
 
     clock = FakeClock()
-    engine = engine_with(ScriptedModel([call("send")]), tools=[send], world=World(clock=clock))
+    model = ScriptedModel([call("send")])
+    engine = engine_with(model, tools=[send], world=World(clock=clock), channel_state_ttl_hitl=60.0)
     async with serving(engine) as served:
         async with served.client.stream("POST", "/execute", json=GOOD) as response:
             chunks = response.aiter_text()
             seen = ""
             while "hitl_request" not in seen:
                 seen += await anext(chunks)
-            clock.wall += 73 * 3600 * 1000
-            await clock.advance(61)
+            await clock.advance(120)
             frames = parsed(seen + "".join([chunk async for chunk in chunks]))
     assert (frames[-1].event, frames[-1].data["error"]) == ("error", "HITL_EXPIRED")
 
@@ -459,7 +459,7 @@ class SlowStore(MemoryStore):
 async def test_a_client_that_is_gone_before_the_first_byte_has_its_turn_all_the_same() -> None:
     store, hang = SlowStore(), anyio.Event()
     model = ScriptedModel([turn(hold(hang), say("Hello."))])
-    async with serving(engine_with(model, store=store)) as served:
+    async with serving(engine_with(model, store=store), idle_seconds=0.5) as served:
         async with await anyio.connect_tcp("127.0.0.1", served.port) as stream:
             await stream.send(request("POST", "/execute", body=json.dumps(GOOD).encode()))
             await until(lambda: store.waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import httpx2
 import pytest
 
 import september_engine
-from september_engine.http.serve import _bind
+from september_engine.http.serve import HEADER_SECONDS, _bind
 
 from .server import Frame, answer_of, parsed
 
@@ -302,6 +303,21 @@ async def test_neither_a_client_that_does_not_read_nor_one_that_does_not_finish_
     assert code == 0
     assert took < 0.3 + 5
     assert [line for line in served.lines if line["level"] == "ERROR"] == []
+
+
+async def test_a_client_that_drips_its_headers_is_closed_before_it_is_through(tmp_path: Path) -> None:
+    async with child(*SERVE, folder=tmp_path) as served:
+        port = int(served.url.rpartition(":")[2])
+        async with await anyio.connect_tcp("127.0.0.1", port) as dripping:
+            began, said = time.monotonic(), b""
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.fail_after(HEADER_SECONDS + 5):
+                for letter in itertools.cycle(b"GET /health HTTP/1.1\r\nX-Slow: " + b"a" * 10_000):
+                    await dripping.send(bytes([letter]))
+                    with anyio.move_on_after(0.1):
+                        said += await dripping.receive()
+            took = time.monotonic() - began
+    assert b" 200 " not in said
+    assert HEADER_SECONDS - 1 < took < HEADER_SECONDS + 4
 
 
 async def test_a_tool_that_does_not_stop_does_not_keep_the_process(tmp_path: Path, python: str) -> None:

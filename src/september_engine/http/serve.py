@@ -43,6 +43,9 @@ CUTS = 10
 
 BACKLOG = 1024
 
+HEADER_SECONDS = 5.0
+"""How long a connection may take for a whole request line and headers, and how long it may be idle between two."""
+
 SILENCE_MS = 30_000
 """How long a connection may take nothing of what was sent, until the kernel ends it: Hypercorn itself would wait."""
 
@@ -176,6 +179,7 @@ def _config(listener: socket.socket) -> Config:
     config.bind = f"fd://{listener.detach()}"
     config.backlog = BACKLOG
     config.graceful_timeout = FOLD_SECONDS / 2
+    config.keep_alive_timeout = HEADER_SECONDS
     config.include_server_header = False
     config.errorlog = logging.getLogger(f"{__package__}.server")
     config.errorlog.setLevel(logging.WARNING)
