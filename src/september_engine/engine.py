@@ -69,8 +69,7 @@ class Engine:
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
         tools: Tools made with `@tool`.
-        policy: What calls may do without a person's leave, and what not at all; None for the defaults inside
-            `ALLOWED_ROOTS`. The folders that tools were made for are added to its roots.
+        policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
         settings: Everything else; None reads the environment and `.env`.
@@ -316,12 +315,10 @@ class Engine:
     ) -> str:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
 
-        A permission is answered "yes" or "no", a question with any text. The model is told `feedback` and given
-        `content_blocks`; with `remember`, a "yes" lays down the rules that the request offers, for the rest of the
-        task (an edit or retry from before the answer takes them back).
-
-        Raises `HitlNotPending`, `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises;
-        the request stays open then. Cancelling stops the wait; the answer may count all the same.
+        A permission is answered "yes" or "no", a question with any text; the model gets `feedback` and `content_blocks`
+        as well. With `remember`, a "yes" counts for the same call in the rest of the task. Raises `HitlNotPending`,
+        `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises; the request stays open then.
+        Cancelling stops the wait; the answer may count all the same.
         """
         check_task_id(task_id)
         check_answer(answer, feedback)
@@ -387,11 +384,9 @@ class Engine:
         status = "ok" if supervisor.accepting else "shutting_down"
         if database != "ok" or provider == "LLM_AUTH":
             status = "degraded"
-        return Health(
-            status=status,
-            uptime_seconds=round(self._world.clock.monotonic() - self._opened_at, 3),
-            subsystems={"database": database, "llm_provider": provider},
-        )
+        uptime = round(self._world.clock.monotonic() - self._opened_at, 3)
+        subsystems = {"database": database, "llm_provider": provider}
+        return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
 
     @property
     def model_name(self) -> str:

@@ -33,6 +33,7 @@ from ..models.base import (
     ThinkingChunk,
 )
 from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
+from ..permissions import Ask as Refer
 from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Tool
 from .channel import Channel
@@ -67,6 +68,16 @@ class Resources:
         if tool is None or not _fits(tool, input):
             return Allow()
         return self.policy.judge(name, input, _actions(tool, input), declared=tool.declared, remembered=rules)
+
+    def refusal(self, command: RunTool, rules: Sequence[Rule], *, allowed: bool) -> str | None:
+        """Why a call that is about to begin may not run by the rules of now; `allowed` is a person's yes to it."""
+        match self.judge(command.tool, command.input, rules):
+            case Deny(reason=reason):
+                return f"Not run: {reason}"
+            case Refer(reason=reason) if not allowed:
+                return f"Not run, because the rules have changed: {reason} Call it again to ask."
+            case _:
+                return None
 
 
 class ModelCall:

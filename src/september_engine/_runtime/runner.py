@@ -32,7 +32,6 @@ from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
 from ..messages import Usage
-from ..permissions import Ask, Deny
 from ..store.base import Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
@@ -235,14 +234,8 @@ class Runner:
 
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
-        return await self._decide(
-            Cancelled(
-                now=self._now(),
-                message_id=self._resources.world.ids("msg_"),
-                text="".join(self._shown),
-                usage=self._spent(),
-            )
-        )
+        message_id, text = self._resources.world.ids("msg_"), "".join(self._shown)
+        return await self._decide(Cancelled(now=self._now(), message_id=message_id, text=text, usage=self._spent()))
 
     def _spent(self) -> Usage | None:
         """What the attempt cost that was under way, as far as its provider had said."""
@@ -307,18 +300,10 @@ class Runner:
 
     async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
         """Which of these calls may not run by the rules of now, and why: an approval does not outrank a rule."""
-        refused: dict[str, str] = {}
         rules = remembered([*(await self._ancestors()).facts, *self._facts])
-        calls = {call.id: call for call in self.state.calls}
-        for command in commands:
-            match self._resources.judge(command.tool, command.input, rules):
-                case Deny(reason=reason):
-                    refused[command.id] = f"Not run: {reason}"
-                case Ask(reason=reason) if not self.state.allowed(calls[command.id]):
-                    refused[command.id] = f"Not run, because the rules have changed: {reason} Call it again to ask."
-                case _:
-                    pass
-        return refused
+        allowed = {call.id for call in self.state.calls if self.state.allowed(call)}
+        why = {one.id: self._resources.refusal(one, rules, allowed=one.id in allowed) for one in commands}
+        return {call_id: reason for call_id, reason in why.items() if reason is not None}
 
     def _owed(self) -> list[Command]:
         owed = todo(self.state, concurrency=self._resources.concurrency)
