@@ -6,12 +6,14 @@ import argparse
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import anyio
 
 from ._demo import DEMO_TOOLS, first_question
+from ._doctor import examine
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
 from .errors import ConfigurationError, EngineError
@@ -32,6 +34,10 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells have it."""
 
 
+INDENT = " " * 14
+INDENTED = 110
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a turn that failed, 2 for what could not begin, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
@@ -39,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
     try:
+        if options.command == "doctor":
+            return _doctor()
         settings = Settings.from_env()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
@@ -66,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the HTTP contract")
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
+    commands.add_parser("doctor", help="say what this machine has, and what would help")
     return parser
 
 
@@ -89,6 +98,16 @@ async def _demo(settings: Settings, message: str, task_id: str) -> int:
     if offline:
         terminal.line("This was the offline model. For Claude: ANTHROPIC_API_KEY=… and the same command.", DIM)
     return 1 if failed else 0
+
+
+def _doctor() -> int:
+    """What is missing is no failure: everything but what needs it works."""
+    terminal = Terminal(sys.stdout)
+    for found in examine():
+        terminal.line(f"{'✓' if found.good else '–'} {found.name:<11} {found.says}", *(() if found.good else (BOLD,)))
+        if found.advice:
+            terminal.line(textwrap.fill(found.advice, INDENTED, initial_indent=INDENT, subsequent_indent=INDENT), DIM)
+    return 0
 
 
 def _serve(settings: Settings, *, host: str, port: int) -> int:

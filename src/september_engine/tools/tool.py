@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, ParamSpec, TypeVar, overload
 
 import attrs
@@ -19,6 +19,7 @@ import msgspec
 
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
+from ..permissions import Action
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
@@ -50,6 +51,7 @@ class Tool(Generic[P, R]):
         timeout: Seconds it may take, or None.
         safe_to_repeat: Running it twice does no harm, so a call cut off by a crash may be made again.
         requires_permission: A person is asked before each call.
+        actions: What a call with this input would do, for the policy; None where that is not known.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Tool(Generic[P, R]):
     timeout: float | None
     safe_to_repeat: bool
     requires_permission: bool
+    actions: Callable[[Mapping[str, JSON]], Sequence[Action]] | None = None
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,6 +105,7 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    actions: Callable[[Mapping[str, JSON]], Sequence[Action]] | None = None,
 ) -> Tool[P, R]: ...
 
 
@@ -113,6 +117,7 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    actions: Callable[[Mapping[str, JSON]], Sequence[Action]] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -125,6 +130,7 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    actions: Callable[[Mapping[str, JSON]], Sequence[Action]] | None = None,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Make a function a tool: `@tool`, `@tool(timeout=5.0)`, or `tool(instance.method, name="lookup")`.
 
@@ -139,6 +145,7 @@ def tool(
         timeout: Seconds one call may take; None for no limit.
         safe_to_repeat: Running it twice does no harm.
         requires_permission: Ask a person before each call.
+        actions: What a call with this input would do; must not raise, whatever the input.
 
     Raises `ConfigurationError` when the function cannot be described to a model; the text names the parameter.
     """
@@ -158,6 +165,7 @@ def tool(
             timeout=timeout,
             safe_to_repeat=safe_to_repeat,
             requires_permission=requires_permission,
+            actions=actions,
             parameters=parameters,
         )
 
