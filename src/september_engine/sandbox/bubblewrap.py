@@ -134,7 +134,8 @@ class Bubblewrap:
             if "--size" in self._options:
                 yield from ("--size", str(size))
             yield from ("--tmpfs", path)
-        yield from ("--remount-ro", "/dev")
+        # as root outside, we own /proc/sys, and the kernel asks for no more than that: read-only, all of it
+        yield from ("--remount-ro", "/proc", "--remount-ro", "/dev")
 
 
 def _exceptions(held: Sequence[Held]) -> Iterator[str]:
