@@ -22,6 +22,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import cast
 
+import anyio
+
 from september_engine.sandbox.base import Job, Sandbox
 from september_engine.sandbox.bubblewrap import Bubblewrap
 from september_engine.sandbox.landlock import Landlock
@@ -55,7 +57,7 @@ def become(user: str) -> None:
 
 
 def sandbox_named(name: str, python: str) -> Sandbox:
-    readable = [str(Path(os.path.realpath(python)).parent.parent)]
+    readable = [str(Path(python).parent.parent)]
     match name:
         case "bubblewrap":
             return Bubblewrap(readable=readable)
@@ -236,10 +238,12 @@ async def let_loose(sandbox: Sandbox, python: str) -> Mapping[str, str]:
             return got
 
 
-async def main(name: str, user: str, python: str) -> None:
+def main(name: str, user: str, python: str) -> None:
+    anyio.run(anyio.sleep, 0)  # it loads the rest of itself when first used, from where this user may not read
     become(user)
-    print(json.dumps(await let_loose(sandbox_named(name, python), python)))
+    python = os.path.realpath(python)  # of an environment, what it is made from: the probes need no more
+    print(json.dumps(asyncio.run(let_loose(sandbox_named(name, python), python))))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -54,8 +54,8 @@ class Grip(Protocol):
         """What is to be done once the child has been started."""
         ...
 
-    def stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Ask it, or make it, to end with all that it started. Called at most once."""
+    async def stop(self, child: subprocess.Popen[bytes]) -> None:
+        """Ask it, or make it, to end with all that it started. Called at most once, maybe in the middle of `begin`."""
         ...
 
     async def gone(self) -> None:
@@ -122,8 +122,9 @@ async def run_child(argv: Sequence[str], *, job: Job, files: Sequence[int], grip
     finally:
         with anyio.CancelScope(shield=True):
             if not dead.done():
-                grip.stop(child)
-                await asyncio.wait((dead,), timeout=OBEY_SECONDS)
+                with anyio.move_on_after(OBEY_SECONDS):
+                    await grip.stop(child)
+                    await asyncio.wait((dead,))
             if not dead.done():
                 child.kill()
                 await asyncio.wait((dead,))
@@ -131,9 +132,9 @@ async def run_child(argv: Sequence[str], *, job: Job, files: Sequence[int], grip
                 await grip.gone()
             await asyncio.wait((drained,), timeout=DRAIN_SECONDS)
         _hang_up(output, drained)
+        code = child.wait()
         if pidfd is not None:
             os.close(pidfd)
-    code = child.wait()
     return Ended(code, kept, limit.cancelled_caught, round((time.monotonic() - began) * 1000))
 
 

@@ -52,6 +52,8 @@ async def run_watched(job: Job, order: Order, *, python: str) -> Outcome:
         end = await run_child(_command(python, file, says), job=job, files=(file, says), grip=grip)
         grip.close()
         data = os.read(told, REPORT_BYTES)
+    if not data and end.timed_out:  # before the watcher had begun to watch
+        return outcome_of(end, -signal.SIGKILL)
     if not data:
         said = b"".join(end.kept.parts()[:2]).decode(errors="replace").strip()
         raise SandboxFailed(f"The watcher of the command ended by itself (code {end.code}): {said}")
@@ -97,7 +99,7 @@ class _Watch:
     async def begin(self) -> None:
         self.close()
 
-    def stop(self, child: subprocess.Popen[bytes]) -> None:
+    async def stop(self, child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGTERM)
 
     async def gone(self) -> None:

@@ -190,25 +190,33 @@ class _Namespace:
         self._first: int | None = None
 
     async def begin(self) -> None:
-        """Learn who the first process is, limit it, and let it go on."""
+        """Limit the first process, and let it go on."""
+        pid = await self._learn()
+        if pid is not None:
+            limit(pid, self._limits)
+            self._go.write(b".")
+
+    async def _learn(self) -> int | None:
+        """Who the first process is; None where bubblewrap has ended before it made one."""
         self._says.close()
         self._waits.close()
         while b"}" not in self._heard:
             piece = await read_soon(self._told.fileno())
             if not piece:
-                return
+                return None
             self._heard += piece
-        pid = json.loads(self._heard.partition(b"}")[0] + b"}")["child-pid"]
-        self._first = os.pidfd_open(pid)
-        self._stack.callback(os.close, self._first)
-        limit(pid, self._limits)
-        self._go.write(b".")
-
-    def stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Kill the first process, and the kernel kills the others; bubblewrap ends by itself then."""
+        pid: int = json.loads(self._heard.partition(b"}")[0] + b"}")["child-pid"]
         if self._first is None:
-            child.kill()
-        else:
+            self._first = os.pidfd_open(pid)
+            self._stack.callback(os.close, self._first)
+        return pid
+
+    async def stop(self, child: subprocess.Popen[bytes]) -> None:
+        """Kill the first process, and the kernel kills the others; bubblewrap ends by itself then.
+
+        Bubblewrap itself killed too early would leave a first process that waits for it for ever.
+        """
+        if await self._learn() is not None and self._first is not None:
             signal.pidfd_send_signal(self._first, signal.SIGKILL)
 
     async def gone(self) -> None:
