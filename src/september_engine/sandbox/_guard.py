@@ -39,11 +39,12 @@ class Guard:
         """Make it as it was; returns whether it was not. Raises `OSError` where that is impossible."""
         self._left = [MOST_BYTES, MOST_ENTRIES]
         try:
-            if self._now() == self._before and self._way_is_clear():
-                return False
+            same = self._way_is_clear() and self._now() == self._before
         except (TooLarge, RecursionError):
-            pass
-        folder = self._walk(make=self._before is not None)
+            same = False
+        if same:
+            return False
+        folder = self._walk(clear=True, make=self._before is not None)
         if folder is not None:
             try:
                 _remove(folder, self._name)
@@ -77,16 +78,15 @@ class Guard:
         finally:
             os.close(folder)
 
-    def _walk(self, *, make: bool = False) -> int | None:
+    def _walk(self, *, clear: bool = False, make: bool = False) -> int | None:
         """The folder that holds the path, opened, or None where it does not exist.
 
-        With `make`, it is made where it was taken away. A file or link in its place is removed, when putting back.
+        With `clear`, a file or link in its way is removed; with `make`, it is made where it was taken away.
         """
-        putting_back = hasattr(self, "_before")
         folder = os.open(self._root, FOLDER)
         for name in self._way:
             status = _status(folder, name)
-            if status is not None and not S_ISDIR(status.st_mode) and putting_back and folder >= 0:
+            if clear and status is not None and not S_ISDIR(status.st_mode):
                 _remove(folder, name)
                 status = None
             if status is None and make:

@@ -80,14 +80,17 @@ def check(order: Order, *, python: str) -> str | None:
             check=False,
         )
         os.set_blocking(told, False)
-        report = Report.load(os.read(told, REPORT_BYTES))
+        data = os.read(told, REPORT_BYTES)
+    except BlockingIOError:
+        data = b""
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     finally:
         for each in (told, says, file):
             os.close(each)
-    said = (done.stderr + done.stdout).decode(errors="replace").strip()
-    return report.failed or (None if report.code == 0 else f"exit code {report.code}: {said}")
+    report = Report.load(data) if data else Report(code=done.returncode or 1)
+    said = (done.stderr + done.stdout).decode(errors="replace").strip()[-300:]
+    return report.failed or (None if report.code == 0 else f"exit code {report.code} {said}".strip())
 
 
 class _Watch:
