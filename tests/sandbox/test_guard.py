@@ -47,6 +47,16 @@ def by_a_file(git: Path) -> None:
     git.write_text("gitdir: was")
 
 
+def with_a_file(git: Path) -> None:
+    shutil.rmtree(git / "hooks")
+    (git / "hooks").write_text("")
+
+
+def with_another_link(git: Path) -> None:
+    (git / "hooks" / "link").unlink()
+    os.symlink("evil", git / "hooks" / "link")
+
+
 def deep(git: Path) -> None:
     here = os.open(git / "hooks", os.O_RDONLY)
     for _ in range(1500):
@@ -62,8 +72,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a file that is a program now": lambda git: (git / "hooks" / "update").chmod(0o755),
     "a removed file": lambda git: (git / "hooks" / "update").unlink(),
     "a removed folder": lambda git: shutil.rmtree(git / "hooks"),
-    "a file in place of the folder": lambda git: (shutil.rmtree(git / "hooks"), (git / "hooks").write_text("")),
-    "a changed link": lambda git: ((git / "hooks" / "link").unlink(), os.symlink("evil", git / "hooks" / "link")),
+    "a file in place of the folder": with_a_file,
+    "a changed link": with_another_link,
     "a pipe": lambda git: os.mkfifo(git / "hooks" / "pipe"),
     "a folder that cannot be entered": lambda git: os.mkdir(git / "hooks" / "x", 0),
     "very deep folders": deep,

@@ -18,7 +18,7 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socket
 
 from . import _syscalls as kernel
 from ._broker import Broker
-from ._guard import Guard, TooLarge, remove_all
+from ._guard import Guard, TooLarge, remove_all, run_tool
 from ._order import Order, Report
 
 __all__ = ["main"]
@@ -183,7 +183,14 @@ class Watcher:
         return changed, problem
 
     def _remove_scratch(self) -> None:
-        if self._scratch is not None:
+        if self._scratch is None:
+            return
+        try:
+            os.rmdir(self._scratch)
+        except OSError:  # it was used
+            remove_all(self._scratch)
+        if os.path.lexists(self._scratch):  # and some of it cannot be entered
+            run_tool("chmod", "-R", "u+rwX", self._scratch)
             remove_all(self._scratch)
 
 

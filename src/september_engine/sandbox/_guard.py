@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from _stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
-__all__ = ["Guard", "TooLarge", "remove_all"]
+__all__ = ["Guard", "TooLarge", "remove_all", "run_tool"]
 
 MOST_BYTES = 32 << 20
 MOST_ENTRIES = 20_000
@@ -151,10 +151,15 @@ def _remove(folder: int, name: str) -> None:
 
 
 def remove_all(path: str) -> None:
-    """`rm -rf`, which is no deeper in the stack for a tree that is deep on purpose."""
-    for tool in ("/bin/rm", "/usr/bin/rm"):
-        if os.access(tool, os.X_OK):
-            os.waitpid(os.posix_spawn(tool, ["rm", "-rf", "--", path], {}, file_actions=QUIET), 0)
+    """Remove a tree that may be deep on purpose, by a program whose stack that is nothing to."""
+    run_tool("rm", "-rf", "--", path)
+
+
+def run_tool(name: str, *arguments: str) -> None:
+    """Run one of the system's tools to its end, whatever that is."""
+    for place in ("/bin", "/usr/bin"):
+        if os.access(f"{place}/{name}", os.X_OK):
+            os.waitpid(os.posix_spawn(f"{place}/{name}", [name, *arguments], {}, file_actions=QUIET), 0)
             return
 
 

@@ -11,6 +11,7 @@ import errno
 import platform
 import struct
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 import attrs
 
@@ -35,6 +36,7 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 class _Machine:
     audit: int
     numbers: Mapping[str, int]
+    has_x32: bool = False
 
 
 def _numbers(text: str) -> dict[str, int]:
@@ -58,6 +60,7 @@ _MACHINES = {
             "open_tree_attr=467 clone3=435 openat2=437 pidfd_getfd=438 process_madvise=440 mount_setattr=442 "
             "fchmodat2=452 setxattrat=463 removexattrat=466 file_setattr=469"
         ),
+        has_x32=True,
     ),
     "aarch64": _Machine(
         0xC00000B7,
@@ -120,8 +123,12 @@ def filter_for(*, landlock: bool, network: bool) -> bytes:
 
     Without `landlock` the command is taken to be in namespaces of its own (but for the network's, with `network`).
     """
-    machine = _MACHINES[platform.machine()]
-    program = _Program(machine)
+    return _filter(platform.machine(), landlock, network)
+
+
+@cache
+def _filter(name: str, landlock: bool, network: bool) -> bytes:
+    program = _Program(_MACHINES[name])
     for name in FOREIGN:
         program.refuse(name, errno.EPERM)
     for name in AVOIDED:
@@ -216,7 +223,7 @@ class _Program:
         yield (EQUAL, 1, 0, self._machine.audit)
         yield (RETURN, 0, 0, ERROR | errno.ENOSYS)
         yield (LOAD, 0, 0, NUMBER)
-        if platform.machine() == "x86_64":
+        if self._machine.has_x32:
             yield (GREATER_EQUAL, 0, 1, X32)
             yield (RETURN, 0, 0, ERROR | errno.ENOSYS)
         yield from self._checks

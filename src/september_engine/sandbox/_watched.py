@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from ._order import Order, Report
 from ._process import memory_file, outcome_of, run_child
 from .base import Job, Outcome, SandboxFailed
 
-__all__ = ["check", "run_watched"]
+__all__ = ["BARE_PYTHON", "check", "run_watched"]
+
+BARE_PYTHON = os.path.realpath(sys.executable)
+"""Of a virtual environment, the Python that it was made from: it starts faster, and no more is needed."""
 
 CHECK_SECONDS = 10
 REPORT_BYTES = 1 << 16

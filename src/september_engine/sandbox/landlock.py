@@ -22,7 +22,7 @@ from ._process import limits_of
 from ._seccomp import filter_for, known_machine
 from ._system import DEVICES, NAMES, RESOLVER, SYSTEM_FOLDERS
 from ._view import Held, view_of
-from ._watched import check, run_watched
+from ._watched import BARE_PYTHON, check, run_watched
 from .base import Job, Outcome
 
 __all__ = ["Landlock"]
@@ -46,7 +46,7 @@ class Landlock:
 
     name = "landlock"
 
-    def __init__(self, *, readable: Sequence[str] = (), python: str = sys.executable) -> None:
+    def __init__(self, *, readable: Sequence[str] = (), python: str = BARE_PYTHON) -> None:
         self._readable = tuple(readable)
         self._python = python
         if not known_machine() or not sys.platform.startswith("linux"):

@@ -6,11 +6,10 @@ What remains is order: a clean environment, rlimits, an end in time, and nothing
 from __future__ import annotations
 
 import os
-import sys
 
 from ._order import Order
 from ._process import limits_of
-from ._watched import run_watched
+from ._watched import BARE_PYTHON, run_watched
 from .base import Job, Outcome
 
 __all__ = ["Unconfined"]
@@ -21,7 +20,7 @@ class Unconfined:
 
     name = "off"
 
-    def __init__(self, *, python: str = sys.executable) -> None:
+    def __init__(self, *, python: str = BARE_PYTHON) -> None:
         self._python = python
 
     async def run(self, job: Job, /) -> Outcome:

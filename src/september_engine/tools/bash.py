@@ -35,6 +35,8 @@ PROTECTED = (".git/hooks", ".git/config", ".git/config.worktree", ".git/commondi
 HIDDEN = (".env",)
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "TERM": "dumb", "GIT_CONFIG_NOSYSTEM": "1"}
+"""From nothing. Git is told not to look for the system's settings: they are out of reach, and may hold credentials."""
 
 
 def bash_tool(
@@ -58,7 +60,7 @@ def bash_tool(
         protected: What in these folders they may only read, beside that of git from where it runs programs.
         hidden: What in these folders they may not read, beside `.env`: the engine's database
             (`files_of_database`) and key files.
-        environment: Added to PATH, HOME, LANG and TERM, which are all that a command gets.
+        environment: Added to `ENVIRONMENT` and HOME, which are all that a command gets.
         network: "judged" opens it for commands that talk to hosts; "off" never does.
         shell: Where bash is; found by itself where None.
 
@@ -68,7 +70,7 @@ def bash_tool(
     program = shell or shutil.which("bash", path=PATH)
     if program is None:
         raise ConfigurationError("bash is not installed, so there can be no bash tool.")
-    variables = {"PATH": PATH, "HOME": folders[0], "LANG": "C.UTF-8", "TERM": "dumb", **(environment or {})}
+    variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
     kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
     secret = tuple(f"{folder}/{name}" for folder in folders for name in HIDDEN) + tuple(map(_place, hidden))
 
