@@ -23,6 +23,10 @@ HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_wiring": "test_engine.py",
+    "sandbox._broker": "sandbox/test_probes.py",
+    "sandbox._confined": "sandbox/test_contract.py",
+    "sandbox._order": "sandbox/test_contract.py",
+    "sandbox._watched": "sandbox/test_process.py",
     "store._connection": "store/test_sqlite.py",
     "store._lock": "store/test_sqlite.py",
     "store._reads": "store/test_sqlite.py",

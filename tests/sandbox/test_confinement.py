@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from september_engine.sandbox.base import Outcome, Sandbox, SandboxFailed, files_of_database
-from september_engine.tools.bash import PROTECTED
+from september_engine.tools.bash import ENVIRONMENT, PROTECTED
 
 from .backends import NOBODY, sandbox_or_skip, shell
 from .users import of_user, outcome_as
@@ -55,7 +55,7 @@ async def test_git_works_but_for_what_is_protected(sandbox: Sandbox, tmp_path: P
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, timeout=30)
     commit = "git -c user.name=A -c user.email=a@example.org commit -q -m First"
     command = f"echo text >file && git add file && {commit} && git log --format=%s && git status --short"
-    outcome = await shell(sandbox, command, tmp_path, protected=protected(tmp_path))
+    outcome = await shell(sandbox, command, tmp_path, protected=protected(tmp_path), environment=ENVIRONMENT)
     assert (outcome.head, outcome.exit_code) == (b"First\n", 0)
     subprocess.run(["git", "-C", str(tmp_path), "status", "--short"], check=True, timeout=30)
 
