@@ -63,6 +63,20 @@ class Run:
         shutil.copytree(ROOT, self.snapshot, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
         self._checked_out: Path | None = None
 
+    def sandbox(self) -> None:
+        """bubblewrap, so that no test of the sandbox is skipped: installed where it is missing and we may."""
+        if shutil.which("bwrap") is None:
+            if os.getuid() or shutil.which("apt-get") is None:
+                print("bubblewrap is missing and cannot be installed from here: its tests will be skipped")
+                return
+            try:
+                self.sh("apt-get update -q", cwd=self.folder)
+                self.sh("DEBIAN_FRONTEND=noninteractive apt-get install -qy bubblewrap", cwd=self.folder)
+            except Failed as failed:
+                print(f"{failed}: bubblewrap could not be installed, and its tests will be skipped")
+                return
+        self.sh("bwrap --version", cwd=self.folder)
+
     def demo(self) -> None:
         """The README's first command, in a copy of the checkout."""
         copy = self.copy("demo", history=True)
@@ -208,6 +222,7 @@ def main(chosen: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="september-ci-") as folder:
         run = Run(Path(folder))
         steps: dict[str, Callable[[], None]] = {
+            "sandbox": run.sandbox,
             "demo": run.demo,
             "newer": run.newer,
             "tests": run.tests,

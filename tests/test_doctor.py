@@ -26,11 +26,8 @@ def test_the_first_sandbox_that_works_is_the_one() -> None:
 
 def test_without_any_sandbox_bash_is_off() -> None:
     found = [one for one in examine(sandboxes=lambda: [BROKEN], installed=lambda module: True) if one.name == "bash"]
-    assert found == [
-        Finding(
-            "bash", False, "off, because there is no sandbox", "Install bubblewrap, or see what is said about each."
-        )
-    ]
+    advice = "Install bubblewrap, or see what is said about each."
+    assert found == [Finding("bash", False, "off, because there is no sandbox", advice)]
 
 
 def test_an_extra_that_is_missing_comes_with_its_command() -> None:

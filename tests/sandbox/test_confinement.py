@@ -100,6 +100,14 @@ async def test_beside_something_hidden_landlock_lets_nothing_be_made(tmp_path: P
     assert ((tmp_path / "file").read_text(), (tmp_path / "folder" / "file").read_text()) == ("new\n", "new\n")
 
 
+async def test_a_folder_within_another_is_no_way_around(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "inner" / ".git" / "hooks").mkdir(parents=True)
+    folders = (f"{tmp_path}/inner", str(tmp_path))
+    command = f"mv {tmp_path}/inner {tmp_path}/was; mkdir -p inner/.git/hooks; echo evil >inner/.git/hooks/update"
+    await shell(sandbox, command, tmp_path, writable=folders, protected=protected(tmp_path / "inner"))
+    assert not (tmp_path / "inner" / ".git" / "hooks" / "update").exists()
+
+
 async def test_a_link_out_of_the_workspace_opens_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     for name in ("work", "outside"):
         (tmp_path / name).mkdir()

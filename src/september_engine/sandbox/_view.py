@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -17,7 +17,7 @@ import attrs
 from ._placeholders import is_placeholder
 from .base import Job, SandboxFailed
 
-__all__ = ["Held", "view_of"]
+__all__ = ["Held", "outermost", "view_of"]
 
 
 @attrs.frozen
@@ -37,24 +37,35 @@ class Held:
     hidden: bool
 
 
-def view_of(job: Job) -> list[Held]:
-    """What to hold, once each, hidden before protected. Raises `SandboxFailed` where a symbolic link is in the way."""
+def outermost(folders: Sequence[str]) -> list[str]:
+    """These folders without those that are inside of others: who can change a folder can move what is in it."""
+    return [one for one in dict.fromkeys(folders) if not any(one.startswith(f"{other}/") for other in folders)]
+
+
+def view_of(job: Job, *, readable: Sequence[str]) -> list[Held]:
+    """What to hold, once each, hidden before protected. `readable` is what the command sees beside its own folders.
+
+    Raises `SandboxFailed` where a symbolic link is in the way, and where something hidden would be seen.
+    """
     for folder in (job.cwd, *job.writable):
         if os.path.realpath(folder) != folder:
             raise SandboxFailed(f"{folder} is not where it seems: give the folder that it leads to.", path=folder)
     held: dict[str, Held] = {}
     for path, hidden in (*((each, True) for each in job.hidden), *((each, False) for each in job.protected)):
-        for one in _held(job, path, hidden):
+        one = _held(job, path, hidden)
+        if one is not None:
             held.setdefault(one.path, one)
+        elif hidden and any(path == folder or path.startswith(f"{folder}/") for folder in readable):
+            raise SandboxFailed(f"{path} cannot be hidden: it is in a folder that every command may read.", path=path)
     return list(held.values())
 
 
-def _held(job: Job, path: str, hidden: bool) -> Iterator[Held]:
+def _held(job: Job, path: str, hidden: bool) -> Held | None:
     for root in job.writable:
         if path == root or root.startswith(f"{path}/"):
             raise SandboxFailed(f"{root} cannot be writable: {path}, which holds it, must not be.", path=path)
-        if path.startswith(f"{root}/"):
-            yield _found(root, path, hidden)
+    around = next((root for root in outermost(job.writable) if path.startswith(f"{root}/")), None)
+    return None if around is None else _found(around, path, hidden)
 
 
 def _found(root: str, path: str, hidden: bool) -> Held:

@@ -20,7 +20,7 @@ from ._placeholders import placeholders
 from ._process import ended, limit, limits_of, memory_file, outcome_of, read_soon, run_child
 from ._seccomp import filter_for, known_machine
 from ._system import NAMES, RESOLVER, SYSTEM_FOLDERS, namespaces_advice
-from ._view import Held, view_of
+from ._view import Held, outermost, view_of
 from .base import GIB, Job, Outcome, SandboxFailed
 
 __all__ = ["Bubblewrap"]
@@ -74,7 +74,7 @@ class Bubblewrap:
 
     async def run(self, job: Job, /) -> Outcome:
         """As the port says."""
-        held = view_of(job)
+        held = view_of(job, readable=(*SYSTEM_FOLDERS, *self._readable))
         with ExitStack() as stack:
             try:
                 stack.enter_context(placeholders((one.path, one.folder) for one in held if one.state == "missing"))
@@ -104,7 +104,7 @@ class Bubblewrap:
         yield from self._system(job, files)
         for path in self._readable:
             yield from ("--ro-bind-try", path, path)
-        for path in job.writable:
+        for path in outermost(job.writable):
             yield from ("--bind", path, path)
         yield from _exceptions(held)
         yield from ("--chdir", job.cwd)

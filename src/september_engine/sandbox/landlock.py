@@ -21,7 +21,7 @@ from ._order import Order
 from ._process import limits_of
 from ._seccomp import filter_for, known_machine
 from ._system import DEVICES, NAMES, RESOLVER, SYSTEM_FOLDERS
-from ._view import Held, view_of
+from ._view import Held, outermost, view_of
 from ._watched import BARE_PYTHON, check, run_watched
 from .base import Job, Outcome
 
@@ -63,7 +63,8 @@ class Landlock:
 
     async def run(self, job: Job, /) -> Outcome:
         """As the port says."""
-        return await run_watched(job, self._order(job, view_of(job)), python=self._python)
+        held = view_of(job, readable=(*SYSTEM_FOLDERS, *self._readable))
+        return await run_watched(job, self._order(job, held), python=self._python)
 
     def _order(self, job: Job, held: Sequence[Held]) -> Order:
         hidden = [one for one in held if one.hidden and one.state == "here"]
@@ -96,7 +97,7 @@ class Landlock:
 def _folders(job: Job, hidden: Sequence[Held], fixed: set[str]) -> Iterator[Rule]:
     secret = {one.path for one in hidden}
     unlisted = {folder for one in hidden if one.folder for folder in (one.root, *one.way)}
-    for root in job.writable:
+    for root in outermost(job.writable):
         if root in fixed:
             yield from _around(root, fixed, secret, unlisted)
         else:
