@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def test_a_named_one_is_that_one_or_nothing() -> None:
 
 def test_off_is_none() -> None:
     assert choose_sandbox("off", among={}).name == "off"
+
+
+def test_even_without_walls_commands_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ConfigurationError, match="only be watched over on Linux"):
+        choose_sandbox("off")
 
 
 def test_where_nothing_works_it_says_what_was_tried_and_what_to_install() -> None:

@@ -109,7 +109,7 @@ async def test_cancelling_kills_everything_before_it_returns(runner: Sandbox, tm
     assert processes_with(mark) == []
 
 
-@pytest.mark.parametrize("turns", range(0, 40, 3))
+@pytest.mark.parametrize("turns", (0, 1, 2, 5, 12, 40))
 async def test_cancelling_at_once_leaves_nothing(runner: Sandbox, tmp_path: Path, mark: str, turns: int) -> None:
     task = asyncio.create_task(shell(runner, sleeping(mark), tmp_path))
     for _ in range(turns):
@@ -255,7 +255,7 @@ async def test_no_core_is_dumped_and_it_goes_first_when_memory_runs_out(runner: 
 
 async def test_hundreds_of_processes_are_gone_with_their_call(runner: Sandbox, tmp_path: Path, mark: str) -> None:
     command = f"for n in {{1..300}}; do (exec -a {mark} sleep {LONG}) & done; echo all; wait"
-    outcome = await shell(runner, command, tmp_path, seconds=2.0, processes=4000)
+    outcome = await shell(runner, command, tmp_path, seconds=1.5, processes=4000)
     assert outcome.timed_out
     assert processes_with(mark) == []
 

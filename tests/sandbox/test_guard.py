@@ -59,7 +59,7 @@ def with_another_link(git: Path) -> None:
 
 def deep(git: Path) -> None:
     here = os.open(git / "hooks", os.O_RDONLY)
-    for _ in range(1500):
+    for _ in range(1100):
         os.mkdir("x", dir_fd=here)
         here, before = os.open("x", os.O_RDONLY, dir_fd=here), here
         os.close(before)

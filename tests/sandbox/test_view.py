@@ -98,3 +98,15 @@ def test_what_everybody_may_read_cannot_be_hidden(tmp_path: Path) -> None:
     assert seen(hiding, "/usr") == []
     with pytest.raises(SandboxFailed, match="/opt/tools/key cannot be hidden"):
         seen(hiding, "/opt/tools")
+
+
+def test_the_whole_machine_cannot_be_writable() -> None:
+    with pytest.raises(SandboxFailed, match="whole machine"):
+        seen(Job(argv=("true",), cwd="/", writable=("/",)))
+
+
+@pytest.mark.parametrize("path", [".env", "{root}/./.env", "{root}//.env", "{root}/a/../.env", "{root}/.git/"])
+def test_a_path_that_could_be_misread_is_refused(tmp_path: Path, path: str) -> None:
+    odd = Job(argv=("true",), cwd=str(tmp_path), writable=(str(tmp_path),), hidden=(path.format(root=tmp_path),))
+    with pytest.raises(SandboxFailed, match="absolute and normalised"):
+        seen(odd)

@@ -248,6 +248,8 @@ def _limit(limits: dict[str, int]) -> None:
 def _threads_of_user() -> int:
     """The kernel counts all of a user's, so the limit must be so much above what is there already."""
     user, count = os.getuid(), 0
+    if user == 0:  # whom it does not hold anyway
+        return 0
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:

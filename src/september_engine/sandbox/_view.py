@@ -47,6 +47,11 @@ def view_of(job: Job, *, readable: Sequence[str]) -> list[Held]:
 
     Raises `SandboxFailed` where a symbolic link is in the way, and where something hidden would be seen.
     """
+    if "/" in job.writable:
+        raise SandboxFailed("The whole machine cannot be writable: give a folder.", path="/")
+    for path in (*job.protected, *job.hidden):
+        if os.path.normpath(path) != path or not path.startswith("/"):
+            raise SandboxFailed(f"{path} cannot be held: give it absolute and normalised.", path=path)
     for folder in (job.cwd, *job.writable):
         if os.path.realpath(folder) != folder:
             raise SandboxFailed(f"{folder} is not where it seems: give the folder that it leads to.", path=folder)

@@ -1,12 +1,14 @@
 """No sandbox, because the host's own code said so: a command with all the rights of the engine.
 
-What remains is order: a clean environment, rlimits, an end in time, and nothing left behind.
+What remains is order: a clean environment, rlimits, an end in time, and nothing left behind. Linux only, for that.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
+from ..errors import ConfigurationError
 from ._order import Order
 from ._process import limits_of
 from ._watched import BARE_PYTHON, run_watched
@@ -16,11 +18,13 @@ __all__ = ["Unconfined"]
 
 
 class Unconfined:
-    """Runs commands without any walls. `python` runs their watcher."""
+    """Runs commands without any walls. `python` runs their watcher. Raises `ConfigurationError` where it cannot."""
 
     name = "off"
 
     def __init__(self, *, python: str = BARE_PYTHON) -> None:
+        if not sys.platform.startswith("linux"):
+            raise ConfigurationError("Shell commands can only be watched over on Linux; elsewhere, they are not run.")
         self._python = python
 
     async def run(self, job: Job, /) -> Outcome:
