@@ -195,7 +195,8 @@ async def test_it_starts_in_its_folder_which_it_may_change(runner: Sandbox, tmp_
 
 
 async def test_what_shells_do_with_descriptors_works(runner: Sandbox, tmp_path: Path) -> None:
-    command = "cat <(echo a) - <<<b; echo c | tee >(cat >d) >/dev/null; wait; cat d; echo e >/dev/stdout; rm $(mktemp)"
+    into = "exec 5> >(cat >d); echo c >&5; exec 5>&-; wait $!; cat d"
+    command = f"cat <(echo a) - <<<b; {into}; echo e >/dev/stdout; rm $(mktemp)"
     outcome = await shell(runner, command, tmp_path)
     assert (outcome.head, outcome.exit_code) == (b"a\nb\nc\ne\n", 0)
 

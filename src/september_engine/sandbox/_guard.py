@@ -14,6 +14,7 @@ __all__ = ["Guard", "TooLarge", "remove_all", "run_tool"]
 
 MOST_BYTES = 32 << 20
 MOST_ENTRIES = 20_000
+MOST_DEPTH = 64
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 QUIET = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1, 2)]
 
@@ -40,7 +41,7 @@ class Guard:
         self._left = [MOST_BYTES, MOST_ENTRIES]
         try:
             same = self._way_is_clear() and self._now() == self._before
-        except (TooLarge, RecursionError):
+        except (TooLarge, OSError):  # also one that it locked us out of
             same = False
         if same:
             return False
@@ -59,7 +60,7 @@ class Guard:
         if folder is None:
             return None
         try:
-            return self._tree(folder, self._name)
+            return self._tree(folder, self._name, 0)
         finally:
             os.close(folder)
 
@@ -97,13 +98,13 @@ class Guard:
             folder = _into(folder, name)
         return folder
 
-    def _tree(self, folder: int, name: str) -> Tree | None:
+    def _tree(self, folder: int, name: str, depth: int) -> Tree | None:
         status = _status(folder, name)
         if status is None:
             return None
         self._left[0] -= status.st_size
         self._left[1] -= 1
-        if min(self._left) < 0:
+        if min(self._left) < 0 or depth > MOST_DEPTH:
             raise TooLarge(name)
         mode = S_IMODE(status.st_mode)
         if S_ISLNK(status.st_mode):
@@ -114,7 +115,7 @@ class Guard:
             return "other", status.st_mode, None
         inner = os.open(name, FOLDER, dir_fd=folder)
         try:
-            return "folder", mode, {each: self._tree(inner, each) for each in os.listdir(inner)}
+            return "folder", mode, {each: self._tree(inner, each, depth + 1) for each in os.listdir(inner)}
         finally:
             os.close(inner)
 
