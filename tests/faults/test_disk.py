@@ -15,7 +15,7 @@ import pytest
 
 import september_engine.store
 from september_engine.errors import EngineError, StoreBusy, StoreFull, TurnFailed
-from september_engine.events import TextDelta
+from september_engine.events import Error, TextDelta
 from september_engine.models.scripted import ScriptedModel, say, turn
 from september_engine.store.sqlite import SQLiteStore
 from tests.engines import Bench, echo, names, soon, text, ticks, until, well_formed
@@ -92,8 +92,11 @@ async def test_a_full_disk_ends_the_turn_visibly_and_all_goes_on_when_there_is_r
         (small_disk / "ballast").unlink()
         assert (await engine.execute("three", task_id="t")).text == "Back again."
         assert (await engine.health()).status == "ok"
-        ends = [name for name in names(await soon(engine.replay(task_id="t"))) if name in ("completed", "errored")]
+        replayed = await soon(engine.replay(task_id="t"))
+        ends = [name for name in names(replayed) if name in ("completed", "errored")]
         assert ends == ["completed", "errored", "completed"]
+        # and what is told of the turn that could not be ended is what its reader was told
+        assert [event for event in replayed if isinstance(event, Error)] == [events[-1]]
 
 
 async def test_a_disk_that_fills_up_at_any_commit_never_loses_what_was_seen(tmp_path: Path) -> None:
