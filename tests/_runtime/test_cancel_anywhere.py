@@ -22,7 +22,7 @@ class Scene:
     """What the model answers, attempt by attempt, and the event by which one sees that the moment was reached."""
 
     answers: tuple[Step | Answer, ...]
-    reached: type[Event]  # type: ignore[valid-type]  # a union of classes, one of which it is
+    reached: type[Event]
     edit: bool = False
     ends: bool = False
 

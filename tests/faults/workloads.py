@@ -72,7 +72,7 @@ class PacedModel(ScriptedModel):
     pace: Pace
 
     async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
-        async with aclosing(super().stream(request)) as chunks:
+        async with aclosing(super().stream(request)) as chunks:  # type: ignore[type-var]  # it is a generator
             async for chunk in chunks:
                 yield chunk
                 if isinstance(chunk, TextChunk):
@@ -218,8 +218,8 @@ def upgrade(folder: Path, crash: CrashPoint) -> None:
 def mishaps(folder: Path, crash: CrashPoint) -> None:
     """One task on which a person is asked, a model fails half-way, a turn is cancelled, and the first is retried."""
 
-    async def follow(engine: Engine, seen: Notes, said: str, **options: str) -> str:
-        turn = engine.execute(said, task_id="left", **options)
+    async def follow(engine: Engine, seen: Notes, said: str, *, retried: str | None = None) -> str:
+        turn = engine.execute(said, task_id="left", retry_message_id=retried)
         stream = turn.__aiter__()
         message_id = ""
         async for event in stream:
@@ -238,7 +238,7 @@ def mishaps(folder: Path, crash: CrashPoint) -> None:
                 first = await follow(engine, seen, "ask")
                 await follow(engine, seen, "fail")
                 await follow(engine, seen, "cancel")
-                await follow(engine, seen, "again", retry_message_id=first)
+                await follow(engine, seen, "again", retried=first)
 
     anyio.run(main)
 

@@ -151,8 +151,9 @@ async def test_whatever_stands_in_the_thread_the_next_message_works(
 ) -> None:
     server.add(*poison.answers)
     clock = FakeClock()
-    tools = [look, forever, photo]
-    engine = Engine(MemoryStore(), model=model, tools=tools, settings=Settings(), world=World(clock=clock))
+    engine = Engine(
+        MemoryStore(), model=model, tools=[look, forever, photo], settings=Settings(), world=World(clock=clock)
+    )
     with anyio.fail_after(10):
         async with engine, anyio.create_task_group() as group:
             group.start_soon(flow, clock)
