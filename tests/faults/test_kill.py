@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ async def whole(folder: Path) -> None:
 async def examine(folder: Path, recovery: str) -> tuple[bool, bool]:
     """Restart on what a killed process left, and look at all of it.
 
-    Whether a turn was under way, and whether the last that was seen of one was text of an unfinished answer.
+    Whether a turn was under way, and whether the log of one ended in the middle of the text of an answer.
     """
     seen = [line.split("\t") for line in (folder / "seen").read_text().splitlines()]
     half_done = in_text = False
@@ -76,7 +77,11 @@ async def examine(folder: Path, recovery: str) -> tuple[bool, bool]:
             assert replayed[: len(mine)] == mine
             assert [ts for ts, *_ in replayed] == sorted({ts for ts, *_ in replayed})
             half_done |= not mine or mine[-1][1] != "thread_lifecycle"
-            in_text |= bool(mine) and mine[-1][1] == "text_delta"
+            # what follows a delta is its block's next delta or end, unless the process died
+            kinds = [kind for _, kind, _ in replayed]
+            in_text |= ("text_delta", "retry") in pairwise(kinds) or ("text_delta", "thread_lifecycle") in pairwise(
+                kinds
+            )
             events = [event async for event in engine.replay(task_id=task_id)]
             begun = [event for event in events if isinstance(event, ThreadLifecycle) and event.phase == "started"]
             ended = [event for event in events if isinstance(event, ThreadLifecycle) and event.phase != "started"]
