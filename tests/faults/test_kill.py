@@ -18,7 +18,7 @@ from september_engine.testing.log_checker import check_task
 from tests.faults import workloads
 from tests.faults.forkserver import passes_of, spread, survives
 
-EACH = 8
+EACH = 10
 """Kills per point and recovery."""
 
 POINTS = {
@@ -46,9 +46,9 @@ def test_a_kill_anywhere_in_a_turn_loses_nothing_that_was_seen(tmp_path: Path, r
             kills += 1
             under_way, in_an_answer = asyncio.run(examine(folder, recovery))
             half_done, in_text = half_done + under_way, in_text + in_an_answer
-    assert kills > 50
+    assert kills > 60
     assert half_done > 30
-    assert in_text >= 20, "hardly any kill came in the middle of an answer"
+    assert in_text >= 15, "hardly any kill came in the middle of an answer"
 
 
 async def whole(folder: Path) -> None:
@@ -78,10 +78,8 @@ async def examine(folder: Path, recovery: str) -> tuple[bool, bool]:
             assert [ts for ts, *_ in replayed] == sorted({ts for ts, *_ in replayed})
             half_done |= not mine or mine[-1][1] != "thread_lifecycle"
             # what follows a delta is its block's next delta or end, unless the process died
-            kinds = [kind for _, kind, _ in replayed]
-            in_text |= ("text_delta", "retry") in pairwise(kinds) or ("text_delta", "thread_lifecycle") in pairwise(
-                kinds
-            )
+            following = {after for (_, before, _), (_, after, _) in pairwise(replayed) if before == "text_delta"}
+            in_text |= not following.isdisjoint({"retry", "thread_lifecycle"})
             events = [event async for event in engine.replay(task_id=task_id)]
             begun = [event for event in events if isinstance(event, ThreadLifecycle) and event.phase == "started"]
             ended = [event for event in events if isinstance(event, ThreadLifecycle) and event.phase != "started"]
