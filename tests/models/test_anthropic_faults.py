@@ -178,7 +178,7 @@ async def flow(clock: FakeClock) -> None:
 
 
 async def test_a_message_that_was_refused_for_good_can_be_edited(server: MessagesServer, model: AnthropicModel) -> None:
-    server.add(REFUSED, REFUSED, REFUSED, reply(text("Better.")))
+    server.add(*[REFUSED] * 4, reply(text("Better.")))
     async with Engine(MemoryStore(), model=model, settings=Settings()) as engine:
         one = engine.execute("bad", task_id="t")
         events = await soon(one)
