@@ -116,16 +116,18 @@ async def test_a_tool_that_ignores_its_cancellation_does_not_keep_the_turn_open(
                 continue
 
     async with bench.running([call("stubborn"), say("later")], tools=[stubborn]) as engine:
-        one = engine.execute("go", task_id="t")
-        await until(one, ToolCall)
-        async with anyio.create_task_group() as group:
-            group.start_soon(engine.cancel, "t")
-            await bench.clock.until_asleep(4)
-            await bench.clock.advance(1.0)
-        events = await soon(one)
-        well_formed(events)
-        assert (await engine.execute("next", task_id="t")).text == "later"
-        let_go.set()
+        try:
+            one = engine.execute("go", task_id="t")
+            await until(one, ToolCall)
+            async with anyio.create_task_group() as group:
+                group.start_soon(engine.cancel, "t")
+                await bench.clock.until_asleep(4)
+                await bench.clock.advance(1.0)
+            events = await soon(one)
+            well_formed(events)
+            assert (await engine.execute("next", task_id="t")).text == "later"
+        finally:
+            let_go.set()
 
 
 @pytest.mark.parametrize("end", ["cancel", "time"])

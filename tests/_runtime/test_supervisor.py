@@ -65,10 +65,12 @@ async def test_while_a_cancel_is_under_way_the_task_is_busy_and_then_free() -> N
         await until(one, ToolCall)
         async with anyio.create_task_group() as group:
             group.start_soon(engine.cancel, "t")
-            await closing.wait()
-            with pytest.raises(TaskBusy):
-                engine.execute("too soon", task_id="t")
-            let_go.set()
+            try:
+                await closing.wait()
+                with pytest.raises(TaskBusy):
+                    engine.execute("too soon", task_id="t")
+            finally:
+                let_go.set()
         assert names(await soon(one))[-1] == "error"
         assert (await engine.execute("now", task_id="t")).text == "free"
 
@@ -135,10 +137,12 @@ async def test_a_deleted_task_cannot_be_used_meanwhile_and_is_new_afterwards() -
 
         async with anyio.create_task_group() as group:
             group.start_soon(delete)
-            await deleting.wait()
-            with pytest.raises(TaskBusy, match="deleted"):
-                engine.execute("too soon", task_id="t")
-            let_go.set()
+            try:
+                await deleting.wait()
+                with pytest.raises(TaskBusy, match="deleted"):
+                    engine.execute("too soon", task_id="t")
+            finally:
+                let_go.set()
         assert deleted == [True]
         with pytest.raises(TurnFailed):
             await one

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 import september_engine.store
-from september_engine.errors import EngineError, StoreBusy, StoreFull, TurnFailed
-from september_engine.events import TextDelta
+from september_engine.errors import ConfigurationError, EngineError, StoreBusy, StoreFull, TurnFailed
+from september_engine.events import Error, TextDelta
+from september_engine.http import create_app
 from september_engine.models.scripted import ScriptedModel, say, turn
 from september_engine.store.sqlite import SQLiteStore
 from tests.engines import Bench, echo, names, soon, text, ticks, until, well_formed
@@ -55,6 +59,56 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+async def test_a_disk_that_may_not_be_written_is_refused_before_any_work_is_taken(small_disk: Path) -> None:
+    path = small_disk / "brain.sqlite"
+    bench = Bench(store=SQLiteStore(path))
+    async with bench.running(echo) as engine:
+        await engine.execute("one", task_id="t")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(ConfigurationError, match="Read-only"):
+        await SQLiteStore(path).open()
+    served = subprocess.run(
+        [sys.executable, "-m", "september_engine", "serve", "--port", "0"],
+        env={**os.environ, "SQLITE_DB_PATH": str(path)},
+        cwd=small_disk.parent,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (served.returncode, served.stdout) == (2, b"")
+    assert b"Read-only" in served.stderr
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    async with bench.running(echo) as engine:
+        assert (await engine.execute("two", task_id="t")).text == "You said: two"
+
+
+async def test_a_disk_that_turns_read_only_is_told_everywhere_and_all_goes_on_when_it_is_well(tmp_path: Path) -> None:
+    refusing = False
+
+    def crash(name: str, /) -> None:
+        if refusing and name == "store.begin":
+            error = sqlite3.OperationalError("attempt to write a readonly database")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error
+
+    engine = Bench(store=SQLiteStore(tmp_path / "brain.sqlite", crash=crash)).engine(echo)
+    transport = httpx2.ASGITransport(create_app(engine, keyless_hosts=["127.0.0.1"]))
+    async with (
+        engine,
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+    ):
+        body = {"message": "go", "task_id": "t"}
+        assert (await client.post("/execute", json=body)).status_code == 200
+        refusing = True
+        told = await client.post("/execute", json=body)
+        assert (told.status_code, told.json()["error"]) == (503, "STORE_BUSY")
+        assert (await client.get("/health")).status_code == 503
+        assert text(await soon(engine.replay(task_id="t"))) == "You said: go"
+        refusing = False
+        assert (await client.get("/health")).status_code == 200
+        assert (await client.post("/execute", json=body)).status_code == 200
+
+
 def fill(path: Path) -> None:
     """Take all the room there is."""
     with path.open("wb", buffering=0) as ballast, suppress(OSError):
@@ -92,8 +146,11 @@ async def test_a_full_disk_ends_the_turn_visibly_and_all_goes_on_when_there_is_r
         (small_disk / "ballast").unlink()
         assert (await engine.execute("three", task_id="t")).text == "Back again."
         assert (await engine.health()).status == "ok"
-        ends = [name for name in names(await soon(engine.replay(task_id="t"))) if name in ("completed", "errored")]
+        replayed = await soon(engine.replay(task_id="t"))
+        ends = [name for name in names(replayed) if name in ("completed", "errored")]
         assert ends == ["completed", "errored", "completed"]
+        # and what is told of the turn that could not be ended is what its reader was told
+        assert [event for event in replayed if isinstance(event, Error)] == [events[-1]]
 
 
 async def test_a_new_database_on_a_full_disk_is_refused_in_words_until_there_is_room(small_disk: Path) -> None:

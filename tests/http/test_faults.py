@@ -6,6 +6,7 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 
 from september_engine import Engine
 from september_engine._runtime.world import World
-from september_engine.http import create_app
+from september_engine.http import create_app, execute
 from september_engine.http.sse import HEARTBEAT_SECONDS, SEND_SECONDS, SSEResponse
 from september_engine.models.base import ModelRequest
 from september_engine.models.scripted import Answer, ScriptedModel, Step, call, hold, say, think, turn
@@ -49,9 +50,7 @@ async def test_a_stream_is_never_silent_for_more_than_fifteen_seconds() -> None:
 
 
 async def test_a_client_that_never_reads_is_cut_off_and_the_turn_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = SSEResponse.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "send_seconds", 0.5)
+    monkeypatch.setattr(execute, "SSEResponse", partial(SSEResponse, send_seconds=0.5))
     text = "x" * 12_000_000
     model = ScriptedModel([say(text)], piece=100_000)
     async with serving(engine_with(model)) as served, await anyio.connect_tcp("127.0.0.1", served.port) as deaf:

@@ -68,6 +68,8 @@ class Supervisor:
     stopping: bool = False
     live: dict[str, Ticket] = attrs.field(factory=dict)
     readers: WeakSet[Reader] = attrs.field(factory=WeakSet)
+    unwritten: dict[str, tuple[str, EngineError]] = attrs.field(factory=dict)
+    """Turns whose end could not be written, by task: readers were told why, and a later replay tells the same."""
     _group: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, ready: anyio.Event) -> None:
@@ -108,16 +110,25 @@ class Supervisor:
         """The task's row with no open turn: one that was lost is closed first. Raises `HitlRequired`."""
         row = await self.store.task(task_id)
         if row is None or row.open_turn is None:
+            self.unwritten.pop(task_id, None)
             return row
         facts = await read_turn(self.store, task_id, row.open_turn)
         state = fold(facts)
         if state.waiting_since is not None:
             raise _waiting(state)
         runner = self._runner(row, row.open_turn, parent=state.parent, facts=facts)
-        await runner.run(Interrupted(now=self.resources.world.clock.now_ms()))
+        await runner.run(self._interrupted(task_id, row.open_turn))
         if runner.channel.failure is not None:
             raise runner.channel.failure
+        self.unwritten.pop(task_id, None)
         return await self.store.task(task_id)
+
+    def _interrupted(self, task_id: str, turn_id: str) -> Interrupted:
+        now = self.resources.world.clock.now_ms()
+        lost_turn, error = self.unwritten.get(task_id, ("", None))
+        if error is None or lost_turn != turn_id:
+            return Interrupted(now=now)
+        return Interrupted(now=now, code=error.code, message=error.message)
 
     def _runner(
         self,
@@ -172,6 +183,8 @@ class Supervisor:
         ticket.runner = runner
         await runner.run(first)
         failure = runner.channel.failure
+        if runner.channel.last_words and failure is not None:
+            self.unwritten[ticket.task_id] = (ticket.turn_id, failure)
         if failure is not None and not runner.channel.claimed:
             taken = TaskBusy("Another process started a turn on this task.") if isinstance(failure, Fenced) else failure
             raise taken
@@ -235,6 +248,7 @@ class Supervisor:
         ticket = self._seat(task_id, "")
         try:
             self.resources.recent.drop(task_id)
+            self.unwritten.pop(task_id, None)
             return await self.store.delete(task_id)
         finally:
             self._unseat(ticket)

@@ -98,7 +98,7 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
         case OutOfTime():
             return _out_of_time(state, input)
         case Interrupted():
-            return _interrupted(state, input.now, "The process that ran this turn ended before the turn did.")
+            return _end(state, input.now, code=input.code, message=input.message, counts=False)
         case Resumed():
             return _resumed(state, input)
         case Broken():
@@ -310,13 +310,10 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
 
 
-def _interrupted(state: TurnState, now: int, message: str) -> list[Fact]:
-    return _end(state, now, code="INTERRUPTED", message=f"{message} Send the message again.", counts=False)
-
-
 def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
     if state.resumes >= MOST_RESUMES:
-        return _interrupted(state, input.now, f"This turn was interrupted {state.resumes + 1} times.")
+        message = f"This turn was interrupted {state.resumes + 1} times. Send the message again."
+        return _end(state, input.now, code="INTERRUPTED", message=message, counts=False)
     running = [call for call in state.calls if call.status == "running"]
     repeats = [call.id for call in running if call.tool in input.repeatable]
     blocks = 0 if state.open_calls else input.blocks

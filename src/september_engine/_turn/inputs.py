@@ -138,7 +138,13 @@ class OutOfTime(_Input, frozen=True, kw_only=True):
 
 
 class Interrupted(_Input, frozen=True, kw_only=True):
-    """The process that ran this turn is gone, and the policy is to abandon it."""
+    """The process that ran this turn is gone, and the policy is to abandon it.
+
+    Or it is there but could not write the log: `code` and `message` are then what its readers were told.
+    """
+
+    code: str = "INTERRUPTED"
+    message: str = "The process that ran this turn ended before the turn did. Send the message again."
 
 
 class Resumed(_Input, frozen=True, kw_only=True):

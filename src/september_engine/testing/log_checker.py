@@ -311,7 +311,7 @@ def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
                 yield f"step {state.step}: what was shown in vain is not what is taken back"
         case _:
             return
-    crashed = isinstance(fact, TurnResumed) or (isinstance(fact, TurnFailed) and fact.code == "INTERRUPTED")
+    crashed = isinstance(fact, TurnResumed) or (isinstance(fact, TurnFailed) and not fact.counts)
     if screen.block is not None and not crashed:
         yield f"step {state.step}: block {screen.block.block_index} was not closed"
     screen.text, screen.block = "", None
