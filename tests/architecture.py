@@ -36,8 +36,10 @@ LAYERS: Mapping[str, int] = {
     "settings": 0,
     "_seams": 0,
     # 1 core: pure
+    "permissions": 1,
     "_turn": 1,
     "_context": 1,
+    "_bash": 1,
     # 2 ports
     "models": 2,  # the package's own __init__; its modules follow
     "models.base": 2,
@@ -66,6 +68,7 @@ LAYERS: Mapping[str, int] = {
     # 5 engine
     "": 5,
     "engine": 5,
+    "_notebook": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,
@@ -75,6 +78,7 @@ LAYERS: Mapping[str, int] = {
     # 7 cli
     "_cli": 7,
     "_demo": 7,
+    "_person": 7,
     "_terminal": 7,
     "__main__": 7,
 }
@@ -85,7 +89,10 @@ CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
 HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
-    "__future__ base64 binascii collections hashlib ipaddress math msgspec re struct typing urllib zlib".split()
+    """
+    __future__ attrs base64 binascii collections functools hashlib ipaddress math msgspec re shlex struct typing urllib
+    zlib tree_sitter tree_sitter_bash
+    """.split()
 )
 CORE_MAY_NOT_CALL = frozenset("open print input eval exec __import__ breakpoint".split())
 
@@ -98,6 +105,8 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "starlette": ("http",),
     "hypercorn": ("http",),
     "pytest": ("testing",),
+    "tree_sitter": ("_bash.tree",),
+    "tree_sitter_bash": ("_bash.tree",),
 }
 """Third parties: where each may be imported. What is in neither is not a dependency."""
 

@@ -15,6 +15,7 @@ from september_engine._turn.limits import Limits
 from september_engine.events import Event, HitlRequest, TextDelta, ThreadLifecycle, ToolCall, ToolResult, name_of
 from september_engine.models.base import Model, ModelRequest
 from september_engine.models.scripted import Script, ScriptedModel, Step, say
+from september_engine.permissions import Policy
 from september_engine.store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
 from september_engine.store.memory import MemoryStore
 from september_engine.streams import Replay, Turn
@@ -80,6 +81,7 @@ class Bench:
         model: Script | Model = (),
         *,
         tools: Iterable[Any] = (),
+        policy: Policy | None = None,
         fallback: Model | None = None,
         limits: Limits | None = None,
         system: str = "Be kind.",
@@ -93,6 +95,7 @@ class Bench:
             model=answering,
             fallback=fallback,
             tools=tools,
+            policy=policy,
             system=system,
             limits=limits,
             settings=Settings(**settings),
@@ -241,7 +244,7 @@ def well_formed(events: Sequence[Event]) -> None:
     calls = [event.tool_call_id for event in events if isinstance(event, ToolCall)]
     results = [event.tool_call_id for event in events if isinstance(event, ToolResult)]
     assert sorted(calls) == sorted(results)
-    asked = [event.tool_call_id for event in events if isinstance(event, HitlRequest)]
+    asked = [event.tool_call_id for event in events if isinstance(event, HitlRequest) and event.kind == "permission"]
     assert set(asked) <= set(calls)
 
 

@@ -46,6 +46,8 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(arguments)
     if origin in (Union, types.UnionType):
         return st.one_of(*[_values(argument) for argument in arguments])
+    if origin is tuple:
+        return st.lists(_values(arguments[0]), max_size=3).map(tuple)
     if origin is list:
         return st.lists(_values(arguments[0]), max_size=3)
     if origin is dict:

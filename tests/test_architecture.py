@@ -22,6 +22,13 @@ MOST_EXPORTS = 30
 HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic")
 
 TESTED_THROUGH: Mapping[str, str] = {
+    "_bash.git": "_bash/test_programs.py",
+    "_bash.lexer": "_bash/test_values.py",
+    "_bash.network": "_bash/test_programs.py",
+    "_bash.projects": "_bash/test_programs.py",
+    "_bash.readers": "_bash/test_programs.py",
+    "_bash.text": "_bash/test_shell.py",
+    "_bash.writers": "_bash/test_programs.py",
     "_wiring": "test_engine.py",
     "store._connection": "store/test_sqlite.py",
     "store._lock": "store/test_sqlite.py",
@@ -29,6 +36,9 @@ TESTED_THROUGH: Mapping[str, str] = {
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
     "testing._messages_script": "testing/test_messages_server.py",
+    "tools._refusals": "tools/test_workspace.py",
+    "tools._replace": "tools/test_workspace.py",
+    "tools._wants": "tools/test_read_file.py",
 }
 """Modules that are parts of one thing, and the tests of that thing."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -335,3 +336,44 @@ def test_serve_takes_the_readmes_curl_and_ends_on_a_signal(folder: Path) -> None
         assert replayed.text == answer.text.partition("\n\n")[2]
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
+
+
+# ── people and files ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def test_demo_works_on_the_files_of_a_folder_but_not_on_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "poem.txt").write_text("Tyger Tyger, burning bright")
+    assert main(["demo", "read the file poem.txt", "--files", "."]) == 0
+    assert "burning bright" in capsys.readouterr().out
+    assert main(["demo", "read the file brain.sqlite", "--files", "."]) == 0
+    assert "SQLite format" not in capsys.readouterr().out
+
+
+def test_demo_asks_and_takes_the_answer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    typed(monkeypatch, "The second one.\n")
+    assert main(["demo", "Ask the user the question 'Which door?'", "--files", "."]) == 0
+    said = capsys.readouterr().out
+    assert "? Which door?\n> " in said
+    assert "ask_user gave: The second one." in said
+
+
+def test_demo_asks_again_what_nobody_answered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    typed(monkeypatch, "")
+    assert main(["demo", "Ask the user the question 'Which door?'", "--files", "."]) == 1
+    assert "The request stays open; the same command asks again." in capsys.readouterr().out
+    typed(monkeypatch, "The first one.\n")
+    assert main(["demo", "Something else", "--files", "."]) == 0
+    said = capsys.readouterr().out
+    assert "This task waits for an answer.\n\n? Which door?\n> " in said
+    assert "ask_user gave: The first one." in said
+    assert "Now say it again" in said

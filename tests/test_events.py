@@ -56,7 +56,12 @@ CONTRACT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "question": str,
             "created_at": str,
         },
-        {"tool_call_id": str | None, "tool": str | None, "input": dict[str, JSON] | None},
+        {
+            "tool_call_id": str | None,
+            "tool": str | None,
+            "input": dict[str, JSON] | None,
+            "remember": list[str] | None,
+        },
     ),
     "hitl_resolved": ({"request_id": str, "task_id": str, "answer": str}, {}),
     "working_memory_update": ({"key": str, "value": JSON}, {}),

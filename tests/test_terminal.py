@@ -205,3 +205,15 @@ def test_colours_are_for_terminals_that_show_them_and_people_who_want_them(
     for out, expected in ((Screen(), coloured), (io.StringIO(), False)):
         Terminal(out).line("x", RED)
         assert (RED in out.getvalue()) is expected
+
+
+@pytest.mark.parametrize(("echoed", "written"), [(True, "Yes? ● look() → 6\n"), (False, "Yes? \n● look() → 6\n")])
+def test_after_an_answer_a_line_begins_where_the_terminal_is(echoed: bool, written: str) -> None:
+    out = io.StringIO()
+    terminal = Terminal(out)
+    terminal.say("Yes? ")
+    terminal.end_line(echoed=echoed)
+    terminal.end_line(echoed=False)
+    terminal.show(call({}))
+    terminal.show(ToolResult(tool="look", tool_call_id="c", output=6))
+    assert out.getvalue() == written

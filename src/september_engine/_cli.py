@@ -7,16 +7,20 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import anyio
 
-from ._demo import DEMO_TOOLS, first_question
+from ._demo import DEMO_TOOLS, first_question, tools_in
+from ._person import Person
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
 from .errors import ConfigurationError, EngineError
-from .events import Error
+from .events import Error, HitlRequest
 from .settings import Settings
+from .streams import Replay, Turn
 
 run_server: Callable[..., int] | None
 try:
@@ -42,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_env()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
-        message = first_question() if options.message is None else options.message
-        return anyio.run(_demo, settings, message, options.task)
+        return anyio.run(_demo, settings, options.message, options.task, options.files)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run one turn in this terminal, with or without a key")
     demo.add_argument("message", nargs="?", help="what to say (default: something this folder can answer)")
     demo.add_argument("--task", default="demo", help="the conversation to go on with (default: demo)")
+    demo.add_argument("--files", metavar="FOLDER", help="let it read and write the files of this folder, and ask you")
     serve = commands.add_parser("serve", help="serve the HTTP contract")
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
@@ -85,23 +89,51 @@ def _version() -> str:
         return "(not installed)"
 
 
-async def _demo(settings: Settings, message: str, task_id: str) -> int:
+async def _demo(settings: Settings, message: str | None, task_id: str, files: str | None) -> int:
+    """One turn. What the task waits for is asked first, and that turn shown to its end."""
     if sys.stdout is None:  # the shell closed it: `>&-`
         raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
-    async with Engine(settings=settings, tools=DEMO_TOOLS) as engine:
-        turn = engine.execute(message, task_id=task_id)
+    tools = [*DEMO_TOOLS, *(tools_in(Path(files), settings.sqlite_db_path) if files is not None else ())]
+    async with Engine(settings=settings, tools=tools) as engine:
+        said = first_question() if message is None else message
+        waiting = [request for request in await engine.pending() if request.task_id == task_id]
+        turn: Turn | Replay = (
+            engine.replay(task_id=task_id, after=_just_before(waiting[0]))
+            if waiting
+            else (engine.execute(said, task_id=task_id))
+        )
         await turn.started()
         terminal.line(f"{engine.model_name} · {settings.sqlite_db_path} · task {task_id}", DIM)
-        terminal.line(f"> {message}", BOLD)
+        terminal.line("This task waits for an answer." if waiting else f"> {said}", BOLD)
         terminal.line()
-        offline, failed = engine.model_name == "offline", False
-        async for event in turn:
-            terminal.show(event)
-            failed = failed or isinstance(event, Error)
+        well = await _show(turn, engine, terminal, begin=waiting[0].request_id if waiting else None)
+        offline = engine.model_name == "offline"
+    if waiting and message is not None:
+        terminal.line("Now say it again: the message was not sent while the task waited.", DIM)
     if offline:
         terminal.line("This was the offline model. For Claude: ANTHROPIC_API_KEY=… and the same command.", DIM)
-    return 1 if failed else 0
+    return 0 if well else 1
+
+
+async def _show(turn: Turn | Replay, engine: Engine, terminal: Terminal, *, begin: str | None) -> bool:
+    """Show a turn to its end, from this request on where one is named, and ask what it waits for; did it end well?"""
+    person, well = Person(sys.stdin, terminal), True
+    async for event in turn:
+        if begin not in (None, getattr(event, "request_id", None)):
+            continue
+        begin = None
+        terminal.show(event)
+        well = well and not isinstance(event, Error)
+        if isinstance(event, HitlRequest) and event.request_id in {each.request_id for each in await engine.pending()}:
+            if not await person.answer(engine, event):
+                return False
+    return well
+
+
+def _just_before(request: HitlRequest) -> int:
+    """The cursor after which the request comes."""
+    return round(datetime.fromisoformat(request.created_at).timestamp() * 1000) - 1
 
 
 def _serve(settings: Settings, *, host: str, port: int) -> int:

@@ -22,9 +22,9 @@ class Clock(Protocol):
 
 
 class Ids(Protocol):
-    """New ids: `ids("msg")` gives `msg_…`, never the same twice."""
+    """New ids: `ids("msg_")` gives `msg_…`, never the same twice."""
 
-    def __call__(self, kind: str, /) -> str: ...
+    def __call__(self, prefix: str, /) -> str: ...
 
 
 CrashPoint: TypeAlias = Callable[[str], None]

@@ -55,6 +55,13 @@ class Terminal:
         self._out.flush()
         self._at_line_start = True
 
+    def end_line(self, *, echoed: bool) -> None:
+        """Go on at the start of a line; with `echoed`, somebody has pressed Enter and the terminal is there already."""
+        if not echoed and not self._at_line_start:
+            self._out.write("\n")
+            self._out.flush()
+        self._at_line_start = True
+
     def _styled(self, text: str, *style: str) -> str:
         return "".join(style) + text + RESET if self._colours and style else text
 

@@ -20,6 +20,7 @@ from ._turn.limits import Limits
 from .errors import ConfigurationError
 from .models.base import Model
 from .models.choice import choose_fallback, choose_model
+from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .store.memory import MemoryStore
@@ -33,6 +34,7 @@ __all__ = [
     "checked_settings",
     "checked_system",
     "make_supervisor",
+    "policy_of",
     "store_of",
     "tools_by_name",
 ]
@@ -72,6 +74,19 @@ def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
     return named
+
+
+def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settings) -> Policy:
+    """The policy that is meant, with the folders that the tools were made for among its roots.
+
+    Raises `ConfigurationError` for a root that is not absolute.
+    """
+    if policy is None:
+        policy = Policy(roots=tuple(os.path.normpath(root) for root in settings.allowed_roots))
+    if wrong := [root for root in policy.roots if not os.path.isabs(root) or os.path.normpath(root) != root]:
+        raise ConfigurationError(f"Policy(roots=…) takes absolute paths without '..'; {wrong[0]!r} is none.")
+    roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
+    return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)))
 
 
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
@@ -145,6 +160,7 @@ def make_supervisor(
     store: Store,
     models: tuple[Model, Model | None],
     tools: dict[str, AnyTool],
+    policy: Policy,
     system: str,
     limits: Limits,
     settings: Settings,
@@ -157,6 +173,7 @@ def make_supervisor(
         model=models[0],
         fallback=models[1],
         tools=tools,
+        policy=policy,
         threads=anyio.CapacityLimiter(THREADS),
         concurrency=settings.tool_use_concurrency,
         progress_timeout=progress_timeout,

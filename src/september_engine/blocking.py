@@ -17,14 +17,16 @@ from typing import Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed, EngineError
-from .events import Event, HitlRequest
+from .events import Event
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .streams import EventStream, Replay, Turn, TurnResult
@@ -73,6 +75,7 @@ class BlockingEngine:
         model: Model | str | None = None,
         fallback: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
         settings: Settings | None = None,
@@ -84,6 +87,7 @@ class BlockingEngine:
             model=model,
             fallback=fallback,
             tools=tools,
+            policy=policy,
             system=system,
             limits=limits,
             settings=settings,
@@ -227,8 +231,8 @@ class BlockingEngine:
         """Stop the running turn and wait for its end; True if there was one."""
         return self._call(lambda: self._engine.cancel(task_id))
 
-    def pending(self) -> list[HitlRequest]:
-        """Every request that waits for a person."""
+    def pending(self) -> Requests:
+        """Every request that waits for a person: a list that a notebook can show."""
         return self._call(self._engine.pending)
 
     def respond(
@@ -239,11 +243,17 @@ class BlockingEngine:
         request_id: str | None = None,
         feedback: str | None = None,
         content_blocks: Sequence[Block] = (),
+        remember: bool = False,
     ) -> str:
         """Answer a request; returns its id. Raises what `Engine.respond` raises."""
         return self._call(
             lambda: self._engine.respond(
-                task_id, answer, request_id=request_id, feedback=feedback, content_blocks=content_blocks
+                task_id,
+                answer,
+                request_id=request_id,
+                feedback=feedback,
+                content_blocks=content_blocks,
+                remember=remember,
             )
         )
 

@@ -12,6 +12,7 @@ from typing import Self
 import anyio
 import msgspec
 
+from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.isolation import to_its_end
 from ._runtime.listing import detail_of, last_of, task_of
@@ -29,13 +30,14 @@ from ._wiring import (
     checked_settings,
     checked_system,
     make_supervisor,
+    policy_of,
     store_of,
     tools_by_name,
 )
 from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
-from .events import HitlRequest
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .permissions import Policy
 from .settings import Settings
 from .store.base import Store, TaskRow
 from .streams import Replay, Turn
@@ -67,6 +69,7 @@ class Engine:
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
         tools: Tools made with `@tool`.
+        policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
         settings: Everything else; None reads the environment and `.env`.
@@ -83,6 +86,7 @@ class Engine:
         model: Model | str | None = None,
         fallback: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
         settings: Settings | None = None,
@@ -93,6 +97,7 @@ class Engine:
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback)
         self._tools = tools_by_name(tools)
+        self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
         self._progress_timeout = checked_patience(progress_timeout)
@@ -131,6 +136,7 @@ class Engine:
             store=self._store,
             models=await self._models.make(self.settings, self._world.clock),
             tools=self._tools,
+            policy=self._policy,
             system=self._system,
             limits=self._limits,
             settings=self.settings,
@@ -262,8 +268,8 @@ class Engine:
         ids = self._world.ids
         request = TurnRequest(
             task_id=task_id,
-            turn_id=ids("turn"),
-            message_id=ids("msg"),
+            turn_id=ids("turn_"),
+            message_id=ids("msg_"),
             content=content,
             direct=direct,
             kind=kind,
@@ -293,9 +299,9 @@ class Engine:
 
     # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def pending(self) -> list[HitlRequest]:
-        """Every request that waits for a person, over all tasks, oldest first."""
-        return await pending(self._running)
+    async def pending(self) -> Requests:
+        """Every request that waits for a person, over all tasks, oldest first: a list that a notebook can show."""
+        return Requests(await pending(self._running))
 
     async def respond(
         self,
@@ -305,17 +311,26 @@ class Engine:
         request_id: str | None = None,
         feedback: str | None = None,
         content_blocks: Sequence[Block] = (),
+        remember: bool = False,
     ) -> str:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
 
-        A permission is answered "yes" or "no"; with "no" the model is told `feedback`. Raises `HitlNotPending`,
-        `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises; the request stays open
-        then. Cancelling stops the wait; the answer may count all the same.
+        A permission is answered "yes" or "no", a question with any text; the model gets `feedback` and `content_blocks`
+        as well. With `remember`, a "yes" counts for the same call in the rest of the task. Raises `HitlNotPending`,
+        `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises; the request stays open then.
+        Cancelling stops the wait; the answer may count all the same.
         """
+        check_task_id(task_id)
         check_answer(answer, feedback)
         blocks = check_media(content_blocks, "content_blocks", text=True)
         return await respond(
-            self._running, task_id, answer, request_id=request_id, feedback=feedback, content_blocks=blocks
+            self._running,
+            task_id,
+            answer,
+            request_id=request_id,
+            feedback=feedback,
+            content_blocks=blocks,
+            remember=remember,
         )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -369,11 +384,9 @@ class Engine:
         status = "ok" if supervisor.accepting else "shutting_down"
         if database != "ok" or provider == "LLM_AUTH":
             status = "degraded"
-        return Health(
-            status=status,
-            uptime_seconds=round(self._world.clock.monotonic() - self._opened_at, 3),
-            subsystems={"database": database, "llm_provider": provider},
-        )
+        uptime = round(self._world.clock.monotonic() - self._opened_at, 3)
+        subsystems = {"database": database, "llm_provider": provider}
+        return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
 
     @property
     def model_name(self) -> str:

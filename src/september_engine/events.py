@@ -128,7 +128,11 @@ class ToolResult(_Event, frozen=True, kw_only=True, tag="tool_result"):
 
 
 class HitlRequest(_Event, frozen=True, kw_only=True, tag="hitl_request"):
-    """The turn waits for a person. For a permission, `tool`, `tool_call_id` and `input` say what would run."""
+    """The turn waits for a person. For a permission, `tool`, `tool_call_id` and `input` say what would run.
+
+    `remember` says in words what a "yes, always" would allow for the rest of the task; it is absent where nothing can
+    be remembered.
+    """
 
     request_id: str
     task_id: str
@@ -138,6 +142,7 @@ class HitlRequest(_Event, frozen=True, kw_only=True, tag="hitl_request"):
     tool_call_id: str | None = None
     tool: str | None = None
     input: dict[str, JSON] | None = None
+    remember: list[str] | None = None
 
 
 class HitlResolved(_Event, frozen=True, kw_only=True, tag="hitl_resolved"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from september_engine._context.text import SurrogateJoiner, clean
+from september_engine._context.text import SurrogateJoiner, clean, visible
 
 surrogates = st.characters(categories=["Cs"])
 """Halves of pairs, which `str` takes and UTF-8 does not."""
@@ -46,3 +46,8 @@ def test_a_pair_cut_in_two_comes_out_whole_with_the_second_piece() -> None:
     assert joiner.feed("hi \ud83d") == "hi "
     assert joiner.feed("\ude00!") == "😀!"
     assert joiner.flush() == ""
+
+
+def test_what_would_be_obeyed_or_hidden_is_spelt_out() -> None:
+    assert visible("a\nb é🦊") == "a\nb é🦊"
+    assert visible("a\x1b[2K\r\u202e\u200b\0\x85") == "a\\x1b[2K\\r\\u202e\\u200b\\x00\\x85"

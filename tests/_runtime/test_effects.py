@@ -21,6 +21,7 @@ from september_engine.events import ContentBlockStart, ContentBlockStop, Event, 
 from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
+from september_engine.permissions import Policy
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import Turn
 from tests.engines import ticks
@@ -47,6 +48,7 @@ def resources(
         model=model or ScriptedModel([]),
         fallback=fallback,
         tools={tool.name: tool for tool in tools},
+        policy=Policy(),
         threads=anyio.CapacityLimiter(4),
         concurrency=10,
         progress_timeout=30.0,

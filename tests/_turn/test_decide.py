@@ -12,16 +12,18 @@ from september_engine._turn.facts import (
     HumanAsked,
     PrefixChosen,
     ToolFinished,
+    ToolStarted,
     TurnCompleted,
     TurnStarted,
 )
-from september_engine._turn.inputs import Ask, Input, ToolReturned
+from september_engine._turn.inputs import Ask, Input, Refuse, ToolReturned
 from september_engine._turn.limits import Limits
-from september_engine._turn.state import TurnState, evolve
+from september_engine._turn.state import TurnState, evolve, remembered
 from september_engine.events import ToolResultError
 from september_engine.messages import tool_uses
+from september_engine.permissions import Rule
 
-from .build import LOOK, NOW, Turn, answered, asking, replied, returned, start, starting, text, think, use
+from .build import LOOK, NOW, Turn, answered, asking, replied, returned, start, starting, text, think, unfinished, use
 
 
 def asked_ids(turn: Turn) -> list[str]:
@@ -222,8 +224,16 @@ class TestPeople:
     def test_a_call_that_needs_leave_is_asked_about_and_does_not_run(self) -> None:
         turn = Turn()
         facts = turn.tell(replied(use("a"), use("b"), asks={"b": "May b run?"}))
+        digest = turn.state.calls[1].digest
         assert facts[1:] == [
-            HumanAsked(at=NOW, request_id="hitl_1", kind="permission", question="May b run?", tool_call_id="b")
+            HumanAsked(
+                at=NOW,
+                request_id="hitl_1",
+                kind="permission",
+                question="May b run?",
+                tool_call_id="b",
+                digest=digest,
+            )
         ]
         assert turn.then(starting("a", "b")) == ["started a"]
 
@@ -288,6 +298,61 @@ class TestPeople:
         assert turn.then(answered("yes", "hitl_2")) == ["hitl_2 answered yes"]
         assert turn.then(answered("yes", "hitl_2")) == []
         assert turn.then(answered("yes", "unknown")) == []
+
+    def test_what_the_rules_forbid_has_its_result_at_once_and_nobody_is_asked(self) -> None:
+        turn = Turn()
+        forbidden = Refuse(reason="Not run: nothing leaves this house.")
+        facts = turn.tell(replace(replied(use("a"), use("b")), asks=[forbidden, None]))
+        assert facts[1:] == [unfinished("a", "permission_denied", "Not run: nothing leaves this house.")]
+        assert turn.then(starting("a", "b")) == ["started b"]
+
+    def test_a_call_that_the_rules_of_now_refuse_does_not_run_whatever_a_person_said(self) -> None:
+        turn = Turn(asking("a", "b"), answered("yes"), answered("yes", "hitl_2"))
+        facts = turn.tell(replace(starting("a", "b"), refused={"b": "Not run: a new rule."}))
+        assert facts == [
+            ToolStarted(at=NOW, tool_call_id="a"),
+            unfinished("b", "permission_denied", "Not run: a new rule."),
+        ]
+        assert turn.tell(starting("b")) == []
+
+    def test_only_the_call_that_was_shown_runs(self) -> None:
+        """The log says that another input was shown than the one that is about to run."""
+        turn = Turn(asking("a"), answered("yes"))
+        request = replace(turn.state.requests[0], digest="of another call")
+        turn.state = replace(turn.state, requests=(request,))
+        assert turn.tell(starting("a")) == [
+            unfinished("a", "permission_denied", "Not run: this is not the call that a person was shown.")
+        ]
+
+    def test_a_request_of_a_log_without_digests_counts(self) -> None:
+        turn = Turn(asking("a"), answered("yes"))
+        turn.state = replace(turn.state, requests=(replace(turn.state.requests[0], digest=""),))
+        assert turn.then(starting("a")) == ["started a"]
+
+    @pytest.mark.parametrize(
+        ("answer", "remember", "laid_down"),
+        [("yes", True, (Rule(effect="allow", tool="look"),)), ("yes", False, ()), ("no", True, ())],
+    )
+    def test_a_yes_that_is_to_be_remembered_lays_down_what_was_offered(
+        self, answer: str, remember: bool, laid_down: tuple[Rule, ...]
+    ) -> None:
+        offered = Ask(request_id="hitl_1", question="?", remember=(Rule(effect="allow", tool="look"),))
+        turn = Turn(replace(replied(use("a")), asks=[offered]), answered(answer, remember=remember))
+        assert remembered(turn.facts) == laid_down
+
+    @pytest.mark.parametrize("answer", ["", " \n"])
+    def test_a_blank_answer_to_a_question_is_none(self, answer: str) -> None:
+        question = Ask(request_id="hitl_1", question="Which night?", kind="question")
+        turn = Turn(replace(replied(use("a")), asks=[question]))
+        assert turn.tell(answered(answer)) == []
+        assert turn.then(answered("tonight")) == ["hitl_1 answered tonight", "finished a"]
+
+    def test_a_long_answer_is_kept_within_the_limits_of_an_output(self) -> None:
+        question = Ask(request_id="hitl_1", question="Which night?", kind="question")
+        turn = Turn(replace(replied(use("a")), asks=[question]), limits=Limits(output_bytes=20))
+        result = turn.tell(answered("x" * 50))[1]
+        assert isinstance(result, ToolFinished)
+        assert "left out" in result.output
 
     def test_an_answer_to_a_question_is_the_result_of_its_call(self) -> None:
         turn = Turn(replied(use("a", "ask_person")))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from september_engine._context.check import changed_prefix, problems
 from september_engine._turn.facts import Fact, HumanAnswered
 from september_engine._turn.history import prompt_of
-from september_engine._turn.inputs import Cancelled, Expired, Interrupted
+from september_engine._turn.inputs import Ask, Cancelled, Expired, Interrupted
 from september_engine.events import ToolResultError
 from september_engine.messages import Block, Prompt
 
@@ -238,6 +239,21 @@ class TestCuts:
             ("a", "outcome_unknown"),
             ("b", "cancelled"),
         ]
+
+    @pytest.mark.parametrize(
+        ("kind", "answer", "said"),
+        [
+            ("permission", "yes", [text("A person added: Mind the dog.")]),
+            ("permission", "no", []),
+            ("question", "no", [text("A person added: Mind the dog.")]),
+        ],
+    )
+    def test_what_a_person_added_stands_behind_the_results(self, kind: Any, answer: str, said: list[Block]) -> None:
+        ask = Ask(request_id="hitl_1", question="?", kind=kind)
+        turn = Turn(replace(replied(use("a")), asks=[ask]), answered(answer, feedback="Mind the dog."))
+        content = messages(turn, second())[2]["content"]
+        assert content[0]["type"] == "tool_result"
+        assert content[1:] == said
 
     def test_a_request_that_expired_has_its_result(self) -> None:
         results = messages(Turn(asking("a"), Expired(now=NOW)), second())[2]["content"]

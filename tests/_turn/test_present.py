@@ -170,10 +170,10 @@ def test_a_person_sees_what_would_run_and_that_it_was_answered() -> None:
 
 
 def test_a_request_about_a_call_that_is_not_known_can_still_be_shown() -> None:
-    asked = HumanAsked(at=NOW, request_id="h", kind="question", question="Which?", tool_call_id="gone")
+    asked = HumanAsked(at=NOW, request_id="h", kind="permission", question="May it?", tool_call_id="gone")
     (event,) = present(Turn().state, asked)
     assert isinstance(event, HitlRequest)
-    assert (event.tool_call_id, event.tool, event.input) == ("gone", None, None)
+    assert (event.tool_call_id, event.tool, event.input) == (None, None, None)
 
 
 def test_what_is_too_large_for_a_frame_is_shown_by_a_reference() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import nbformat
 import pytest
@@ -29,6 +30,10 @@ def read() -> nbformat.NotebookNode:
     return notebook
 
 
+def outputs_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
 @pytest.mark.filterwarnings("default")  # what Jupyter's own machinery warns of is not ours
 def test_the_notebook_runs_and_says_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**environment(), "IPYTHONDIR": str(tmp_path / "ipython")})
@@ -43,11 +48,16 @@ def test_the_notebook_runs_and_says_what_it_should(tmp_path: Path, monkeypatch: 
     ]
     begins = "Offline model: no API key is set, so I go by simple rules. I use word_count for this."
     gave = "Offline model: word_count gave:"
+    [shown] = [html for output in outputs_of(notebook) if (html := output.get("data", {}).get("text/html"))]
+    assert "May send_mail run with this input?" in shown
+    assert "See you at noon" in shown
     assert said == [
         f"{begins}\n[word_count: 6]\n{gave} 6",
         "end_turn ['word_count']\n",
         f"'{begins}{gave} 4'",
         "earlier True\ncurrent False\n",
+        ANY,
+        "['sent']\n",
         "{'text': 'one two three'}\n",
     ]
 

@@ -22,6 +22,7 @@ from september_engine._runtime.world import World
 from september_engine.http import create_app
 from september_engine.models.base import Model
 from september_engine.models.scripted import ScriptedModel, say
+from september_engine.permissions import Policy
 from september_engine.store.base import Store
 from september_engine.store.memory import MemoryStore
 
@@ -124,6 +125,7 @@ def engine_with(
     *,
     store: Store | None = None,
     tools: Iterable[Tool[..., Any]] = (),
+    policy: Policy | None = None,
     limits: Limits | None = None,
     world: World | None = None,
     **settings: Any,
@@ -134,6 +136,7 @@ def engine_with(
         store or MemoryStore(),
         model=model or ScriptedModel(lambda request: say("Hello.")),
         tools=tools,
+        policy=policy,
         limits=limits,
         settings=Settings(**options),
         world=world,

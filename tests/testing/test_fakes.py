@@ -53,7 +53,7 @@ async def test_time_does_not_go_back() -> None:
 
 def test_ids_count_by_kind() -> None:
     ids: Ids = FakeIds()
-    assert [ids("msg"), ids("msg"), ids("turn")] == ["msg_1", "msg_2", "turn_1"]
+    assert [ids("msg_"), ids("msg_"), ids("turn_")] == ["msg_1", "msg_2", "turn_1"]
 
 
 def test_chance_is_the_numbers_given_over_and_over() -> None:

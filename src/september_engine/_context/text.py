@@ -6,7 +6,7 @@ request that holds one; so it is replaced where text comes in, once, by the char
 
 from __future__ import annotations
 
-__all__ = ["SurrogateJoiner", "clean"]
+__all__ = ["SurrogateJoiner", "clean", "visible"]
 
 REPLACEMENT = "\ufffd"
 
@@ -39,3 +39,12 @@ class SurrogateJoiner:
         """What is left when no more comes: "" or U+FFFD."""
         half, self._half = self._half, ""
         return REPLACEMENT if half else ""
+
+
+def visible(text: str) -> str:
+    """With what a terminal or a page would obey, or hide, spelt out: what a person is asked to allow must be seen."""
+    return "".join(char if char.isprintable() or char == "\n" else _spelt(char) for char in text)
+
+
+def _spelt(char: str) -> str:
+    return char.encode("unicode_escape").decode()

@@ -16,11 +16,12 @@ from .._seams import Clock
 from .._turn.commands import CallModel, RunTool
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
-from .._turn.inputs import Ask, ModelFailed, ModelReplied, ToolReturned
+from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned
 from .._turn.present import BlockType, block_start, block_stop
+from .._turn.state import remembered
 from ..errors import ModelError
 from ..events import ToolResultError
-from ..messages import JSON, Usage, tool_uses
+from ..messages import JSON, Block, Usage, tool_uses
 from ..models.base import (
     BlockStarted,
     BlockStopped,
@@ -31,6 +32,8 @@ from ..models.base import (
     TextChunk,
     ThinkingChunk,
 )
+from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
+from ..permissions import Ask as Refer
 from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Tool
 from .channel import Channel
@@ -52,16 +55,29 @@ class Resources:
     model: Model
     fallback: Model | None
     tools: Mapping[str, AnyTool]
+    policy: Policy
     threads: anyio.CapacityLimiter
     concurrency: int
     progress_timeout: float
     recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
 
-    def ask(self, tool: str) -> str | None:
-        """The question a person must answer before this tool runs, or None."""
-        known = self.tools.get(tool)
-        return f"May {tool} run with this input?" if known is not None and known.requires_permission else None
+    def judge(self, name: str, input: dict[str, JSON], rules: Sequence[Rule]) -> Decision:
+        """Whether the rules let this call run. A call that cannot run anyway is nobody's question."""
+        tool = self.tools.get(name)
+        if tool is None or not _fits(tool, input):
+            return Allow()
+        return self.policy.judge(name, input, _actions(tool, input), declared=tool.declared, remembered=rules)
+
+    def refusal(self, command: RunTool, rules: Sequence[Rule], *, allowed: bool) -> str | None:
+        """Why a call that is about to begin may not run by the rules of now; `allowed` is a person's yes to it."""
+        match self.judge(command.tool, command.input, rules):
+            case Deny(reason=reason):
+                return f"Not run: {reason}"
+            case Refer(reason=reason) if not allowed:
+                return f"Not run, because the rules have changed: {reason} Call it again to ask."
+            case _:
+                return None
 
 
 class ModelCall:
@@ -156,11 +172,11 @@ class ModelCall:
 
     def _replied(self, reply: Reply) -> ModelReplied:
         world = self._resources.world
-        questions = [self._resources.ask(use["name"]) for use in tool_uses(reply.content)]
+        rules = remembered(self._facts)
         return ModelReplied(
             now=world.clock.now_ms(),
             step=self._command.step,
-            message_id=world.ids("msg"),
+            message_id=world.ids("msg_"),
             content=reply.content,
             stop_reason=reply.stop_reason,
             usage=reply.usage,
@@ -168,8 +184,23 @@ class ModelCall:
             blocks=self._blocks,
             broken=reply.broken_inputs,
             stop_details=reply.stop_details,
-            asks=[None if one is None else Ask(request_id=world.ids("hitl"), question=one) for one in questions],
+            asks=[self._before(use, rules) for use in tool_uses(reply.content)],
         )
+
+    def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | None:
+        """What stands before this call: a question to a person, a refusal, or nothing."""
+        name, input = use["name"], use["input"]
+        tool, ids = self._resources.tools.get(name), self._resources.world.ids
+        if tool is not None and tool.asks_person and _fits(tool, input):
+            return Ask(request_id=ids("hitl-"), kind="question", question=input["question"])
+        match self._resources.judge(name, input, rules):
+            case Allow():
+                return None
+            case Deny(reason=reason):
+                return Refuse(reason=f"Not run: {reason}")
+            case asked:
+                question = f"May {name} run with this input? {asked.reason}"
+                return Ask(request_id=ids("hitl-"), question=question, remember=asked.remember)
 
     def _failed(self, error: ModelError) -> ModelFailed:
         world = self._resources.world
@@ -194,6 +225,24 @@ def _is_cancelled(error: BaseException) -> bool:
     """Whether this is a cancellation of ours, and not one that something inside of the model's adapter came to."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _fits(tool: AnyTool, input: Mapping[str, JSON]) -> bool:
+    try:
+        tool.decode(input)
+    except ToolError:
+        return False
+    return True
+
+
+def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
+    """What the tool says it would do; a tool that cannot say it has not been understood."""
+    if tool.actions is None:
+        return ()
+    try:
+        return tool.actions(input)
+    except Exception as error:
+        return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
 async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:

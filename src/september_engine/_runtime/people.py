@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from .._turn.facts import HumanAnswered
 from .._turn.inputs import Answered
-from .._turn.request import open_request
+from .._turn.present import request_event
+from .._turn.request import is_answer, open_request
 from .._turn.state import TurnState, fold
-from ..errors import EngineClosed, HitlNotPending, InvalidRequest, StoreCorrupt
-from ..events import HitlRequest, timestamp
+from ..errors import EngineClosed, EngineError, HitlAlreadyAnswered, HitlNotPending, InvalidRequest, StoreCorrupt
+from ..events import HitlRequest
 from ..messages import Block
 from ..store.base import TaskRow
 from .supervisor import Supervisor
@@ -26,20 +27,7 @@ async def pending(supervisor: Supervisor) -> list[HitlRequest]:
             continue
         if state.status != "running":
             continue
-        for request in state.open_requests:
-            call = next(call for call in state.calls if call.id == request.tool_call_id)
-            found.append(
-                HitlRequest(
-                    request_id=request.id,
-                    task_id=row.task_id,
-                    kind=request.kind,
-                    question=request.question,
-                    created_at=timestamp(request.asked_at),
-                    tool_call_id=call.id,
-                    tool=call.tool,
-                    input=call.input,
-                )
-            )
+        found += [request_event(state, request) for request in state.open_requests]
     return sorted(found, key=lambda request: request.created_at)
 
 
@@ -51,23 +39,28 @@ async def respond(
     request_id: str | None,
     feedback: str | None,
     content_blocks: list[Block],
+    remember: bool,
 ) -> str:
     """Give one answer to one request; exactly one answer wins. Raises as `Engine.respond` says."""
     ticket = await supervisor.attend(task_id)
     if ticket is None or ticket.runner is None:
         if not supervisor.accepting:
             raise EngineClosed("The engine is shutting down. The request stays open; answer it again later.")
-        raise HitlNotPending("No request waits for an answer here.")
+        raise await _not_open(supervisor, task_id, request_id)
     runner = ticket.runner
     request = open_request(runner.state, request_id)
-    if request.kind == "permission" and answer not in ("yes", "no"):
-        raise InvalidRequest('A permission is answered with "yes" or "no". The request stays open.')
+    if not is_answer(request, answer):
+        form = '"yes" or "no"' if request.kind == "permission" else "text that is not blank"
+        raise InvalidRequest(f"A {request.kind} is answered with {form}. The request stays open.")
+    if remember and (answer != "yes" or not request.remember):
+        raise InvalidRequest('Only a "yes" to a permission can be remembered. The request stays open.')
     answered = Answered(
         now=supervisor.resources.world.clock.now_ms(),
         request_id=request.id,
         answer=answer,
         feedback=feedback,
         content_blocks=content_blocks,
+        remember=remember,
     )
     facts = await runner.tell(answered)
     if not any(isinstance(fact, HumanAnswered) for fact in facts):
@@ -76,6 +69,17 @@ async def respond(
         open_request(runner.state, request.id)
         raise HitlNotPending("The turn ended before the answer came.")
     return request.id
+
+
+async def _not_open(supervisor: Supervisor, task_id: str, request_id: str | None) -> EngineError:
+    """What to say of a task on which nothing waits: who asks for a request that was answered is told the answer."""
+    row = await supervisor.store.task(task_id)
+    if request_id is not None and row is not None and row.head is not None:
+        state = fold(await read_turn(supervisor.store, task_id, row.head))
+        for request in state.requests:
+            if request.id == request_id and request.answer is not None:
+                return HitlAlreadyAnswered("Somebody answered first.", request_id=request_id, answer=request.answer)
+    return HitlNotPending("No request waits for an answer here.")
 
 
 async def _state(supervisor: Supervisor, row: TaskRow) -> TurnState:

@@ -28,7 +28,7 @@ from .._turn.inputs import (
     ToolsStarting,
 )
 from .._turn.present import present
-from .._turn.state import TurnState, evolve, standing
+from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
 from ..messages import Usage
@@ -183,6 +183,8 @@ class Runner:
                 if self._leaving and self.state.waiting_since is not None:
                     break
                 await self._obey(group)
+                if self.state.status != "running":
+                    return
                 letter = await self._next()
             await self._land()
         except EngineError:
@@ -232,14 +234,8 @@ class Runner:
 
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
-        return await self._decide(
-            Cancelled(
-                now=self._now(),
-                message_id=self._resources.world.ids("msg"),
-                text="".join(self._shown),
-                usage=self._spent(),
-            )
-        )
+        message_id, text = self._resources.world.ids("msg_"), "".join(self._shown)
+        return await self._decide(Cancelled(now=self._now(), message_id=message_id, text=text, usage=self._spent()))
 
     def _spent(self) -> Usage | None:
         """What the attempt cost that was under way, as far as its provider had said."""
@@ -289,12 +285,25 @@ class Runner:
         )
 
     async def _obey(self, group: anyio.abc.TaskGroup) -> None:
-        commands = self._owed()
-        if starting := [command.id for command in commands if isinstance(command, RunTool)]:
-            await self._decide(ToolsStarting(now=self._now(), tool_call_ids=starting))
-        for command in commands:
-            self._flights[_key(command)] = flight = _Flight()
-            group.start_soon(self._fly, command, flight)
+        """Start what is owed. Where a call may not run any more, its result is there at once, and more may be owed."""
+        while self.state.status == "running" and (commands := self._owed()):
+            refused: dict[str, str] = {}
+            if starting := [command for command in commands if isinstance(command, RunTool)]:
+                refused = await self._refused(starting)
+                ids = [command.id for command in starting]
+                await self._decide(ToolsStarting(now=self._now(), tool_call_ids=ids, refused=refused))
+            running = {call.id for call in self.state.calls if call.status == "running"}
+            for command in commands:
+                if isinstance(command, CallModel) or command.id in running:
+                    self._flights[_key(command)] = flight = _Flight()
+                    group.start_soon(self._fly, command, flight)
+
+    async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
+        """Which of these calls may not run by the rules of now, and why: an approval does not outrank a rule."""
+        rules = remembered([*(await self._ancestors()).facts, *self._facts])
+        allowed = {call.id for call in self.state.calls if self.state.allowed(call)}
+        why = {one.id: self._resources.refusal(one, rules, allowed=one.id in allowed) for one in commands}
+        return {call_id: reason for call_id, reason in why.items() if reason is not None}
 
     def _owed(self) -> list[Command]:
         owed = todo(self.state, concurrency=self._resources.concurrency)

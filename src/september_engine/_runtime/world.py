@@ -28,9 +28,9 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
-def sortable_id(kind: str, /) -> str:
+def sortable_id(prefix: str, /) -> str:
     """A new id such as `msg_019a…`: 48 bits of time, so that ids sort as they were made, then 80 bits of chance."""
-    return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 @attrs.frozen(kw_only=True)

@@ -39,12 +39,14 @@ from .inputs import (
     ModelFailed,
     ModelReplied,
     OutOfTime,
+    Refuse,
     Resumed,
     Start,
     ToolReturned,
     ToolsStarting,
 )
 from .limits import backoff_ms, brief, clip, exceeded
+from .request import is_answer
 from .state import Call, TurnState, cut_short, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
@@ -85,8 +87,7 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
         case ModelFailed():
             return _model_failed(state, input)
         case ToolsStarting():
-            owed = {call.id for call in state.calls if call.status == "owed"}
-            return [ToolStarted(at=input.now, tool_call_id=id) for id in input.tool_call_ids if id in owed]
+            return _tools_starting(state, input)
         case ToolReturned():
             return _tool_returned(state, input)
         case Answered():
@@ -174,16 +175,37 @@ def _calls(state: TurnState, input: ModelReplied, uses: list[Block], broken: dic
         elif state.tool_calls + number >= limits.tool_calls:
             message = f"Not run: the turn has used all of its {limits.tool_calls} tool calls."
             facts.append(_no_result(call_id, input.now, "too_many_calls", message))
+        elif isinstance(ask, Refuse):
+            facts.append(_no_result(call_id, input.now, "permission_denied", ask.reason))
         elif ask is not None:
             facts.append(
                 HumanAsked(
                     at=input.now,
                     request_id=ask.request_id,
-                    kind="permission",
+                    kind=ask.kind,
                     question=ask.question,
                     tool_call_id=call_id,
+                    digest=Call(id=call_id, tool=use["name"], input=use["input"]).digest,
+                    remember=ask.remember,
                 )
             )
+    return facts
+
+
+def _tools_starting(state: TurnState, input: ToolsStarting) -> list[Fact]:
+    """What may still run is begun. What runs is what was shown: an answer to another call is no leave for this one."""
+    facts: list[Fact] = []
+    shown = {request.tool_call_id: request.digest for request in state.requests}
+    for call in state.calls:
+        if call.status != "owed" or call.id not in input.tool_call_ids:
+            continue
+        refused = input.refused.get(call.id)
+        if shown.get(call.id) and shown[call.id] != call.digest:
+            refused = "Not run: this is not the call that a person was shown."
+        if refused is None:
+            facts.append(ToolStarted(at=input.now, tool_call_id=call.id))
+        else:
+            facts.append(_no_result(call.id, input.now, "permission_denied", refused))
     return facts
 
 
@@ -269,7 +291,7 @@ def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
 
 def _answered(state: TurnState, input: Answered) -> list[Fact]:
     request = next((r for r in state.open_requests if r.id == input.request_id), None)
-    if request is None or (request.kind == "permission" and input.answer not in ("yes", "no")):
+    if request is None or not is_answer(request, input.answer):
         return []
     answered = HumanAnswered(
         at=input.now,
@@ -277,13 +299,15 @@ def _answered(state: TurnState, input: Answered) -> list[Fact]:
         answer=input.answer,
         feedback=input.feedback,
         content_blocks=input.content_blocks,
+        remember=request.remember if input.remember and input.answer == "yes" else (),
     )
     if request.kind == "permission" and input.answer == "yes":
         return [answered]
     if request.kind == "permission":
         message = input.feedback or "A person did not allow this."
         return [answered, _no_result(request.tool_call_id, input.now, "permission_denied", message)]
-    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=input.answer)]
+    output = clip(input.answer, state.limits.output_bytes)
+    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=output)]
 
 
 def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:

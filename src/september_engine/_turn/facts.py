@@ -13,6 +13,7 @@ import msgspec
 
 from ..events import ToolResultError
 from ..messages import JSON, Block, Usage
+from ..permissions import Rule
 from .limits import Limits
 
 __all__ = [
@@ -125,21 +126,27 @@ class ToolFinished(_Fact, frozen=True, kw_only=True, tag="tool_finished"):
 
 
 class HumanAsked(_Fact, frozen=True, kw_only=True, tag="human_asked"):
-    """Somebody's answer is outstanding."""
+    """Somebody's answer is outstanding.
+
+    `digest` is that of the call as it is shown; `remember` are the rules that a "yes, always" would lay down.
+    """
 
     request_id: str
     kind: Literal["permission", "question"]
     question: str
     tool_call_id: str
+    digest: str = ""
+    remember: tuple[Rule, ...] = ()
 
 
 class HumanAnswered(_Fact, frozen=True, kw_only=True, tag="human_answered"):
-    """The one answer that counts."""
+    """The one answer that counts. `remember` are the rules that it lays down for the rest of the task."""
 
     request_id: str
     answer: str
     feedback: str | None = None
     content_blocks: list[Block] = []
+    remember: tuple[Rule, ...] = ()
 
 
 class TurnResumed(_Fact, frozen=True, kw_only=True, tag="turn_resumed"):

@@ -27,6 +27,7 @@ from .facts import (
     AttemptFailed,
     Fact,
     HumanAnswered,
+    HumanAsked,
     PrefixChosen,
     ToolFinished,
     TurnCompleted,
@@ -68,6 +69,7 @@ class _Writer:
         self._open: list[tuple[str, str]] = []
         self._results: dict[str, ToolFinished] = {}
         self._said: list[Block] = []
+        self._kinds: dict[str, str] = {}
         self._ids: set[str] = set()
         self._media: list[Weight] = []
         self._media_before = 0
@@ -88,8 +90,10 @@ class _Writer:
                 self._say("assistant", _not_blank([{"type": "text", "text": fact.text}]))
             case ToolFinished():
                 self._results.setdefault(fact.tool_call_id, fact)
+            case HumanAsked():
+                self._kinds[fact.request_id] = fact.kind
             case HumanAnswered():
-                self._said += _not_blank(fact.content_blocks)
+                self._said += _not_blank([*self._feedback(fact), *fact.content_blocks])
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
             case TurnCompleted(counts=False):
@@ -149,6 +153,12 @@ class _Writer:
         self._ids.add(sent_as)
         self._open.append((use["id"], sent_as))
         return use if sent_as == use["id"] else {**use, "id": sent_as}
+
+    def _feedback(self, fact: HumanAnswered) -> list[Block]:
+        """What a person added to an answer; to a "no" it is the reason that stands in the call's result."""
+        refused = fact.answer == "no" and self._kinds.get(fact.request_id) == "permission"
+        said = fact.feedback or ""
+        return [] if refused or not said.strip() else [{"type": "text", "text": f"A person added: {said}"}]
 
     def _answer_calls(self) -> None:
         if self._open:

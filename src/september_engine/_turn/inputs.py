@@ -8,6 +8,7 @@ import msgspec
 
 from ..events import ToolResultError
 from ..messages import JSON, Block, Usage
+from ..permissions import Rule
 from .limits import Limits
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ModelFailed",
     "ModelReplied",
     "OutOfTime",
+    "Refuse",
     "Resumed",
     "Start",
     "ToolReturned",
@@ -51,14 +53,26 @@ class Start(_Input, frozen=True, kw_only=True):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person must be asked before a tool may run, and the id of the request should it come to that."""
+    """What a person must be asked, and the id of the request should it come to that.
+
+    A permission is asked before the tool may run, and `remember` would make the same call run by itself from then on.
+    The answer to a question is the call's result.
+    """
 
     request_id: str
     question: str
+    kind: Literal["permission", "question"] = "permission"
+    remember: tuple[Rule, ...] = ()
+
+
+class Refuse(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules forbid the call, whatever a person says."""
+
+    reason: str
 
 
 class ModelReplied(_Input, frozen=True, kw_only=True):
-    """A model call ended well. `asks` says of each of its tool calls, in their order, what must be asked first.
+    """A model call ended well. `asks` says of each of its tool calls, in their order, what stands before it.
 
     It goes by place and not by id, which a model may use twice: leave for one call is never leave for another.
     """
@@ -70,7 +84,7 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     usage: Usage
     model: str
     blocks: int
-    asks: list[Ask | None]
+    asks: list[Ask | Refuse | None]
     broken: dict[str, str] = {}
     stop_details: Block | None = None
 
@@ -96,9 +110,13 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
 
 
 class ToolsStarting(_Input, frozen=True, kw_only=True):
-    """These tools are about to run: their intent must be durable first."""
+    """These tools are about to run: their intent must be durable first.
+
+    `refused` says of some why they may not run after all: the rules of this moment count, not those of the question.
+    """
 
     tool_call_ids: list[str]
+    refused: dict[str, str] = {}
 
 
 class ToolReturned(_Input, frozen=True, kw_only=True):
@@ -111,12 +129,13 @@ class ToolReturned(_Input, frozen=True, kw_only=True):
 
 
 class Answered(_Input, frozen=True, kw_only=True):
-    """A person answered a request."""
+    """A person answered a request; with `remember`, a "yes" counts for the same call in the rest of the task."""
 
     request_id: str
     answer: str
     feedback: str | None = None
     content_blocks: list[Block] = []
+    remember: bool = False
 
 
 class Cancelled(_Input, frozen=True, kw_only=True):

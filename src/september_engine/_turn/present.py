@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
+from msgspec.structs import replace
+
 from ..events import (
     ContentBlockStart,
     ContentBlockStop,
@@ -27,6 +29,7 @@ from ..events import (
     timestamp,
 )
 from ..messages import Usage, tool_uses
+from ..permissions import in_words
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -43,9 +46,9 @@ from .facts import (
     TurnStarted,
 )
 from .limits import brief, shown
-from .state import TurnState
+from .state import Request, TurnState, evolve
 
-__all__ = ["BlockType", "block_start", "block_stop", "delta", "present"]
+__all__ = ["BlockType", "block_start", "block_stop", "delta", "present", "request_event"]
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:
@@ -62,7 +65,8 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
-            return _asked(state, fact)
+            asked = evolve(state, fact)
+            return [request_event(asked, asked.requests[-1])]
         case HumanAnswered():
             answer = brief(fact.answer)
             return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=answer)]
@@ -148,20 +152,25 @@ def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:
     return [ToolResult(tool_call_id=call.id, tool=call.tool, output=output, error=error)]
 
 
-def _asked(state: TurnState, fact: HumanAsked) -> list[Event]:
-    call = next((call for call in state.calls if call.id == fact.tool_call_id), None)
-    return [
-        HitlRequest(
-            request_id=fact.request_id,
-            task_id=state.task_id,
-            kind=fact.kind,
-            question=brief(fact.question),
-            created_at=timestamp(fact.at),
-            tool_call_id=fact.tool_call_id,
-            tool=call.tool if call else None,
-            input=shown(call.input, tool_call_id=call.id, turn_id=state.turn_id) if call else None,
-        )
-    ]
+def request_event(state: TurnState, request: Request) -> HitlRequest:
+    """What a person is shown of a request: with a permission, the call that would run."""
+    event = HitlRequest(
+        request_id=request.id,
+        task_id=state.task_id,
+        kind=request.kind,
+        question=brief(request.question),
+        created_at=timestamp(request.asked_at),
+    )
+    call = next((call for call in state.calls if call.id == request.tool_call_id), None)
+    if request.kind == "question" or call is None:
+        return event
+    return replace(
+        event,
+        tool_call_id=call.id,
+        tool=call.tool,
+        input=shown(call.input, tool_call_id=call.id, turn_id=state.turn_id),
+        remember=[in_words(rule) for rule in request.remember] or None,
+    )
 
 
 BlockType = Literal["text", "thinking", "tool_use"]

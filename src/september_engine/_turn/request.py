@@ -19,6 +19,7 @@ __all__ = [
     "check_media",
     "check_task_id",
     "content_of",
+    "is_answer",
     "open_request",
 ]
 
@@ -58,6 +59,11 @@ def check_answer(answer: object, feedback: object) -> None:
     _text("answer", answer)
     if feedback is not None:
         _text("feedback", feedback)
+
+
+def is_answer(request: Request, answer: str) -> bool:
+    """Whether this answers the request: "yes" or "no" a permission, any text that is not blank a question."""
+    return answer in ("yes", "no") if request.kind == "permission" else bool(answer.strip())
 
 
 def check_media(blocks: object, name: str, *, text: bool = False) -> list[Block]:

@@ -5,6 +5,7 @@ State is never stored. Whoever needs it folds the facts, which is why a turn can
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Literal, assert_never
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..messages import JSON, Block, Usage, text_of, tool_uses
+from ..permissions import Rule
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -29,7 +31,7 @@ from .facts import (
 )
 from .limits import Limits
 
-__all__ = ["Call", "Request", "Standing", "TurnState", "cut_short", "evolve", "fold", "standing"]
+__all__ = ["Call", "Request", "Standing", "TurnState", "cut_short", "evolve", "fold", "remembered", "standing"]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, JSON]
     status: Literal["asked", "owed", "running", "done"] = "owed"
 
+    @property
+    def digest(self) -> str:
+        """What tells this call from every other one: the tool and the whole input."""
+        return hashlib.sha256(msgspec.json.encode([self.tool, self.input], order="sorted")).hexdigest()
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A question to a person, open while `answer` is None."""
@@ -52,6 +59,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     tool_call_id: str
     asked_at: int
+    digest: str = ""
+    remember: tuple[Rule, ...] = ()
     answer: str | None = None
 
 
@@ -90,6 +99,13 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     def open_requests(self) -> tuple[Request, ...]:
         """Questions nobody has answered, oldest first."""
         return tuple(request for request in self.requests if request.answer is None)
+
+    def allowed(self, call: Call) -> bool:
+        """Whether a person said yes to this very call."""
+        return any(
+            request.tool_call_id == call.id and request.kind == "permission" and request.answer == "yes"
+            for request in self.requests
+        )
 
     @property
     def waiting_since(self) -> int | None:
@@ -147,6 +163,8 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 question=fact.question,
                 tool_call_id=fact.tool_call_id,
                 asked_at=fact.at,
+                digest=fact.digest,
+                remember=fact.remember,
             )
             return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
         case HumanAnswered():
@@ -205,6 +223,11 @@ def _with_call(state: TurnState, call_id: str, status: Literal["asked", "owed", 
         replace(call, status=status) if call.id == call_id and call.status != "done" else call for call in state.calls
     )
     return replace(state, calls=calls)
+
+
+def remembered(facts: Iterable[Fact]) -> tuple[Rule, ...]:
+    """The rules that people laid down by their answers on this thread."""
+    return tuple(rule for fact in facts if isinstance(fact, HumanAnswered) for rule in fact.remember)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

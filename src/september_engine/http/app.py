@@ -23,6 +23,7 @@ from .auth import Door
 from .execute import execute, replay
 from .gate import Gate
 from .health import health
+from .hitl import pending, respond
 from .openapi import openapi
 from .tasks import cancel, messages, task, tasks
 from .wire import error_response
@@ -55,6 +56,8 @@ def create_app(
     routes = [
         Route("/execute", partial(execute, engine, now), methods=["POST"]),
         Route("/execute/replay", partial(replay, engine, now), methods=["GET"]),
+        Route("/hitl/pending", partial(pending, engine), methods=["GET"]),
+        Route("/hitl/respond", partial(respond, engine), methods=["POST"]),
         Route("/tasks", partial(tasks, engine), methods=["GET"]),
         Route("/tasks/{task_id}", partial(task, engine), methods=["GET", "DELETE"]),
         Route("/tasks/{task_id}/messages", partial(messages, engine), methods=["GET"]),

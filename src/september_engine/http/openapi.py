@@ -20,6 +20,7 @@ from ..errors import ModelError
 from ..events import Event, Heartbeat, TextDelta, ThreadLifecycle, ToolCall, ToolResult, UsageEvent, encode
 from ..messages import JSON, Branch, Message, Task, TaskDetail, Usage
 from .execute import ExecuteBody
+from .hitl import AnswerBody, PendingPage, Resumed
 from .sse import UNBUFFERED
 from .tasks import Cancelled, Deleted, MessagePage, TaskPage
 from .wire import ErrorBody, json_response
@@ -45,8 +46,14 @@ ERRORS: Mapping[str, str] = {
     "400": "INVALID_REQUEST: the request is malformed, or something required is missing, null or blank",
     "401": "INVALID_KEY, or KEY_ROTATION_PENDING: the key's time has not come",
     "403": "PERMISSION_DENIED: without a key, a web page or a host name that this server does not answer to",
-    "404": "TASK_NOT_FOUND, or MESSAGE_NOT_FOUND: no such message in this task; INVALID_REQUEST: no such path",
-    "409": "TASK_BUSY: a turn runs, details.turn_id; HITL_REQUIRED: a person is awaited, details.request_id",
+    "404": (
+        "TASK_NOT_FOUND, or MESSAGE_NOT_FOUND: no such message in this task; HITL_NOT_PENDING: nothing waits for an "
+        "answer; INVALID_REQUEST: no such path"
+    ),
+    "409": (
+        "TASK_BUSY: a turn runs, details.turn_id; HITL_REQUIRED: a person is awaited, details.request_id; "
+        "HITL_ALREADY_ANSWERED: details.answer"
+    ),
     "413": "PAYLOAD_TOO_LARGE: details.limit bytes at most",
     "422": "INVALID_REQUEST: a field has the wrong type",
     "500": "INTERNAL_ERROR: a fault of the engine; details.id is in its log",
@@ -82,6 +89,8 @@ def document() -> Object:
         "paths": {
             "/execute": {"post": _execute()},
             "/execute/replay": {"get": _replay()},
+            "/hitl/pending": {"get": _pending()},
+            "/hitl/respond": {"post": _respond()},
             "/tasks": {"get": _tasks()},
             "/tasks/{task_id}": {"parameters": [_task_id()], "get": _task(), "delete": _delete()},
             "/tasks/{task_id}/messages": {"parameters": [_task_id()], "get": _messages()},
@@ -128,6 +137,39 @@ def _replay() -> Object:
         "description": "Read-only. Where nothing is kept, an empty stream. A cursor far ahead: a heartbeat first.",
         "parameters": [after, task_id, last],
         "responses": {"200": _stream("Events.", turn_id=False)} | _errors(),
+    }
+
+
+def _pending() -> Object:
+    item: Object = {
+        "request_id": "hitl-1",
+        "task_id": "task-001",
+        "kind": "permission",
+        "question": "May bash run with this input? It uses the network: example.org.",
+        "created_at": AT,
+        "tool_call_id": "toolu_1",
+        "tool": "bash",
+        "input": {"command": "curl https://example.org"},
+        "remember": ["allow bash: run curl https://example.org"],
+    }
+    return {
+        "operationId": "listPending",
+        "summary": "What waits for a person, over all tasks, oldest first",
+        "responses": {"200": {"description": "OK", "content": _json(PendingPage, {"pending": [item]})}} | _errors(),
+    }
+
+
+def _respond() -> Object:
+    body = {"task_id": "task-001", "answer": "yes", "request_id": "hitl-1"}
+    return {
+        "operationId": "respond",
+        "summary": "Answer a request; the turn goes on",
+        "description": (
+            'A permission is answered "yes" or "no"; anything else is refused and the request stays open. Exactly one '
+            "answer counts. Without `request_id`, the oldest open request of the task is meant."
+        ),
+        "requestBody": {"required": True, "content": _json(AnswerBody, body)},
+        "responses": {"200": _answer(Resumed(request_id="hitl-1"))} | _errors("404", "409", "422"),
     }
 
 
@@ -316,7 +358,8 @@ def _a_stream() -> list[Object]:
 def _schemas() -> Object:
     """The structs as JSON Schema. On the wire an event's name is in its frame, so `type` is not in its body."""
     events = get_args(Event)
-    bodies = (ExecuteBody, ErrorBody, Health, TaskPage, TaskDetail, MessagePage, Cancelled, Deleted)
+    answers = (Health, TaskPage, TaskDetail, MessagePage, PendingPage, Resumed, Cancelled, Deleted)
+    bodies = (ExecuteBody, AnswerBody, ErrorBody, *answers)
     _, schemas = msgspec.json.schema_components((*events, *bodies), ref_template=REF)
     for kind in events:
         schema = schemas[kind.__name__]

@@ -96,10 +96,10 @@ class FakeIds:
 
     _counts: dict[str, int] = attrs.field(factory=dict, init=False)
 
-    def __call__(self, kind: str, /) -> str:
-        """The next id of this kind."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        return f"{kind}_{self._counts[kind]}"
+    def __call__(self, prefix: str, /) -> str:
+        """The next id that begins so."""
+        self._counts[prefix] = self._counts.get(prefix, 0) + 1
+        return f"{prefix}{self._counts[prefix]}"
 
 
 class SequenceRandom:

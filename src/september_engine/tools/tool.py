@@ -11,21 +11,25 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
 import msgspec
 
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
+from ..permissions import Action
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
-__all__ = ["Tool", "ToolInputError", "tool"]
+__all__ = ["Actions", "Tool", "ToolInputError", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Actions: TypeAlias = Callable[[Mapping[str, JSON]], Sequence[Action]]
+"""What a call with this input would do, for the rules to judge. It only looks; it must not do anything."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -50,6 +54,10 @@ class Tool(Generic[P, R]):
         timeout: Seconds it may take, or None.
         safe_to_repeat: Running it twice does no harm, so a call cut off by a crash may be made again.
         requires_permission: A person is asked before each call.
+        high_cost: A person is asked before each call, because it is dear.
+        actions: What a call would do, where the rules are to look into it.
+        roots: Absolute folders that the tool was made for: writing inside of them needs nobody's leave.
+        asks_person: The call is a question to a person; the answer is its result, and the function is never called.
     """
 
     name: str
@@ -60,6 +68,10 @@ class Tool(Generic[P, R]):
     timeout: float | None
     safe_to_repeat: bool
     requires_permission: bool
+    high_cost: bool = False
+    actions: Actions | None = None
+    roots: tuple[str, ...] = ()
+    asks_person: bool = False
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,6 +85,13 @@ class Tool(Generic[P, R]):
     def __wrapped__(self) -> Callable[P, R]:
         """The function, where `inspect` and `help` look for it."""
         return self.function
+
+    @property
+    def declared(self) -> str | None:
+        """Why a person is asked before each call, if one is, whatever the input."""
+        if self.requires_permission:
+            return f"{self.name} needs a person's permission."
+        return f"A call of {self.name} is expensive." if self.high_cost else None
 
     def definition(self) -> Block:
         """The tool as the Messages API takes it."""
@@ -102,6 +121,8 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    high_cost: bool = False,
+    actions: Actions | None = None,
 ) -> Tool[P, R]: ...
 
 
@@ -113,6 +134,8 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    high_cost: bool = False,
+    actions: Actions | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -125,6 +148,8 @@ def tool(
     timeout: float | None = 30.0,
     safe_to_repeat: bool = False,
     requires_permission: bool = False,
+    high_cost: bool = False,
+    actions: Actions | None = None,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Make a function a tool: `@tool`, `@tool(timeout=5.0)`, or `tool(instance.method, name="lookup")`.
 
@@ -139,6 +164,8 @@ def tool(
         timeout: Seconds one call may take; None for no limit.
         safe_to_repeat: Running it twice does no harm.
         requires_permission: Ask a person before each call.
+        high_cost: The same, because a call is dear.
+        actions: What a call with some input would do (see `september_engine.permissions`), for rules to judge.
 
     Raises `ConfigurationError` when the function cannot be described to a model; the text names the parameter.
     """
@@ -158,6 +185,8 @@ def tool(
             timeout=timeout,
             safe_to_repeat=safe_to_repeat,
             requires_permission=requires_permission,
+            high_cost=high_cost,
+            actions=actions,
             parameters=parameters,
         )
 

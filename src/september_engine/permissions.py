@@ -1,0 +1,377 @@
+"""Permissions: may a call run? Rules and what a call would do in; a decision, with a reason a person can read, out.
+
+1. Deny beats ask beats allow; an allow rule speaks for what it names and for nothing else of the call.
+2. What is not understood asks. Nothing falls open.
+3. A policy is advice to people. The sandbox is the boundary.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .messages import JSON
+
+__all__ = [
+    "Action",
+    "Allow",
+    "Ask",
+    "Decision",
+    "Deny",
+    "Network",
+    "Policy",
+    "Read",
+    "Rule",
+    "Run",
+    "Unknown",
+    "Write",
+    "in_words",
+]
+
+
+class _Action(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    pass
+
+
+class Read(_Action, frozen=True, kw_only=True, tag="read"):
+    """Reading below an absolute, normalised path."""
+
+    path: str
+
+
+class Write(_Action, frozen=True, kw_only=True, tag="write"):
+    """Making, changing or removing something at, or anywhere below, an absolute, normalised path."""
+
+    path: str
+
+
+class Network(_Action, frozen=True, kw_only=True, tag="network"):
+    """Talking to a host, by its name in lower case; "*" where it cannot be told which."""
+
+    host: str
+
+
+class Run(_Action, frozen=True, kw_only=True, tag="run"):
+    """Running a program with these decoded words; `effects` is what is known to come of it.
+
+    `opaque` says that it runs code which cannot be looked at here, such as a test suite of the workspace.
+    """
+
+    argv: tuple[str, ...]
+    effects: tuple[Read | Write | Network, ...] = ()
+    opaque: bool = False
+
+
+class Unknown(_Action, frozen=True, kw_only=True, tag="unknown"):
+    """Something that was not understood; `why` ends the sentence "This asks because …"."""
+
+    why: str
+
+
+Action: TypeAlias = Run | Read | Write | Network | Unknown
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with calls, or with what they do.
+
+    Without `run`, `read`, `write` and `network` it speaks for whole calls of the tool; with one of them, for the
+    actions of this kind that match. In patterns, `*` stands for anything within one path segment or word and `**` for
+    anything; a `run` pattern is a command as it is typed, and ends in ` **` where more words may follow. A rule that
+    is remembered for a call of one input has it in `input`.
+
+    Args:
+        effect: "allow", "ask" or "deny".
+        tool: The tool's name, or "*" for all.
+        reason: Why, for the person who is asked and for the model that is refused.
+    """
+
+    effect: Literal["allow", "ask", "deny"]
+    tool: str = "*"
+    run: str | None = None
+    read: str | None = None
+    write: str | None = None
+    network: str | None = None
+    input: dict[str, JSON] | None = None
+    reason: str = ""
+
+
+class Allow(msgspec.Struct, frozen=True, kw_only=True, tag="allow", tag_field="type"):
+    """It may run."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="type"):
+    """A person must say yes first. `remember` are the rules that would make the same call run by itself."""
+
+    reason: str
+    remember: tuple[Rule, ...] = ()
+
+
+class Deny(msgspec.Struct, frozen=True, kw_only=True, tag="deny", tag_field="type"):
+    """It may not run, whatever a person says."""
+
+    reason: str
+
+
+Decision: TypeAlias = Allow | Ask | Deny
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine allows.
+
+    Without any rule: reading and running is allowed; writing inside `roots`, too; writing elsewhere, talking to a host
+    that is not among `hosts`, code that cannot be looked at where no sandbox holds it, tools that were declared to
+    need it, and whatever was not understood ask a person first.
+
+    Args:
+        rules: Deny beats ask beats allow; their order does not matter.
+        roots: Absolute, normalised folders.
+        hosts: Names; `*.example.org` stands for every name below it.
+        confined: Whether shell commands run in a sandbox.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    roots: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    confined: bool = True
+
+    def judge(
+        self,
+        tool: str,
+        input: dict[str, JSON],
+        actions: Sequence[Action],
+        *,
+        declared: str | None = None,
+        remembered: Sequence[Rule] = (),
+    ) -> Decision:
+        """Whether this call may run.
+
+        `declared` is why the tool itself asks for a person, if it does. `remembered` are rules that people gave as
+        answers: they answer what would be asked, and change nothing about what is denied.
+        """
+        call = _Call(tool, input, tuple(actions))
+        for rule in self.rules:
+            if rule.effect == "deny" and (denied := call.hit_by(rule)) is not None:
+                return Deny(reason=_said(rule, f"{denied} is denied by a rule."))
+        if any(call.is_whole(rule) for rule in remembered):
+            return Allow()
+        allowing = [rule for rule in self.rules if rule.effect == "allow"]
+        open_actions = [action for action in actions if not _covered(action, remembered, tool)]
+        reasons = self._asked(_Call(tool, input, tuple(open_actions)))
+        gated = [action for action in open_actions if not _covered(action, allowing, tool)]
+        if not any(call.is_whole(rule) for rule in allowing):
+            reasons += [declared] if declared else []
+            reasons += [reason for action in gated for reason in self._gate(action)]
+        if not reasons:
+            return Allow()
+        whole = declared is not None or not actions or any(isinstance(action, Unknown) for action in open_actions)
+        return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, open_actions, whole=whole))
+
+    def _asked(self, call: _Call) -> list[str]:
+        asking = [rule for rule in self.rules if rule.effect == "ask"]
+        return [_said(rule, f"A rule asks before {hit}.") for rule in asking if (hit := call.hit_by(rule)) is not None]
+
+    def _gate(self, action: Action) -> Iterator[str]:
+        """Why this needs a person where no rule speaks for it."""
+        match action:
+            case Run():
+                if action.opaque and not self.confined:
+                    yield f"`{_typed(action)}` runs code that nobody has looked at, and there is no sandbox."
+                for effect in action.effects:
+                    yield from self._gate(effect)
+            case Write(path=path) if not any(_below(path, root) for root in self.roots):
+                yield f"It writes outside of the allowed folders: {path}."
+            case Network(host=host) if not any(_is_host(host, known) for known in self.hosts):
+                yield f"It uses the network: {'some host' if host == '*' else host}."
+            case Unknown(why=why):
+                yield f"It was not understood: {why}."
+            case _:
+                return
+
+
+class _Call(msgspec.Struct, frozen=True):
+    tool: str
+    input: dict[str, JSON]
+    actions: tuple[Action, ...]
+
+    def is_whole(self, rule: Rule) -> bool:
+        """Whether the rule speaks for the call as a whole."""
+        if rule.tool not in ("*", self.tool) or any((rule.run, rule.read, rule.write, rule.network)):
+            return False
+        return rule.input is None or rule.input == self.input
+
+    def hit_by(self, rule: Rule) -> str | None:
+        """What of the call the rule speaks for, in words, or None."""
+        if self.is_whole(rule):
+            return self.tool
+        if rule.tool not in ("*", self.tool):
+            return None
+        return next((_named(each) for each in _each(self.actions) if _touches(rule, each)), None)
+
+
+def _each(actions: Iterable[Action]) -> Iterator[Action]:
+    for action in actions:
+        yield action
+        if isinstance(action, Run):
+            yield from action.effects
+
+
+def _covered(action: Action, rules: Iterable[Rule], tool: str) -> bool:
+    """Whether an allow rule speaks for this action. What a command is known to do goes with the command."""
+    mine = [rule for rule in rules if rule.tool in ("*", tool)]
+    if any(_speaks_for(rule, action) for rule in mine):
+        return True
+    return (
+        isinstance(action, Run)
+        and not action.opaque
+        and len(action.effects) > 0
+        and all(_covered(effect, mine, tool) for effect in action.effects)
+    )
+
+
+def _speaks_for(rule: Rule, action: Action) -> bool:
+    match action:
+        case Run(argv=argv):
+            return rule.run is not None and _words_match(rule.run, argv)
+        case Read(path=path):
+            return rule.read is not None and _path_pattern(rule.read).fullmatch(path) is not None
+        case Write(path=path):
+            return rule.write is not None and _path_pattern(rule.write).fullmatch(path) is not None
+        case Network(host=host):
+            return rule.network is not None and _is_host(host, rule.network)
+        case Unknown():
+            return False
+
+
+def _touches(rule: Rule, action: Action) -> bool:
+    """As `_speaks_for`, and also where the action reaches into what the rule names: for rules that hold back."""
+    if _speaks_for(rule, action):
+        return True
+    match action:
+        case Write(path=path):
+            return rule.write is not None and _reaches(path, rule.write)
+        case Read(path=path):
+            return rule.read is not None and _reaches(path, rule.read)
+        case Network(host="*"):
+            return rule.network is not None
+        case _:
+            return False
+
+
+def _reaches(path: str, pattern: str) -> bool:
+    """Whether what the pattern names lies below this path, as far as its beginning can tell."""
+    begins = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    return begins.startswith("/") and begins != "/" and _below(begins.rstrip("/"), path)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _is_host(host: str, known: str) -> bool:
+    if known.startswith("*."):
+        return host.endswith(known[1:].lower())
+    return known in ("*", "**") or host == known.lower()
+
+
+def _words_match(pattern: str, argv: Sequence[str]) -> bool:
+    words = _words(pattern)
+    if words and words[-1] == "**":
+        words, argv = words[:-1], argv[: len(words) - 1]
+    return len(words) == len(argv) and all(
+        _word_pattern(word).fullmatch(given) for word, given in zip(words, argv, strict=True)
+    )
+
+
+@cache
+def _words(pattern: str) -> tuple[str, ...]:
+    return tuple(shlex.split(pattern))
+
+
+@cache
+def _word_pattern(word: str) -> re.Pattern[str]:
+    return re.compile(_translated(word, star=".*"), re.DOTALL)
+
+
+@cache
+def _path_pattern(pattern: str) -> re.Pattern[str]:
+    anchored = pattern if pattern.startswith(("/", "**")) else f"**/{pattern}"
+    return re.compile(_translated(anchored, star="[^/]*"), re.DOTALL)
+
+
+def _translated(pattern: str, *, star: str) -> str:
+    """As a regular expression. A backslash takes the next character as it is."""
+    parts = re.findall(r"\\.|\*\*/?|\*|\\$|[^\\*]+", pattern, re.DOTALL)
+    return "".join(_part(part, star) for part in parts)
+
+
+def _part(part: str, star: str) -> str:
+    match part:
+        case "**/":
+            return "(?:.*/)?"
+        case "**":
+            return ".*"
+        case "*":
+            return star
+        case _:
+            return re.escape(part[1:] if part.startswith("\\") and len(part) == 2 else part)
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([\\*])", r"\\\1", text)
+
+
+def _remembering(call: _Call, actions: Iterable[Action], *, whole: bool) -> tuple[Rule, ...]:
+    """The narrowest rules that answer this question for good."""
+    if whole:
+        return (Rule(effect="allow", tool=call.tool, input=call.input if call.actions else None),)
+    return tuple(dict.fromkeys(_remembered(call.tool, action) for action in actions))
+
+
+def _remembered(tool: str, action: Action) -> Rule:
+    match action:
+        case Run(argv=argv):
+            return Rule(effect="allow", tool=tool, run=shlex.join(map(_literal, argv)))
+        case Read(path=path):
+            return Rule(effect="allow", tool=tool, read=_literal(path))
+        case Write(path=path):
+            return Rule(effect="allow", tool=tool, write=_literal(path))
+        case Network(host=host):
+            return Rule(effect="allow", tool=tool, network=host)
+        case Unknown():
+            raise AssertionError("what was not understood is remembered as a whole")
+
+
+def in_words(rule: Rule) -> str:
+    """The rule as a person reads it, such as "bash: run `npm publish`"."""
+    kinds = (("run", rule.run), ("read", rule.read), ("write", rule.write), ("use the network:", rule.network))
+    does = [f"{kind} {pattern}" for kind, pattern in kinds if pattern is not None]
+    if rule.input is not None:
+        does = ["exactly this call"]
+    return f"{rule.effect} {rule.tool}: {' and '.join(does) or 'every call'}"
+
+
+def _said(rule: Rule, otherwise: str) -> str:
+    return rule.reason or otherwise
+
+
+def _typed(run: Run) -> str:
+    return shlex.join(run.argv)
+
+
+def _named(action: Action) -> str:
+    match action:
+        case Run():
+            return f"`{_typed(action)}`"
+        case Read(path=path):
+            return f"reading {path}"
+        case Write(path=path):
+            return f"writing {path}"
+        case Network(host=host):
+            return "the network" if host == "*" else f"talking to {host}"
+        case Unknown():
+            return "what was not understood"
