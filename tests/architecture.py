@@ -46,6 +46,8 @@ LAYERS: Mapping[str, int] = {
     "store": 2,
     "store.base": 2,
     "tools": 2,
+    "sandbox": 2,
+    "sandbox.base": 2,
     # 3 adapters
     "models.anthropic": 3,
     "models._claude_errors": 3,
@@ -63,6 +65,21 @@ LAYERS: Mapping[str, int] = {
     "store._rows": 3,
     "store._writer": 3,
     "store._writes": 3,
+    "sandbox._broker": 3,
+    "sandbox._confined": 3,
+    "sandbox._guard": 3,
+    "sandbox._order": 3,
+    "sandbox._placeholders": 3,
+    "sandbox._process": 3,
+    "sandbox._seccomp": 3,
+    "sandbox._syscalls": 3,
+    "sandbox._system": 3,
+    "sandbox._view": 3,
+    "sandbox._watched": 3,
+    "sandbox.bubblewrap": 3,
+    "sandbox.choice": 3,
+    "sandbox.landlock": 3,
+    "sandbox.unconfined": 3,
     # 4 shell
     "_runtime": 4,
     # 5 engine
@@ -79,12 +96,13 @@ LAYERS: Mapping[str, int] = {
     "_cli": 7,
     "_demo": 7,
     "_person": 7,
+    "_doctor": 7,
     "_terminal": 7,
     "__main__": 7,
 }
-"""Module, or whole package where all of it is one layer. `models` and `store` are named module by module."""
+"""Module, or whole package where all of it is one layer. `models`, `sandbox` and `store` are named module by module."""
 
-BY_MODULE = ("models", "store", "")
+BY_MODULE = ("models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
 HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
 

@@ -19,6 +19,7 @@ import pytest
 
 from september_engine import BlockingEngine, Settings, _cli
 from september_engine._cli import main
+from september_engine._doctor import Finding
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
 from .programs import ROOT, SECONDS, environment, matches, run
@@ -281,6 +282,30 @@ def test_the_library_without_its_server_still_has_its_demo(folder: Path) -> None
     done = run("-c", script, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "september-engine[server]" in done.stderr
+
+
+# ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_doctor_says_what_there_is_and_what_would_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advice = "Install it, and allow what it needs; " * 5
+    found = [Finding("SQLite", True, "3.50.0"), Finding("bubblewrap", False, "does not work", advice)]
+    monkeypatch.setattr(_cli, "examine", lambda: iter(found))
+    assert main(["doctor"]) == 0
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("✓ SQLite      3.50.0", "– bubblewrap  does not work")
+    assert all(line.startswith(" " * 14) and len(line) <= 110 for line in rest)
+    assert " ".join(line.strip() for line in rest) == advice.strip()
+
+
+def test_doctor_as_a_program_needs_no_settings(folder: Path) -> None:
+    done = run(*MODULE, "doctor", cwd=folder, extra={"MAX_TOKENS": "many"})
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^✓ Python +3\.\d+", done.stdout, re.MULTILINE)
+    assert re.search(r"^. bubblewrap +(works|does not work)", done.stdout, re.MULTILINE)
+    assert re.search(r"^. landlock +(works|does not work)", done.stdout, re.MULTILINE)
 
 
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from pathlib import Path
 import anyio
 
 from ._demo import DEMO_TOOLS, first_question, tools_in
+from ._doctor import examine
 from ._person import Person
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
@@ -36,6 +38,10 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells have it."""
 
 
+INDENT = " " * 14
+INDENTED = 110
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a turn that failed, 2 for what could not begin, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
@@ -43,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
     try:
+        if options.command == "doctor":
+            return _doctor()
         settings = Settings.from_env()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
@@ -79,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the HTTP contract")
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
+    commands.add_parser("doctor", help="say what this machine has, and what would help")
     return parser
 
 
@@ -134,6 +143,16 @@ async def _show(turn: Turn | Replay, engine: Engine, terminal: Terminal, *, begi
 def _just_before(request: HitlRequest) -> int:
     """The cursor after which the request comes."""
     return round(datetime.fromisoformat(request.created_at).timestamp() * 1000) - 1
+
+
+def _doctor() -> int:
+    """What is missing is no failure: everything but what needs it works."""
+    terminal = Terminal(sys.stdout)
+    for found in examine():
+        terminal.line(f"{'✓' if found.good else '–'} {found.name:<11} {found.says}", *(() if found.good else (BOLD,)))
+        if found.advice:
+            terminal.line(textwrap.fill(found.advice, INDENTED, initial_indent=INDENT, subsequent_indent=INDENT), DIM)
+    return 0
 
 
 def _serve(settings: Settings, *, host: str, port: int) -> int:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from september_engine._context.text import SurrogateJoiner, clean, visible
+from september_engine._context.text import SurrogateJoiner, clean, clean_terminal, visible
 
 surrogates = st.characters(categories=["Cs"])
 """Halves of pairs, which `str` takes and UTF-8 does not."""
@@ -51,3 +53,47 @@ def test_a_pair_cut_in_two_comes_out_whole_with_the_second_piece() -> None:
 def test_what_would_be_obeyed_or_hidden_is_spelt_out() -> None:
     assert visible("a\nb é🦊") == "a\nb é🦊"
     assert visible("a\x1b[2K\r\u202e\u200b\0\x85") == "a\\x1b[2K\\r\\u202e\\u200b\\x00\\x85"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"plain\n\ttext\n", "plain\n\ttext\n"),
+        ("Grüße 😀 \u200d".encode(), "Grüße 😀 \u200d"),
+        (b"\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1Aup", "red up"),
+        (b"\x1b]0;title\x07text \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "text link"),
+        (b"\x1b]0;never ended\nnext", "\nnext"),
+        (b"\x1b(B\x1b=\x1bc\x1b", ""),
+        ("\x9b31mred".encode(), "red"),
+        (b"dos\r\nunix\n", "dos\nunix\n"),
+        (b" 10%\r 50%\r100%\ndone\r", "100%\ndone"),
+        (b"\r\r\n", "\n"),
+        (b"N\bNA\bAM\bME\bE _\bx", "NAME x"),
+        (b"\b\bab\b\b\bc", "c"),
+        (b"a\0b\x07c\x7fd", "a\ufffdb\ufffdc\ufffdd"),
+        (b"\xff\xfe \xc3( \xed\xa0\x80", "\ufffd\ufffd \ufffd( \ufffd\ufffd\ufffd"),
+        (b"a" + bytes(63) + b"b", f"a{chr(0xFFFD) * 63}b"),
+        (b"a" + bytes(64) + b"b", "a[… 64 unreadable characters …]b"),
+    ],
+)
+def test_what_a_terminal_would_show_can_be_read(raw: bytes, text: str) -> None:
+    assert clean_terminal(raw) == text
+
+
+SAFE = {"\n", "\t"}
+
+
+NASTY = st.lists(st.sampled_from([b"\x1b[", b"\x1b]", b"\b", b"\r", b"a", b"\xc3"])).map(b"".join)
+
+
+@given(st.binary(max_size=200) | NASTY)
+def test_no_terminal_and_no_store_is_troubled(raw: bytes) -> None:
+    text = clean_terminal(raw)
+    text.encode()
+    assert not {character for character in text if unicodedata.category(character) in ("Cc", "Cs")} - SAFE
+    assert clean_terminal(text.encode()) == text
+
+
+def test_much_of_it_takes_no_longer_than_it_must() -> None:
+    for raw in (b"a" * 50_000 + b"\b" * 50_000, b"\x1b[" * 50_000, b"\x1b]" * 50_000, b"\r" * 100_000):
+        clean_terminal(raw)

@@ -6,9 +6,20 @@ request that holds one; so it is replaced where text comes in, once, by the char
 
 from __future__ import annotations
 
-__all__ = ["SurrogateJoiner", "clean", "visible"]
+import re
+
+__all__ = ["SurrogateJoiner", "clean", "clean_terminal", "visible"]
 
 REPLACEMENT = "\ufffd"
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, movements of the cursor
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles, links, and other strings, up to their end
+    r"|\x1b[ -/]*[0-~]?"  # what is left: two or three characters
+    r"|\x9b[0-?]*[ -/]*[@-~]"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_UNREADABLE = re.compile(f"{REPLACEMENT}{{64,}}")
 
 
 def clean(text: str) -> str:
@@ -18,6 +29,31 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def clean_terminal(raw: bytes) -> str:
+    """What a program wrote to its terminal, as text to read; never raises.
+
+    What is not UTF-8, NUL and other control characters become U+FFFD, and 64 or more in a row their number. Escape
+    sequences are gone. Of a line that was written over (CR, as progress bars do), the last state stays.
+    """
+    text = _ESCAPES.sub("", raw.decode("utf-8", "replace").replace("\r\n", "\n"))
+    text = "\n".join(_last_state(line) for line in text.split("\n"))
+    text = _CONTROL.sub(REPLACEMENT, text)
+    return _UNREADABLE.sub(lambda run: f"[… {len(run[0])} unreadable characters …]", text)
+
+
+def _last_state(line: str) -> str:
+    line = next((state for state in reversed(line.split("\r")) if state), "")
+    if "\b" not in line:
+        return line
+    kept: list[str] = []
+    for character in line:  # a backspace takes one back, as manual pages do for bold
+        if character != "\b":
+            kept.append(character)
+        elif kept:
+            kept.pop()
+    return "".join(kept)
 
 
 class SurrogateJoiner:

@@ -1,0 +1,137 @@
+"""The broker: does for a command under Landlock what Landlock itself cannot judge. Part of a sandbox's inside.
+
+Permissions and times of a file can be set by its path, anywhere, and Landlock is not asked. So seccomp stops these
+calls and hands them to us. We open what the call names, see where that really is, and do to exactly this file what was
+asked, if it is below a writable folder and not held. What we looked at cannot be exchanged, since we hold it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from _struct import pack, unpack_from
+
+from ._syscalls import set_times
+
+__all__ = ["Broker"]
+
+RECEIVE, SEND, STILL_VALID = 0xC0502100, 0xC0182101, 0x40082102
+REQUEST_BYTES = 80
+AT_FDCWD = -100
+NOFOLLOW, EMPTY_PATH = 0x100, 0x1000
+PERMISSIONS = 0o1777
+
+CALLS = {
+    "x86_64": {90: "chmod", 91: "fchmod", 268: "fchmodat", 452: "fchmodat2", 280: "utimensat"},
+    "aarch64": {52: "fchmod", 53: "fchmodat", 452: "fchmodat2", 88: "utimensat"},
+}.get(os.uname().machine, {})
+
+
+class Broker:
+    """Answers the calls that arrive on a seccomp listener.
+
+    They are done to files below `writable`, but not to what is at or below `held`, nor to what is `fixed`.
+    """
+
+    def __init__(
+        self, listener: int, *, writable: tuple[str, ...], held: tuple[str, ...], fixed: tuple[str, ...]
+    ) -> None:
+        self.listener = listener
+        self._writable = writable
+        self._held = held
+        self._fixed = fixed
+
+    def answer(self) -> None:
+        """Take one call, do it or not, and let the command go on."""
+        request = bytearray(REQUEST_BYTES)
+        try:
+            fcntl.ioctl(self.listener, RECEIVE, request)
+        except OSError:  # the caller is gone already
+            return
+        ident, pid, _, number, _, _, *arguments = unpack_from("=QIIiIQ6Q", request)
+        try:
+            self._serve(ident, pid, CALLS[number], arguments)
+            code = 0
+        except OSError as error:
+            code = error.errno or errno.EPERM
+        except ValueError:  # a path that is none
+            code = errno.EINVAL
+        try:
+            fcntl.ioctl(self.listener, SEND, pack("=QqiI", ident, 0, -code, 0))
+        except OSError:
+            return
+
+    def _serve(self, ident: int, pid: int, call: str, arguments: list[int]) -> None:
+        folder, path, value, flags = _meaning(call, arguments)
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            name = _text_at(memory, path) if path else b""
+            times = os.pread(memory, 32, value) if call == "utimensat" and value else None
+            target = _opened(pid, folder, name, follow=not flags & NOFOLLOW)
+        finally:
+            os.close(memory)
+        try:
+            # else the pid, and all that was read by it, may be another's by now
+            fcntl.ioctl(self.listener, STILL_VALID, pack("=Q", ident))
+            if not self._may_change(os.readlink(f"/proc/self/fd/{target}")):
+                raise PermissionError(errno.EPERM, "not below a writable folder")
+            if call == "utimensat":
+                set_times(f"/proc/self/fd/{target}", times)
+            else:
+                os.chmod(f"/proc/self/fd/{target}", value & PERMISSIONS)
+        finally:
+            os.close(target)
+
+    def _may_change(self, path: str) -> bool:
+        if path in self._fixed or any(_below(path, held) for held in self._held):
+            return False
+        return any(_below(path, folder) for folder in self._writable)
+
+
+def _meaning(call: str, arguments: list[int]) -> tuple[int, int, int, int]:
+    """The folder or file, the address of the path (0 for none), the permissions or address of the times, flags."""
+    first, second, third, fourth, *_ = arguments
+    match call:
+        case "chmod":
+            return AT_FDCWD, first, second, 0
+        case "fchmod":
+            return _signed(first), 0, second, 0
+        case "fchmodat":
+            return _signed(first), second, third, 0
+        case _:
+            return _signed(first), second, third, fourth
+
+
+def _opened(pid: int, folder: int, name: bytes, *, follow: bool) -> int:
+    way = f"/proc/{pid}/cwd" if folder == AT_FDCWD else f"/proc/{pid}/fd/{folder}"
+    if name.startswith(b"/"):
+        return os.open(name, _how(follow))
+    start = os.open(way, os.O_PATH | os.O_CLOEXEC)
+    if not name:
+        return start
+    try:
+        return os.open(name, _how(follow), dir_fd=start)
+    finally:
+        os.close(start)
+
+
+def _how(follow: bool) -> int:
+    return os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+
+
+def _text_at(memory: int, address: int) -> bytes:
+    """The text up to its NUL, which may be near the end of what can be read."""
+    text, mark, _ = os.pread(memory, 4096, address).partition(b"\0")
+    if not mark:
+        raise OSError(errno.ENAMETOOLONG, "no end")
+    return text
+
+
+def _signed(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")

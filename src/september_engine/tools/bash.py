@@ -1,0 +1,173 @@
+"""The `bash` tool: a command of the model, run in a sandbox.
+
+Whether it may run is for the policy, before. Here it is confined, given a clean environment, and told about in a text
+that can be read. A command that fails is a result; an error is only what kept it from being run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from .._context.text import clean_terminal
+from ..errors import ConfigurationError
+from ..messages import JSON
+from ..permissions import Action, Network, Run, Unknown
+from ..sandbox.base import GRACE_SECONDS, Job, Outcome, Sandbox, SandboxFailed
+from .output import ToolError
+from .tool import Tool, tool
+
+__all__ = ["MOST_SECONDS", "PROTECTED", "bash_tool"]
+
+MOST_SECONDS = 600
+TOOL_SECONDS = MOST_SECONDS + 2 * GRACE_SECONDS
+
+COMMAND_BYTES = 100_000
+"""The kernel takes no argument much larger."""
+
+PROTECTED = (".git/hooks", ".git/config", ".git/config.worktree", ".git/commondir", ".git/modules")
+"""Of a repository: from where git would run what a command wrote there, later and outside of the sandbox."""
+
+HIDDEN = (".env",)
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "TERM": "dumb", "GIT_CONFIG_NOSYSTEM": "1"}
+"""From nothing. Git is told not to look for the system's settings: they are out of reach, and may hold credentials."""
+
+
+def bash_tool(
+    sandbox: Sandbox,
+    *,
+    root: str | os.PathLike[str],
+    judge: Callable[[str], Sequence[Action]],
+    writable: Sequence[str | os.PathLike[str]] = (),
+    protected: Sequence[str | os.PathLike[str]] = (),
+    hidden: Sequence[str | os.PathLike[str]] = (),
+    environment: Mapping[str, str] | None = None,
+    network: Literal["judged", "off"] = "judged",
+    shell: str | None = None,
+) -> Tool[[str, int], Coroutine[Any, Any, dict[str, JSON]]]:
+    """The `bash` tool on this sandbox.
+
+    Args:
+        root: The folder that each command starts in, may change, and has as its HOME.
+        judge: What a command would do. It opens the network: a command that runs has been allowed, or approved.
+        writable: Further folders that commands may change.
+        protected: What in these folders they may only read, beside that of git from where it runs programs.
+        hidden: What in these folders they may not read, beside `.env`: the engine's database
+            (`files_of_database`) and key files.
+        environment: Added to `ENVIRONMENT` and HOME, which are all that a command gets.
+        network: "judged" opens it for commands that talk to hosts; "off" never does.
+        shell: Where bash is; found by itself where None.
+
+    Raises `ConfigurationError` where a folder or bash is missing.
+    """
+    folders = [_folder(path) for path in (root, *writable)]
+    program = shell or shutil.which("bash", path=PATH)
+    if program is None:
+        raise ConfigurationError("bash is not installed, so there can be no bash tool.")
+    variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
+    kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
+    secret = tuple(f"{folder}/{name}" for folder in folders for name in HIDDEN) + tuple(map(_place, hidden))
+
+    def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
+        command = input.get("command")
+        return judge(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
+
+    @tool(name="bash", timeout=TOOL_SECONDS, actions=actions)
+    async def bash(
+        command: Annotated[str, Meta(description="What bash runs, as `bash -c` does.")],
+        timeout: Annotated[int, Meta(description="Seconds after which it is killed.", ge=1, le=MOST_SECONDS)] = 120,
+    ) -> dict[str, JSON]:
+        """Run a bash command in the workspace and get its output, exit code and duration.
+
+        Each call starts in the same folder, in a new shell: use `cd folder && …` within one command. Nothing goes on
+        running after the call, so start no servers in the background for later. There is no terminal and no input.
+        Output is stdout and stderr as they came; a long one keeps its beginning and end. Only the workspace can be
+        changed; /tmp is emptied after each call; the network is closed but for commands that name what they talk to.
+        """
+        job = Job(
+            argv=(program, "--noprofile", "--norc", "-c", _checked(command)),
+            cwd=folders[0],
+            environment=variables,
+            writable=tuple(folders),
+            protected=kept,
+            hidden=secret,
+            network=network != "off" and any(_talks(judge(command))),
+            seconds=timeout,
+        )
+        try:
+            return _told(await sandbox.run(job), timeout)
+        except SandboxFailed as error:
+            raise ToolError(f"The command was not run. {error.message}", reason="sandbox_failed") from error
+
+    return bash
+
+
+def _folder(path: str | os.PathLike[str]) -> str:
+    folder = os.path.realpath(path)
+    if not os.path.isdir(folder):
+        raise ConfigurationError(f"The bash tool cannot work in {os.fspath(path)}: it is no folder.")
+    return folder
+
+
+def _place(path: str | os.PathLike[str]) -> str:
+    """Where it is; of a link, the link itself and not what it leads to."""
+    head, tail = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(head), tail)
+
+
+def _checked(command: str) -> str:
+    try:
+        raw = command.encode()
+    except UnicodeEncodeError as error:
+        raise ToolError("The command is not valid Unicode.", reason="invalid_input") from error
+    if b"\0" in raw:
+        raise ToolError("The command holds a NUL character, which bash cannot take.", reason="invalid_input")
+    if len(raw) > COMMAND_BYTES:
+        raise ToolError(
+            f"The command has {len(raw)} bytes; at most {COMMAND_BYTES} can be run. Write it to a file first.",
+            reason="invalid_input",
+        )
+    return command
+
+
+def _talks(actions: Iterable[Action]) -> Iterable[bool]:
+    for action in actions:
+        effects = action.effects if isinstance(action, Run) else (action,)
+        yield any(isinstance(effect, Network) for effect in effects)
+
+
+def _told(outcome: Outcome, timeout: int) -> dict[str, JSON]:
+    notes = list(outcome.notes)
+    if outcome.timed_out:
+        notes.append(f"It was killed because it took longer than {timeout} s.")
+    told: dict[str, JSON] = {
+        "output": _output(outcome),
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "timed_out": outcome.timed_out,
+        "duration_ms": outcome.duration_ms,
+    }
+    return {**told, "notes": [*notes]} if notes else told
+
+
+def _output(outcome: Outcome) -> str:
+    if not outcome.left_out:
+        return clean_terminal(outcome.head + outcome.tail)
+    head, tail = _whole(outcome.head), outcome.tail.lstrip(bytes(range(0x80, 0xC0)))
+    left_out = outcome.left_out + len(outcome.head) - len(head) + len(outcome.tail) - len(tail)
+    return f"{clean_terminal(head)}\n[… {left_out} bytes left out …]\n{clean_terminal(tail)}"
+
+
+def _whole(head: bytes) -> bytes:
+    """Without the first part of a character that was cut in two."""
+    for length in range(1, min(4, len(head)) + 1):
+        if head[-length] >= 0xC0:
+            needed = 2 + (head[-length] >= 0xE0) + (head[-length] >= 0xF0)
+            return head if needed <= length else head[:-length]
+    return head

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+from september_engine.errors import ConfigurationError
+from september_engine.messages import JSON
+from september_engine.permissions import Action, Network, Read, Run, Unknown
+from september_engine.sandbox.base import Job, Outcome, Sandbox, SandboxFailed, files_of_database
+from september_engine.sandbox.unconfined import Unconfined
+from september_engine.tools import ToolError, ToolInputError
+from september_engine.tools.bash import ENVIRONMENT, MOST_SECONDS, PROTECTED, bash_tool
+from tests.sandbox.backends import sandbox_or_skip
+
+
+def nothing(command: str) -> Sequence[Action]:
+    return ()
+
+
+@attrs.define
+class Recorder:
+    """A sandbox that runs nothing: it keeps the jobs, and ends them as it is told to."""
+
+    name = "recorder"
+    outcome: Outcome = attrs.field(factory=lambda: outcome())
+    failure: SandboxFailed | None = None
+    jobs: list[Job] = attrs.field(factory=list)
+
+    async def run(self, job: Job, /) -> Outcome:
+        self.jobs.append(job)
+        if self.failure is not None:
+            raise self.failure
+        return self.outcome
+
+
+def outcome(
+    head: bytes = b"",
+    tail: bytes = b"",
+    left_out: int = 0,
+    *,
+    exit_code: int = 0,
+    signal: str | None = None,
+    timed_out: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Outcome:
+    return Outcome(
+        head=head,
+        tail=tail,
+        left_out=left_out,
+        exit_code=exit_code,
+        signal=signal,
+        timed_out=timed_out,
+        duration_ms=7,
+        notes=notes,
+    )
+
+
+async def told(how: Outcome, folder: Path) -> dict[str, JSON]:
+    """What the model is told of it."""
+    return await bash_tool(Recorder(how), root=folder, judge=nothing)("true", 120)
+
+
+# ── the job ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_command_becomes_a_job_in_the_workspace(tmp_path: Path) -> None:
+    recorder = Recorder()
+    await bash_tool(recorder, root=tmp_path, judge=nothing)("echo 'a b'", 5)
+    (job,) = recorder.jobs
+    assert job.argv == (shutil.which("bash", path=ENVIRONMENT["PATH"]), "--noprofile", "--norc", "-c", "echo 'a b'")
+    assert (job.cwd, job.writable, job.seconds, job.network) == (str(tmp_path), (str(tmp_path),), 5, False)
+    assert job.environment == {**ENVIRONMENT, "HOME": str(tmp_path)}
+    assert job.protected == tuple(f"{tmp_path}/{name}" for name in PROTECTED)
+    assert job.hidden == (f"{tmp_path}/.env",)
+
+
+async def test_the_host_says_what_else_there_is(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    os.symlink("more", tmp_path / "link")
+    recorder = Recorder()
+    bash = bash_tool(
+        recorder,
+        root=tmp_path / "link",
+        judge=nothing,
+        writable=[tmp_path],
+        protected=[tmp_path / "settings.toml"],
+        hidden=files_of_database(str(tmp_path / "link" / "brain.sqlite"))[:1],
+        environment={"CI": "1", "TERM": "xterm"},
+        shell="/opt/bash",
+    )
+    await bash("true", 120)
+    (job,) = recorder.jobs
+    assert (job.argv[0], job.cwd) == ("/opt/bash", f"{tmp_path}/more")
+    assert job.writable == (f"{tmp_path}/more", str(tmp_path))
+    assert job.protected[-1] == f"{tmp_path}/settings.toml"
+    assert job.hidden == (f"{tmp_path}/more/.env", f"{tmp_path}/.env", f"{tmp_path}/more/brain.sqlite")
+    assert job.environment == {**ENVIRONMENT, "HOME": f"{tmp_path}/more", "CI": "1", "TERM": "xterm"}
+
+
+@pytest.mark.parametrize(
+    ("actions", "opened"),
+    [
+        ((), False),
+        ((Read(path="/"), Run(argv=("ls",))), False),
+        ((Unknown(why="it is odd"),), False),
+        ((Network(host="example.org"),), True),
+        ((Run(argv=("ls",)), Run(argv=("curl",), effects=(Read(path="/"), Network(host="*")))), True),
+    ],
+)
+async def test_the_network_is_open_for_what_talks_unless_the_host_says_off(
+    tmp_path: Path, actions: tuple[Action, ...], opened: bool
+) -> None:
+    recorder = Recorder()
+    await bash_tool(recorder, root=tmp_path, judge=lambda command: actions)("true", 120)
+    await bash_tool(recorder, root=tmp_path, judge=lambda command: actions, network="off")("true", 120)
+    assert [job.network for job in recorder.jobs] == [opened, False]
+
+
+def test_the_policy_is_told_what_a_call_would_do(tmp_path: Path) -> None:
+    bash = bash_tool(Recorder(), root=tmp_path, judge=lambda command: (Run(argv=(command,)),))
+    assert bash.actions is not None
+    assert bash.actions({"command": "ls"}) == (Run(argv=("ls",)),)
+    assert bash.actions({"command": 1}) == (Unknown(why="there is no command"),)
+    assert bash.actions({}) == (Unknown(why="there is no command"),)
+
+
+def test_the_tool_is_described(tmp_path: Path) -> None:
+    bash = bash_tool(Recorder(), root=tmp_path, judge=nothing)
+    assert bash.name == "bash"
+    assert bash.description.startswith("Run a bash command in the workspace")
+    assert bash.timeout is not None
+    assert bash.timeout >= MOST_SECONDS + 2
+    assert bash.decode({"command": "ls", "timeout": 600}) == {"command": "ls", "timeout": 600}
+    for wrong in (0, MOST_SECONDS + 1):
+        with pytest.raises(ToolInputError):
+            bash.decode({"command": "ls", "timeout": wrong})
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("a\0b", "holds a NUL character"),
+        ("a\ud800b", "is not valid Unicode"),
+        ("x" * 100_001, "has 100001 bytes; at most 100000 can be run. Write it to a file first"),
+    ],
+)
+async def test_what_bash_cannot_take_is_refused(tmp_path: Path, command: str, says: str) -> None:
+    recorder = Recorder()
+    with pytest.raises(ToolError, match=says) as caught:
+        await bash_tool(recorder, root=tmp_path, judge=nothing)(command, 120)
+    assert caught.value.reason == "invalid_input"
+    assert recorder.jobs == []
+
+
+async def test_what_could_not_be_confined_is_an_error_that_says_so(tmp_path: Path) -> None:
+    recorder = Recorder(failure=SandboxFailed(".git is a symbolic link."))
+    with pytest.raises(ToolError, match=r"The command was not run\. \.git is a symbolic link\.") as caught:
+        await bash_tool(recorder, root=tmp_path, judge=nothing)("true", 120)
+    assert caught.value.reason == "sandbox_failed"
+
+
+def test_a_workspace_must_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot work in .*/missing: it is no folder"):
+        bash_tool(Recorder(), root=tmp_path / "missing", judge=nothing)
+
+
+def test_without_bash_there_is_no_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
+    with pytest.raises(ConfigurationError, match="bash is not installed"):
+        bash_tool(Recorder(), root=tmp_path, judge=nothing)
+
+
+# ── the result ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_result_has_all_that_is_known(tmp_path: Path) -> None:
+    assert await told(outcome(b"hello\n"), tmp_path) == {
+        "output": "hello\n",
+        "exit_code": 0,
+        "signal": None,
+        "timed_out": False,
+        "duration_ms": 7,
+    }
+
+
+async def test_failing_is_a_result_too(tmp_path: Path) -> None:
+    result = await told(outcome(exit_code=139, signal="SIGSEGV"), tmp_path)
+    assert (result["exit_code"], result["signal"]) == (139, "SIGSEGV")
+
+
+async def test_the_time_and_what_was_undone_are_told_in_words(tmp_path: Path) -> None:
+    result = await told(outcome(timed_out=True, notes=("It was undone.",)), tmp_path)
+    assert result["notes"] == ["It was undone.", "It was killed because it took longer than 120 s."]
+
+
+@pytest.mark.parametrize(
+    ("how", "output"),
+    [
+        (outcome(b"head", b"tail"), "headtail"),
+        (outcome(b"head", b"tail", 5), "head\n[… 5 bytes left out …]\ntail"),
+        (outcome("aä".encode(), "ä".encode(), 5), "aä\n[… 5 bytes left out …]\nä"),
+        (outcome("aä".encode()[:-1], "äb".encode()[1:], 5), "a\n[… 7 bytes left out …]\nb"),
+        (outcome("😀".encode()[:3], b"", 5), "\n[… 8 bytes left out …]\n"),
+        (outcome("ä".encode()[:1], "ä".encode()[1:]), "ä"),
+        (outcome(b"\x80\x80\x80\x80\x80", b"x", 1), "�����\n[… 1 bytes left out …]\nx"),
+        (outcome(b"\x1b[31mred\x1b[0m\0\xff\r\n 1%\r 2%\n"), "red��\n 2%\n"),
+    ],
+)
+async def test_the_output_can_be_read(tmp_path: Path, how: Outcome, output: str) -> None:
+    assert (await told(how, tmp_path))["output"] == output
+
+
+# ── for real ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(params=["bubblewrap", "landlock", "off"])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    return sandbox_or_skip(request.param)
+
+
+async def test_a_command_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    bash = bash_tool(sandbox, root=tmp_path, judge=nothing)
+    result = await bash("echo $HOME; cd /; echo made >~/file; false", 30)
+    assert (result["output"], result["exit_code"], result["timed_out"]) == (f"{tmp_path}\n", 1, False)
+    assert (await bash("cat file; pwd", 30))["output"] == f"made\n{tmp_path}\n"
+
+
+async def test_binary_output_is_text_that_can_be_stored(sandbox: Sandbox, tmp_path: Path) -> None:
+    bash = bash_tool(sandbox, root=tmp_path, judge=nothing)
+    result = await bash("head -c 300000 /dev/urandom; echo; head -c 1000 /dev/zero", 30)
+    output = str(result["output"])
+    output.encode()
+    assert "bytes left out …]" in output
+    assert output.endswith("\n[… 1000 unreadable characters …]")
+    assert not set(output) & {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+async def test_time_is_up_for_a_command_that_does_not_end(sandbox: Sandbox, tmp_path: Path) -> None:
+    result = await bash_tool(sandbox, root=tmp_path, judge=nothing)("echo begun; while :; do :; done", 1)
+    assert (result["output"], result["timed_out"], result["signal"]) == ("begun\n", True, "SIGKILL")
+    assert 1_000 <= int(str(result["duration_ms"])) < 3_000
+
+
+async def test_cancelling_a_call_ends_its_command(sandbox: Sandbox, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(reader, begun.set)
+    command = "exec 9<>pipe; echo begun >&9; trap '' TERM; sleep 300 & sleep 300"
+    call = asyncio.create_task(bash_tool(sandbox, root=tmp_path, judge=nothing)(command, 120))
+    await begun.wait()
+    loop.remove_reader(reader)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    os.set_blocking(reader, True)
+    assert os.read(reader, 100) == b"begun\n"
+    assert os.read(reader, 100) == b"", "somebody still has the pipe open"
+    os.close(reader)
+
+
+async def test_keys_and_database_are_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "s3cret")
+    (tmp_path / ".env").write_text("ANTHROPIC_API_KEY=s3cret")
+    (tmp_path / "brain.sqlite").write_text("s3cret")
+    for name in ("bubblewrap", "landlock"):
+        hidden = files_of_database(str(tmp_path / "brain.sqlite"))
+        bash = bash_tool(sandbox_or_skip(name), root=tmp_path, judge=nothing, hidden=hidden)
+        result = await bash("env; cat .env brain.sqlite; grep -r s3cret . ; cat /proc/$PPID/environ", 30)
+        assert "s3cret" not in str(result["output"]).replace("grep", "")
+
+
+async def test_without_a_sandbox_it_is_the_hosts_word(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("visible")
+    result = await bash_tool(Unconfined(), root=tmp_path, judge=nothing)("cat .env", 30)
+    assert result["output"] == "visible"
