@@ -49,23 +49,22 @@ class Reserved:
 
     def hides(self, place: Place) -> bool:
         """Whether this may not be seen."""
-        return _among(self._patterns, self._ways(place)) or self._is_hidden_path(place)
+        if self._patterns and _among(self._patterns, self._ways(place)):
+            return True
+        return bool(self._paths) and self._is_path_hidden(place)
 
     def protects(self, place: Place) -> bool:
         """Whether this may not be written, though it may be seen."""
         return _among(self._protected, self._ways(place))
 
-    def _is_hidden_path(self, place: Place) -> bool:
-        paths = self._paths
-        if not paths:
-            return False
+    def _is_path_hidden(self, place: Place) -> bool:
         full = (*self._above[place.root], *_lowered(place.names))
-        return any(full[:length] in paths for length in range(len(full), -1, -1))
+        return any(full[:length] in self._paths for length in range(len(full) + 1))
 
     def _ways(self, place: Place) -> Iterator[Names]:
         """The way to it from every root that it is below."""
         for root in self._roots[place.root]:
-            if _lowered(place.names[: len(root)]) == root:
+            if not root or _lowered(place.names[: len(root)]) == root:
                 yield place.names[len(root) :]
 
 
@@ -77,8 +76,6 @@ def _pattern(pattern: str) -> Glob:
 
 
 def _among(patterns: Sequence[Glob], ways: Iterable[Names]) -> bool:
-    if not patterns:
-        return False
     return any(pattern.covers(names) for names in map(_folded, ways) for pattern in patterns)
 
 
