@@ -179,11 +179,14 @@ def test_the_way_to_a_path_is_as_it_is_written() -> None:
 
 def test_no_folder_stays_open(way: str, maze: Path) -> None:
     before = len(os.listdir("/dev/fd"))
-    for names in (("a", "b", "file"), ("to_b", "file"), ("out",), ("loop",), ("missing", "x"), ("to_root", "a", "x")):
-        try:
-            found(maze, *names)
-        except (OSError, Outside):
-            continue
+    other = str(maze.parent / "other")
+    for way_ in ("a/b/file", "to_b/file", "out", "loop", "missing/x", "to_root/a/x", "to_other/back/x", "to_other/out"):
+        for others in ([], [other], [f"{other}/missing"]):
+            try:
+                with spot_at(Place(str(maze), tuple(way_.split("/"))), others=others):
+                    pass
+            except (OSError, Outside):
+                continue
     assert len(os.listdir("/dev/fd")) == before
 
 
