@@ -54,16 +54,16 @@ async def test_it_works_in_its_folder_without_asking_anybody(root: Path, tmp_pat
         tools,
         call("bash", command="python3 run_tests.py"),
         call("grep", pattern="return"),
-        call("edit_file", path="calc.py", old="a - b", new="a + b"),
+        call("edit_file", path="calc.py", old_text="a - b", new_text="a + b"),
         call("bash", command="python3 run_tests.py && git init -q . 2>/dev/null; ls > /dev/null"),
     )
     assert not [event for event in events if isinstance(event, HitlRequest)]
     first, found, edited, last = results(events)
-    assert first.result["exit_code"] == 1
-    assert "AssertionError: 0" in first.result["output"]
-    assert "calc.py" in str(found.result)
+    assert first.output["exit_code"] == 1
+    assert "AssertionError: 0" in first.output["output"]
+    assert "calc.py" in str(found.output)
     assert edited.error is None
-    assert last.result["output"] == "all well\n"
+    assert last.output["output"] == "all well\n"
 
 
 async def test_the_engine_keeps_its_tools_from_its_own_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,10 +84,10 @@ async def test_the_engine_keeps_its_tools_from_its_own_files(root: Path, monkeyp
     ]
     tools = builtin_tools(root, sandbox=walls, hidden=["more.env", root / "sub" / "more.env"])
     bash, *others = results(await events_of(store, tools, *steps, policy=Policy(roots=(str(root),))))
-    assert "s3cret" not in bash.result["output"]
-    assert "SQLite format" not in bash.result["output"]
-    assert [str(each.error and each.error.code) for each in others[:3]] == ["protected"] * 3
-    assert "s3cret" not in str(others[3].result).replace("'pattern': 's3cret'", "")
+    assert "s3cret" not in bash.output["output"]
+    assert "SQLite format" not in bash.output["output"]
+    assert [str(each.error and each.error.reason) for each in others[:3]] == ["protected"] * 3
+    assert "s3cret" not in str(others[3].output).replace("'pattern': 's3cret'", "")
     assert others[4].error is not None
 
 
@@ -136,8 +136,8 @@ async def test_several_folders(root: Path, tmp_path: Path) -> None:
         call("write_file", path=f"{tmp_path}/three", content="three"),
     )
     ran, read, *_ = results(events)
-    assert ran.result["output"] == f"{root}\n"
-    assert "one" in str(read.result)
+    assert ran.output["output"] == f"{root}\n"
+    assert "one" in str(read.output)
     assert (more / "two").read_text() == "two"
     assert not (tmp_path / "three").exists()
 

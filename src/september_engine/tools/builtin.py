@@ -40,7 +40,8 @@ def builtin_tools(
     Args:
         root: The folder that relative paths are below, and in which each command starts.
         also: More folders that they may read and change.
-        hidden: Files and folders they may not even read. `.env` in any of the folders always is.
+        hidden: Files and folders they may not even read; relative ones are below `root`. `.env` always is among them:
+            anywhere for file tools, directly in one of the folders for commands.
         environment: Variables that commands get. From the engine's own environment they get nothing.
         network: "judged" opens it for commands that are known to talk to hosts, once the policy or a person has let
             them run; "off" never does.
@@ -52,11 +53,12 @@ def builtin_tools(
     no sandbox works or the `sandbox` extra is not installed, with what to install.
     """
     workspace = Workspace(root, also=also, hidden=SECRET)
-    workspace.hide(hidden)
+    home = workspace.root
+    secret = [os.path.join(home, path) for path in hidden]
+    workspace.hide(secret)
     tools = [*file_tools(workspace), ask_user]
     if sandbox is None:
         return tools
-    home = workspace.root
 
     def judge(command: str) -> Sequence[Action]:
         return actions_of(command, cwd=home, home=home)
@@ -68,7 +70,7 @@ def builtin_tools(
         root=home,
         judge=judge,
         writable=also,
-        hidden=[os.path.join(home, path) for path in hidden],
+        hidden=secret,
         environment=environment,
         network=network,
     )

@@ -62,10 +62,6 @@ class Tool(Generic[P, R]):
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
             looked at.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
-        confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
-            looked at.
-        hide: Puts files (absolute paths) out of reach of every later call: the engine tells its tools where its own
-            database is.
     """
 
     name: str
@@ -82,8 +78,6 @@ class Tool(Generic[P, R]):
     hide: Callable[[Iterable[str]], None] | None = None
     confined: bool = True
     asks_person: bool = False
-    confined: bool = True
-    hide: Callable[[Iterable[str]], None] | None = None
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
