@@ -56,6 +56,7 @@ LAYERS: Mapping[str, int] = {
     "models.scripted": 3,
     "models.offline": 3,
     "models.choice": 3,
+    "tools.builtin": 3,
     "store.memory": 3,
     "store.sqlite": 3,
     "store._connection": 3,

@@ -139,6 +139,10 @@ class FlakyStore:
     healthy: int = 0
     appended: list[Batch] = attrs.field(factory=list)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.inner.files
+
     async def append(self, batch: Batch, /) -> None:
         if self.failing is not None and self.healthy <= 0:
             raise self.failing

@@ -263,3 +263,21 @@ def test_without_a_sandbox_code_that_nobody_looked_at_asks() -> None:
     decision = Policy(roots=(ROOT,), confined=False).judge("bash", {}, [TESTS])
     assert isinstance(decision, Ask)
     assert decision.reason == "`pytest -q` runs code that nobody has looked at, and there is no sandbox."
+
+
+MYSTERY = Run(argv=("mystery", "a b"), unknown="the program mystery is not known")
+
+
+def test_a_program_that_is_not_known_asks_unless_a_rule_knows_it() -> None:
+    asked = Policy().judge("bash", {"command": "mystery 'a b'"}, [MYSTERY])
+    assert isinstance(asked, Ask)
+    assert asked.reason == "It was not understood: the program mystery is not known."
+    assert asked.remember == (Rule(effect="allow", tool="bash", input={"command": "mystery 'a b'"}),)
+    for pattern, decision in (("mystery *", Allow), ("mystery **", Allow), ("mystery", Ask), ("myst* **", Allow)):
+        policy = Policy(rules=(Rule(effect="allow", run=pattern),))
+        assert isinstance(policy.judge("bash", {}, [MYSTERY]), decision), pattern
+        assert isinstance(policy.judge("bash", {}, [MYSTERY, ODD]), Ask)
+    both = Policy(rules=(Rule(effect="allow", run="mystery **"), Rule(effect="deny", run="mystery a*")))
+    assert isinstance(both.judge("bash", {}, [MYSTERY]), Deny)
+    known = Run(argv=("mystery",), unknown="?", effects=(Write(path="/data/x"),))
+    assert isinstance(Policy(rules=(Rule(effect="allow", write="/data/**"),)).judge("bash", {}, [known]), Ask)

@@ -33,6 +33,7 @@ __all__ = [
     "checked_patience",
     "checked_settings",
     "checked_system",
+    "keep_from_state",
     "make_supervisor",
     "policy_of",
     "store_of",
@@ -77,7 +78,7 @@ def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
 
 
 def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settings) -> Policy:
-    """The policy that is meant, with the folders that the tools were made for among its roots.
+    """The policy that is meant, with what it must know of the tools: their folders, and whether all are confined.
 
     Raises `ConfigurationError` for a root that is not absolute.
     """
@@ -86,7 +87,16 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     if wrong := [root for root in policy.roots if not os.path.isabs(root) or os.path.normpath(root) != root]:
         raise ConfigurationError(f"Policy(roots=…) takes absolute paths without '..'; {wrong[0]!r} is none.")
     roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
-    return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)))
+    confined = policy.confined and all(tool.confined for tool in tools.values())
+    return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
+
+
+def keep_from_state(tools: Iterable[AnyTool], store: Store) -> None:
+    """Put the engine's own files out of the tools' reach: its database, and the `.env` its keys may come from."""
+    files = (*store.files, os.path.abspath(".env"))
+    for tool in tools:
+        if tool.hide is not None:
+            tool.hide(files)
 
 
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:

@@ -59,12 +59,14 @@ class Network(_Action, frozen=True, kw_only=True, tag="network"):
 class Run(_Action, frozen=True, kw_only=True, tag="run"):
     """Running a program with these decoded words; `effects` is what is known to come of it.
 
-    `opaque` says that it runs code which cannot be looked at here, such as a test suite of the workspace.
+    `opaque` says that it runs code which cannot be looked at here, such as a test suite of the workspace. `unknown` is
+    why nobody can tell what the program does, as in `Unknown`: a rule for the program speaks for that, too.
     """
 
     argv: tuple[str, ...]
     effects: tuple[Read | Write | Network, ...] = ()
     opaque: bool = False
+    unknown: str = ""
 
 
 class Unknown(_Action, frozen=True, kw_only=True, tag="unknown"):
@@ -168,7 +170,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             reasons += [reason for action in gated for reason in self._gate(action)]
         if not reasons:
             return Allow()
-        whole = declared is not None or not actions or any(isinstance(action, Unknown) for action in open_actions)
+        whole = declared is not None or not actions or any(_is_doubtful(action) for action in open_actions)
         return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, open_actions, whole=whole))
 
     def _asked(self, call: _Call) -> list[str]:
@@ -179,6 +181,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """Why this needs a person where no rule speaks for it."""
         match action:
             case Run():
+                if action.unknown:
+                    yield _doubt(action.unknown)
                 if action.opaque and not self.confined:
                     yield f"`{_typed(action)}` runs code that nobody has looked at, and there is no sandbox."
                 for effect in action.effects:
@@ -188,7 +192,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             case Network(host=host) if not any(_is_host(host, known) for known in self.hosts):
                 yield f"It uses the network: {'some host' if host == '*' else host}."
             case Unknown(why=why):
-                yield f"It was not understood: {why}."
+                yield _doubt(why)
             case _:
                 return
 
@@ -228,6 +232,7 @@ def _covered(action: Action, rules: Iterable[Rule], tool: str) -> bool:
     return (
         isinstance(action, Run)
         and not action.opaque
+        and not action.unknown
         and len(action.effects) > 0
         and all(_covered(effect, mine, tool) for effect in action.effects)
     )
@@ -353,6 +358,14 @@ def in_words(rule: Rule) -> str:
     if rule.input is not None:
         does = ["exactly this call"]
     return f"{rule.effect} {rule.tool}: {' and '.join(does) or 'every call'}"
+
+
+def _is_doubtful(action: Action) -> bool:
+    return isinstance(action, Unknown) or (isinstance(action, Run) and action.unknown != "")
+
+
+def _doubt(why: str) -> str:
+    return f"It was not understood: {why}."
 
 
 def _said(rule: Rule, otherwise: str) -> str:

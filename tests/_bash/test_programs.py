@@ -32,6 +32,8 @@ def told(command: str) -> list[str]:
                     short.append(f"n {host}")
                 case Unknown():
                     short.append("?")
+                case Run(unknown=why) if why:
+                    short.append("?")
                 case Run(argv=argv, opaque=True):
                     short.append(f"x {argv[0]}")
     return short

@@ -23,7 +23,11 @@ def written(command: str) -> set[str]:
 
 
 def doubts(command: str) -> list[str]:
-    return [one.why for one in actions(command) if isinstance(one, Unknown)]
+    return [
+        one.why if isinstance(one, Unknown) else one.unknown
+        for one in actions(command)
+        if isinstance(one, Unknown) or (isinstance(one, Run) and one.unknown)
+    ]
 
 
 def test_a_command_is_its_decoded_words_and_what_comes_of_them() -> None:
@@ -66,8 +70,7 @@ def effects(command: str) -> list[Action]:
 
 def test_what_is_not_understood_is_said_and_the_rest_is_judged_all_the_same() -> None:
     assert actions("mystery --now; rm x") == (
-        Run(argv=("mystery", "--now")),
-        Unknown(why="the program mystery is not known"),
+        Run(argv=("mystery", "--now"), unknown="the program mystery is not known"),
         Run(argv=("rm", "x"), effects=(Write(path=f"{ROOT}/x"),)),
     )
 
@@ -205,3 +208,10 @@ SHELLISH = st.lists(st.sampled_from([*PIECES.split(), "\n"]), max_size=14).map("
 @given(st.one_of(st.text(max_size=40), ANYTHING, SHELLISH))
 def test_it_has_an_answer_for_any_text(command: str) -> None:
     assert all(isinstance(one, Action) for one in actions_of(command, cwd=ROOT, home=HOME))
+
+
+def test_a_rule_can_only_know_a_program_whose_words_are_known_and_never_what_changes_the_shell() -> None:
+    assert actions("mystery 'a b'") == (Run(argv=("mystery", "a b"), unknown="the program mystery is not known"),)
+    assert actions("docker ps") == (Run(argv=("docker", "ps"), unknown="docker: it runs programs out of reach"),)
+    for command in ("mystery $x", 'mystery "$(date)"', "mystery *", "eval mystery", "exec mystery", ". mystery"):
+        assert any(isinstance(one, Unknown) for one in actions(command)), command

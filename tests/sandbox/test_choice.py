@@ -10,7 +10,7 @@ import pytest
 from september_engine.errors import ConfigurationError
 from september_engine.sandbox import _syscalls, bubblewrap, landlock
 from september_engine.sandbox._system import namespaces_advice
-from september_engine.sandbox.base import Sandbox, files_of_database
+from september_engine.sandbox.base import Sandbox
 from september_engine.sandbox.bubblewrap import Bubblewrap
 from september_engine.sandbox.choice import choose_sandbox, report
 from september_engine.sandbox.landlock import Landlock
@@ -136,8 +136,3 @@ def test_the_advice_names_the_switch_that_is_off(tmp_path: Path) -> None:
     )
     switch.write_text("0\n")
     assert "--security-opt" in namespaces_advice(tmp_path)
-
-
-def test_a_database_is_more_than_its_file() -> None:
-    names = ("brain", "brain-wal", "brain-shm", "brain-journal", "brain.lock")
-    assert files_of_database("/data/brain") == tuple(f"/data/{name}" for name in names)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from september_engine.sandbox.base import Outcome, Sandbox, SandboxFailed, files_of_database
+from september_engine.sandbox.base import Outcome, Sandbox, SandboxFailed
+from september_engine.store.sqlite import SQLiteStore
 from september_engine.tools.bash import ENVIRONMENT, PROTECTED
 
 from .backends import NOBODY, sandbox_or_skip, shell
@@ -72,7 +73,7 @@ async def test_commands_that_run_at_once_do_not_undo_each_others_protection(sand
 async def test_the_engines_database_can_be_in_the_workspace(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "free").mkdir()
-    database = files_of_database(f"{tmp_path}/data/brain.sqlite")
+    database = SQLiteStore(f"{tmp_path}/data/brain.sqlite").files
     for path in database[:3]:
         Path(path).write_text(SECRET)
     command = (

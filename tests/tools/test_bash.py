@@ -11,9 +11,10 @@ import pytest
 
 from september_engine.errors import ConfigurationError
 from september_engine.messages import JSON
-from september_engine.permissions import Action, Network, Read, Run, Unknown
-from september_engine.sandbox.base import Job, Outcome, Sandbox, SandboxFailed, files_of_database
+from september_engine.permissions import Action, Network, Read, Run, Unknown, Write
+from september_engine.sandbox.base import Job, Outcome, Sandbox, SandboxFailed
 from september_engine.sandbox.unconfined import Unconfined
+from september_engine.store.sqlite import SQLiteStore
 from september_engine.tools import ToolError, ToolInputError
 from september_engine.tools.bash import ENVIRONMENT, MOST_SECONDS, PROTECTED, bash_tool
 from tests.sandbox.backends import sandbox_or_skip
@@ -28,9 +29,11 @@ class Recorder:
     """A sandbox that runs nothing: it keeps the jobs, and ends them as it is told to."""
 
     name = "recorder"
+    confines = True
     outcome: Outcome = attrs.field(factory=lambda: outcome())
     failure: SandboxFailed | None = None
     jobs: list[Job] = attrs.field(factory=list)
+    scratch: tuple[str, ...] = ()
 
     async def run(self, job: Job, /) -> Outcome:
         self.jobs.append(job)
@@ -90,7 +93,7 @@ async def test_the_host_says_what_else_there_is(tmp_path: Path) -> None:
         judge=nothing,
         writable=[tmp_path],
         protected=[tmp_path / "settings.toml"],
-        hidden=files_of_database(str(tmp_path / "link" / "brain.sqlite"))[:1],
+        hidden=SQLiteStore(tmp_path / "link" / "brain.sqlite").files[:1],
         environment={"CI": "1", "TERM": "xterm"},
         shell="/opt/bash",
     )
@@ -271,7 +274,7 @@ async def test_keys_and_database_are_out_of_reach(tmp_path: Path, monkeypatch: p
     (tmp_path / ".env").write_text("ANTHROPIC_API_KEY=s3cret")
     (tmp_path / "brain.sqlite").write_text("s3cret")
     for name in ("bubblewrap", "landlock"):
-        hidden = files_of_database(str(tmp_path / "brain.sqlite"))
+        hidden = SQLiteStore(tmp_path / "brain.sqlite").files
         bash = bash_tool(sandbox_or_skip(name), root=tmp_path, judge=nothing, hidden=hidden)
         result = await bash("env; cat .env brain.sqlite; grep -r s3cret . ; cat /proc/$PPID/environ", 30)
         assert "s3cret" not in str(result["output"]).replace("grep", "")
@@ -281,3 +284,32 @@ async def test_without_a_sandbox_it_is_the_hosts_word(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("visible")
     result = await bash_tool(Unconfined(), root=tmp_path, judge=nothing)("cat .env", 30)
     assert result["output"] == "visible"
+
+
+async def test_files_that_the_engine_names_later_are_hidden_too(tmp_path: Path) -> None:
+    recorder = Recorder()
+    bash = bash_tool(recorder, root=tmp_path, judge=nothing)
+    assert bash.hide is not None
+    bash.hide([f"{tmp_path}/brain.sqlite", "/elsewhere/brain.sqlite", str(tmp_path)])
+    bash.hide([f"{tmp_path}/brain.sqlite"])
+    await bash("true", 1)
+    assert recorder.jobs[0].hidden == (f"{tmp_path}/.env", f"{tmp_path}/brain.sqlite")
+
+
+def test_what_is_gone_with_the_command_is_nobodys_question(tmp_path: Path) -> None:
+    # the workspace is itself below /tmp here
+    here, there, around = Write(path=f"{tmp_path}/x"), Write(path="/tmp/x"), Write(path=str(tmp_path.parent))
+    judged = (Run(argv=("tee",), effects=(there, here)), there, here, around, Write(path="/tmp"), Read(path="/tmp/x"))
+    private = bash_tool(Recorder(scratch=("/tmp",)), root=tmp_path, judge=lambda command: judged)
+    shared = bash_tool(Recorder(), root=tmp_path, judge=lambda command: judged)
+    assert private.actions is not None
+    assert shared.actions is not None
+    assert private.actions({"command": "x"}) == (Run(argv=("tee",), effects=(here,)), here, around, *judged[-2:])
+    assert shared.actions({"command": "x"}) == judged
+
+
+def test_the_tool_says_where_it_works_and_whether_it_is_held(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    held = bash_tool(Recorder(), root=tmp_path, judge=nothing, writable=[tmp_path / "more"])
+    assert (held.roots, held.confined) == ((str(tmp_path), f"{tmp_path}/more"), True)
+    assert not bash_tool(Unconfined(), root=tmp_path, judge=nothing).confined

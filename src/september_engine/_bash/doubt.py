@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["NotUnderstood"]
+__all__ = ["NotUnderstood", "UnknownProgram"]
 
 
 class NotUnderstood(Exception):
     """The text ends the sentence "This asks because …"."""
+
+
+class UnknownProgram(NotUnderstood):
+    """All that is not understood is what this program does; a person's rule may know."""

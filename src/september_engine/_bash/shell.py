@@ -14,7 +14,7 @@ import attrs
 from ..permissions import Action, Network, Read, Run, Unknown
 from . import text, tree
 from .call import Call, Inner, Script, write
-from .doubt import NotUnderstood
+from .doubt import NotUnderstood, UnknownProgram
 from .grammar import parse
 from .syntax import (
     AndOr,
@@ -245,7 +245,10 @@ class _Walk:
             raise NotUnderstood(f"which program `{arguments[0].source}` is cannot be told")
         try:
             outcome = judge(Call(name, tuple(arguments[1:]), world.cwd, self.start))
-        except NotUnderstood:
+        except NotUnderstood as doubt:
+            if isinstance(doubt, UnknownProgram) and all(one.value is not None and not one.many for one in arguments):
+                self._ran(arguments, unknown=str(doubt))
+                return
             self._ran(arguments)
             raise
         self._ran(arguments, effects=outcome.effects, opaque=outcome.opaque)

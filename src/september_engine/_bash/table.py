@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from . import git, network, projects, readers, scripts, wrappers, writers
 from .call import Call, Judge, Outcome, is_below
-from .doubt import NotUnderstood
+from .doubt import NotUnderstood, UnknownProgram
 from .values import absolute
 
 __all__ = ["judge"]
@@ -21,11 +21,15 @@ KNOWN: Mapping[str, Judge] = {
     **wrappers.PROGRAMS,
 }
 
-WHY_NOT: Mapping[str, str] = {
-    **dict.fromkeys("sudo su doas pkexec runuser".split(), "it runs something with the rights of another user"),
+NEVER: Mapping[str, str] = {
     **dict.fromkeys("eval source .".split(), "it runs a text in this very shell"),
     **dict.fromkeys("exec builtin alias unalias trap enable shopt hash".split(), "it changes what the shell does next"),
     **dict.fromkeys("declare typeset local readonly let unset".split(), "it changes variables in ways that run code"),
+}
+"""What no rule can speak for: the commands after it mean something else."""
+
+WHY_NOT: Mapping[str, str] = {
+    **dict.fromkeys("sudo su doas pkexec runuser".split(), "it runs something with the rights of another user"),
     **dict.fromkeys("kill pkill killall xkill fuser".split(), "it ends processes"),
     **dict.fromkeys("docker podman kubectl nerdctl lxc".split(), "it runs programs out of reach"),
     **dict.fromkeys("crontab at batch systemctl service launchctl".split(), "it makes the machine run something later"),
@@ -55,4 +59,6 @@ def judge(call: Call) -> Outcome:
 def _known(call: Call, name: str) -> Outcome:
     if name in KNOWN:
         return KNOWN[name](call)
-    raise NotUnderstood(f"{name}: {WHY_NOT[name]}" if name in WHY_NOT else f"the program {name} is not known")
+    if name in NEVER:
+        raise NotUnderstood(f"{name}: {NEVER[name]}")
+    raise UnknownProgram(f"{name}: {WHY_NOT[name]}" if name in WHY_NOT else f"the program {name} is not known")

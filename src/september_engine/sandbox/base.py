@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import EngineError
 
-__all__ = ["GRACE_SECONDS", "Job", "Outcome", "Sandbox", "SandboxFailed", "files_of_database"]
+__all__ = ["GRACE_SECONDS", "Job", "Outcome", "Sandbox", "SandboxFailed"]
 
 GRACE_SECONDS = 2.0
 """The longest that a command is still there after its time is up or its call was cancelled."""
@@ -87,6 +87,16 @@ class Sandbox(Protocol):
         """What it is, in one word."""
         ...
 
+    @property
+    def confines(self) -> bool:
+        """Whether a command is held to what its job names: False only where the host's own code wants no walls."""
+        ...
+
+    @property
+    def scratch(self) -> tuple[str, ...]:
+        """Folders that each command has to itself and that are gone after it: writing there changes nothing."""
+        ...
+
     async def run(self, job: Job, /) -> Outcome:
         """Run the command to its end, or to the end of its time. When this returns, nothing of it runs any more.
 
@@ -94,8 +104,3 @@ class Sandbox(Protocol):
         Cancelling kills everything and takes at most `GRACE_SECONDS`. Raises `SandboxFailed`.
         """
         ...
-
-
-def files_of_database(path: str) -> tuple[str, ...]:
-    """All that belongs to the engine's database at this path, whether it exists now or not: to be hidden together."""
-    return (path, *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal", ".lock")))

@@ -46,6 +46,8 @@ class Bubblewrap:
     """
 
     name = "bubblewrap"
+    confines = True
+    scratch = ("/tmp", "/dev/shm")
 
     def __init__(self, *, readable: Sequence[str] = ()) -> None:
         found = shutil.which("bwrap")

@@ -45,6 +45,8 @@ class Landlock:
     """
 
     name = "landlock"
+    confines = True
+    scratch = ()
 
     def __init__(self, *, readable: Sequence[str] = (), python: str = BARE_PYTHON) -> None:
         self._readable = tuple(readable)

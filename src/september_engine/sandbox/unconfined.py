@@ -21,6 +21,8 @@ class Unconfined:
     """Runs commands without any walls. `python` runs their watcher. Raises `ConfigurationError` where it cannot."""
 
     name = "off"
+    confines = False
+    scratch = ()
 
     def __init__(self, *, python: str = BARE_PYTHON) -> None:
         if not sys.platform.startswith("linux"):

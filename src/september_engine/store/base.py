@@ -171,6 +171,11 @@ class Turns(Protocol):
 class Lifecycle(Protocol):
     """Opening and closing, and the one question over all tasks."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Absolute paths of all files on this machine that are its own, there or not: tools are kept from them."""
+        ...
+
     async def open(self) -> None:
         """Make ready; migrates an older schema.
 

@@ -41,6 +41,10 @@ class MemoryStore:
     def __repr__(self) -> str:
         return "MemoryStore()"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return ()
+
     # ── Lifecycle ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:

@@ -67,6 +67,11 @@ class SQLiteStore:
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.path)!r})"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        path = os.path.abspath(self.path)
+        return (path, *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal", ".lock")))
+
     # ── Lifecycle ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import attrs
+import msgspec
 from msgspec import Meta
 
 from .._context.text import clean_terminal
 from ..errors import ConfigurationError
 from ..messages import JSON
-from ..permissions import Action, Network, Run, Unknown
+from ..permissions import Action, Network, Run, Unknown, Write
 from ..sandbox.base import GRACE_SECONDS, Job, Outcome, Sandbox, SandboxFailed
 from .output import ToolError
 from .tool import Tool, tool
@@ -59,7 +61,7 @@ def bash_tool(
         writable: Further folders that commands may change.
         protected: What in these folders they may only read, beside that of git from where it runs programs.
         hidden: What in these folders they may not read, beside `.env`: the engine's database
-            (`files_of_database`) and key files.
+            (`Store.files`) and key files.
         environment: Added to `ENVIRONMENT` and HOME, which are all that a command gets.
         network: "judged" opens it for commands that talk to hosts; "off" never does.
         shell: Where bash is; found by itself where None.
@@ -72,11 +74,16 @@ def bash_tool(
         raise ConfigurationError("bash is not installed, so there can be no bash tool.")
     variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
     kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
-    secret = tuple(f"{folder}/{name}" for folder in folders for name in HIDDEN) + tuple(map(_place, hidden))
+    secret = [*(f"{folder}/{name}" for folder in folders for name in HIDDEN), *map(_place, hidden)]
+
+    def hide(paths: Iterable[str]) -> None:
+        secret.extend(path for path in map(_place, paths) if any(_below(path, folder) for folder in folders))
 
     def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
         command = input.get("command")
-        return judge(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
+        if not isinstance(command, str):
+            return (Unknown(why="there is no command"),)
+        return tuple(_lasting(judge(command), sandbox.scratch, folders))
 
     @tool(name="bash", timeout=TOOL_SECONDS, actions=actions)
     async def bash(
@@ -96,7 +103,7 @@ def bash_tool(
             environment=variables,
             writable=tuple(folders),
             protected=kept,
-            hidden=secret,
+            hidden=tuple(dict.fromkeys(secret)),
             network=network != "off" and any(_talks(judge(command))),
             seconds=timeout,
         )
@@ -105,7 +112,7 @@ def bash_tool(
         except SandboxFailed as error:
             raise ToolError(f"The command was not run. {error.message}", reason="sandbox_failed") from error
 
-    return bash
+    return attrs.evolve(bash, roots=tuple(folders), confined=sandbox.confines, hide=hide)
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
@@ -119,6 +126,26 @@ def _place(path: str | os.PathLike[str]) -> str:
     """Where it is; of a link, the link itself and not what it leads to."""
     head, tail = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(head), tail)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
+
+
+def _lasting(actions: Iterable[Action], scratch: Sequence[str], folders: Sequence[str]) -> Iterator[Action]:
+    """Without writing what will be gone when the command has ended. A workspace may itself be in such a place."""
+
+    def lasts(action: Action) -> bool:
+        if not isinstance(action, Write) or not any(_below(action.path, folder) for folder in scratch):
+            return True
+        return any(
+            action.path == folder or _below(folder, action.path) or _below(action.path, folder) for folder in folders
+        )
+
+    for action in filter(lasts, actions):
+        if isinstance(action, Run):
+            action = msgspec.structs.replace(action, effects=tuple(filter(lasts, action.effects)))
+        yield action
 
 
 def _checked(command: str) -> str:

@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
@@ -58,6 +58,10 @@ class Tool(Generic[P, R]):
         actions: What a call would do, where the rules are to look into it.
         roots: Absolute folders that the tool was made for: writing inside of them needs nobody's leave.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
+        confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
+            looked at.
+        hide: Puts files (absolute paths) out of reach of every later call: the engine tells its tools where its own
+            database is.
     """
 
     name: str
@@ -72,6 +76,8 @@ class Tool(Generic[P, R]):
     actions: Actions | None = None
     roots: tuple[str, ...] = ()
     asks_person: bool = False
+    confined: bool = True
+    hide: Callable[[Iterable[str]], None] | None = None
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
