@@ -98,6 +98,7 @@ LAYERS: Mapping[str, int] = {
     "_demo": 7,
     "_person": 7,
     "_doctor": 7,
+    "_machine": 7,
     "_terminal": 7,
     "__main__": 7,
 }

@@ -12,17 +12,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
-from september_engine import BlockingEngine, Settings, _cli
+from september_engine import BlockingEngine, Engine, Settings, _cli
 from september_engine._cli import main
 from september_engine._doctor import Finding
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
 from .programs import ROOT, SECONDS, environment, matches, run
+from .sandbox.backends import sandbox_or_skip
 
 MODULE = ("-m", "september_engine")
 WORDS = "How many words are in 'to be or not to be'?"
@@ -267,9 +269,27 @@ def test_a_second_engine_on_the_file_is_told_who_has_it(folder: Path, capsys: py
 def test_serve_without_its_extra_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_cli, "run_server", None)
+    monkeypatch.setattr(_cli, "serve_engine", None)
     assert main(["serve"]) == 2
     assert "pip install 'september-engine[server]'" in capsys.readouterr().err
+
+
+def test_serve_offers_the_built_in_tools_over_the_allowed_roots_and_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    served: list[tuple[Engine, dict[str, Any]]] = []
+
+    def serve(engine: Engine, **options: Any) -> int:
+        served.append((engine, options))
+        return 0
+
+    monkeypatch.setattr(_cli, "serve_engine", serve)
+    monkeypatch.setattr(_cli, "tools_in", lambda roots: ([], f"Install something for {len(roots)} folders."))
+    monkeypatch.setenv("ALLOWED_ROOTS", f"{folder},{folder.parent}")
+    assert main(["serve", "--port", "0"]) == 0
+    ((engine, options),) = served
+    assert engine.settings.allowed_roots == (folder, folder.parent)
+    assert options["warnings"] == ["there is no bash tool: Install something for 2 folders."]
 
 
 def test_the_library_without_its_server_still_has_its_demo(folder: Path) -> None:
@@ -378,6 +398,19 @@ def test_demo_works_on_the_files_of_a_folder_but_not_on_its_own(
     assert "burning bright" in capsys.readouterr().out
     assert main(["demo", "read the file brain.sqlite", "--files", "."]) == 0
     assert "SQLite format" not in capsys.readouterr().out
+
+
+def test_demo_runs_commands_in_the_folder_or_says_why_not(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox_or_skip("auto")
+    assert main(["demo", "Run `echo $((6 * 7))`", "--files", "."]) == 0
+    said = capsys.readouterr().out
+    assert "output: 42" in said
+    assert "There is no bash tool" not in said
+    monkeypatch.setattr(_cli, "tools_in", lambda folders: ([], "Install bubblewrap."))
+    assert main(["demo", "Hello", "--files", "."]) == 0
+    assert "There is no bash tool. Install bubblewrap." in capsys.readouterr().out
 
 
 def test_demo_asks_and_takes_the_answer(

@@ -2,8 +2,9 @@
 
     from september_engine import Engine, tool
 
-`Engine` is the door; `tool` makes a function callable by the model; the events are in `events`, the errors in
-`errors`. What plugs in lives in named modules: `models`, `store`, `testing`.
+`Engine` is the door; `tool` makes a function callable by the model, and `builtin_tools` are those for working on a
+machine. The events are in `events`, the errors in `errors`, and what needs a person is said by the rules in
+`permissions`. What plugs in lives in named modules: `models`, `store`, `testing`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from .errors import (
     TaskNotFound,
     TurnFailed,
 )
-from .events import Error, Event, TextDelta, ThinkingDelta, ThreadLifecycle, ToolCall, ToolResult
+from .events import Error, Event, HitlRequest, TextDelta, ThinkingDelta, ThreadLifecycle, ToolCall, ToolResult
 from .messages import Message, Usage
 from .settings import Settings
 from .streams import Replay, Turn, TurnResult
 from .tools import Tool, ToolError, tool
+from .tools.builtin import builtin_tools
 
 __all__ = [
     "BlockingEngine",
@@ -35,6 +37,7 @@ __all__ = [
     "Error",
     "Event",
     "Health",
+    "HitlRequest",
     "InvalidRequest",
     "Limits",
     "Message",
@@ -55,5 +58,6 @@ __all__ = [
     "TurnFailed",
     "TurnResult",
     "Usage",
+    "builtin_tools",
     "tool",
 ]

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import anyio
 
-from ._demo import DEMO_TOOLS, first_question, tools_in
+from ._demo import DEMO_TOOLS, first_question
 from ._doctor import examine
+from ._machine import tools_in
 from ._person import Person
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
@@ -24,13 +25,13 @@ from .events import Error, HitlRequest
 from .settings import Settings
 from .streams import Replay, Turn
 
-run_server: Callable[..., int] | None
+serve_engine: Callable[..., int] | None
 try:
-    from .http.serve import run_server
+    from .http.serve import serve_engine
 except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.startswith("september_engine"):
         raise
-    run_server = None
+    serve_engine = None
 
 __all__ = ["main"]
 
@@ -83,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run one turn in this terminal, with or without a key")
     demo.add_argument("message", nargs="?", help="what to say (default: something this folder can answer)")
     demo.add_argument("--task", default="demo", help="the conversation to go on with (default: demo)")
-    demo.add_argument("--files", metavar="FOLDER", help="let it read and write the files of this folder, and ask you")
+    demo.add_argument(
+        "--files", metavar="FOLDER", help="let it work in this folder: files, commands, and questions to you"
+    )
     serve = commands.add_parser("serve", help="serve the HTTP contract")
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
@@ -103,8 +106,8 @@ async def _demo(settings: Settings, message: str | None, task_id: str, files: st
     if sys.stdout is None:  # the shell closed it: `>&-`
         raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
-    tools = [*DEMO_TOOLS, *(tools_in(Path(files), settings.sqlite_db_path) if files is not None else ())]
-    async with Engine(settings=settings, tools=tools) as engine:
+    builtin, missing = tools_in([Path(files)] if files is not None else [])
+    async with Engine(settings=settings, tools=[*DEMO_TOOLS, *builtin]) as engine:
         said = first_question() if message is None else message
         waiting = [request for request in await engine.pending() if request.task_id == task_id]
         turn: Turn | Replay = (
@@ -114,6 +117,8 @@ async def _demo(settings: Settings, message: str | None, task_id: str, files: st
         )
         await turn.started()
         terminal.line(f"{engine.model_name} · {settings.sqlite_db_path} · task {task_id}", DIM)
+        if missing is not None:
+            terminal.line(f"There is no bash tool. {missing}", DIM)
         terminal.line("This task waits for an answer." if waiting else f"> {said}", BOLD)
         terminal.line()
         well = await _show(turn, engine, terminal, begin=waiting[0].request_id if waiting else None)
@@ -156,6 +161,8 @@ def _doctor() -> int:
 
 
 def _serve(settings: Settings, *, host: str, port: int) -> int:
-    if run_server is None:
+    if serve_engine is None:
         raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
-    return run_server(settings, host=host, port=port)
+    tools, missing = tools_in(settings.allowed_roots)
+    warnings = [f"there is no bash tool: {missing}"] if missing is not None else []
+    return serve_engine(Engine(settings=settings, tools=tools), host=host, port=port, warnings=warnings)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
-from .tools import Tool, ToolError, tool
-from .tools.ask_user import ask_user
-from .tools.files import file_tools
-from .tools.workspace import Workspace
+from .tools import ToolError, tool
 
-__all__ = ["DEMO_TOOLS", "first_question", "git_log", "tools_in", "word_count"]
+__all__ = ["DEMO_TOOLS", "first_question", "git_log", "word_count"]
 
 
 @tool(safe_to_repeat=True, timeout=10.0)
@@ -68,14 +64,6 @@ def word_count(text: str) -> int:
 
 
 DEMO_TOOLS = (git_log, word_count)
-
-
-def tools_in(folder: Path, database: Path) -> list[Tool[..., Any]]:
-    """The built-in tools over the files of a folder, which see neither the engine's database nor keys."""
-    hidden = [".env*"]
-    if database.resolve().is_relative_to(folder.resolve()):
-        hidden.append(glob.escape(str(database.resolve().relative_to(folder.resolve()))) + "*")
-    return [*file_tools(Workspace(folder, hidden=tuple(hidden))), ask_user]
 
 
 def first_question() -> str:

@@ -33,7 +33,6 @@ __all__ = [
     "checked_patience",
     "checked_settings",
     "checked_system",
-    "keep_from_state",
     "make_supervisor",
     "policy_of",
     "store_of",
@@ -63,8 +62,12 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
     return SQLiteStore(store, durability=settings.durability)
 
 
-def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
-    """Raises `ConfigurationError` for what is not a tool, and for two of one name."""
+def tools_by_name(tools: Iterable[AnyTool], store: Store) -> dict[str, AnyTool]:
+    """The tools, kept from the engine's own files: its database, and the `.env` its keys may come from.
+
+    Raises `ConfigurationError` for what is not a tool, and for two of one name.
+    """
+    own = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
     if not isinstance(tools, Iterable):
         raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
@@ -74,6 +77,8 @@ def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, AnyTool]:
         if tool.name in named:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
+        if tool.hide is not None:
+            tool.hide(own)
     return named
 
 
@@ -89,14 +94,6 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
     confined = policy.confined and all(tool.confined for tool in tools.values())
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
-
-
-def keep_from_state(tools: Iterable[AnyTool], store: Store) -> None:
-    """Put the engine's own files out of the tools' reach: its database, and the `.env` its keys may come from."""
-    files = (*store.files, os.path.abspath(".env"))
-    for tool in tools:
-        if tool.hide is not None:
-            tool.hide(files)
 
 
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:

@@ -29,7 +29,6 @@ from ._wiring import (
     checked_patience,
     checked_settings,
     checked_system,
-    keep_from_state,
     make_supervisor,
     policy_of,
     store_of,
@@ -97,8 +96,7 @@ class Engine:
         self.settings = checked_settings(settings)
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback)
-        self._tools = tools_by_name(tools)
-        keep_from_state(self._tools.values(), self._store)
+        self._tools = tools_by_name(tools, self._store)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)

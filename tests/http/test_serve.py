@@ -27,6 +27,7 @@ import pytest
 import september_engine
 from september_engine.http.serve import HEADER_SECONDS, _bind
 
+from ..sandbox.backends import sandbox_or_skip
 from .server import Frame, answer_of, parsed
 
 SOURCE = Path(september_engine.__file__).parents[1]
@@ -121,6 +122,27 @@ async def test_without_any_setting_it_serves_the_offline_model_to_this_machine_a
     assert serving["extra"] == {"url": served.url, "model": "offline", "key": False}
     assert (warned["level"], "ANTHROPIC_API_KEY" in warned["message"]) == ("WARNING", True)
     assert [line["message"] for line in served.lines[-2:]] == ["stopping", "stopped"]
+
+
+async def test_with_allowed_roots_it_works_there_and_keeps_its_own_files_to_itself(tmp_path: Path) -> None:
+    sandbox_or_skip("auto")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "poem.txt").write_text("Tyger Tyger, burning bright")
+    roots = f"{tmp_path},{tmp_path / 'more'}"
+    async with child(*SERVE, folder=tmp_path, ALLOWED_ROOTS=roots) as served:
+        async with httpx2.AsyncClient(base_url=served.url) as client:
+
+            async def answer(message: str) -> str:
+                body = {"message": message, "task_id": "work"}
+                return answer_of(parsed((await client.post("/execute", json=body)).text))
+
+            assert "burning bright" in await answer("Run `cat poem.txt`")
+            assert "burning bright" in await answer("read the file poem.txt")
+            secret = await answer("Run `cat brain.sqlite`")
+            assert "bash gave" in secret
+            assert "SQLite format" not in secret
+            assert "not found" not in await answer(f"Run `touch {tmp_path}/more/x`")
+    assert (tmp_path / "more" / "x").exists()
 
 
 async def test_with_a_key_it_serves_everybody_who_has_it(tmp_path: Path) -> None:

@@ -12,15 +12,14 @@ from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
-from ..events import ToolResultError
-from ..messages import JSON, Block, Usage, tool_uses
+from ..messages import JSON, Usage, tool_uses
+from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, rekeyed
 from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
     Fact,
     HumanAnswered,
-    HumanAsked,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -39,7 +38,6 @@ from .inputs import (
     ModelFailed,
     ModelReplied,
     OutOfTime,
-    Refuse,
     Resumed,
     Start,
     ToolReturned,
@@ -47,20 +45,13 @@ from .inputs import (
 )
 from .limits import backoff_ms, brief, clip, exceeded
 from .request import is_answer
-from .state import Call, TurnState, cut_short, fold
+from .state import TurnState, cut_short, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
 MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
 
-LONGEST_ID = 256
-"""Characters of a tool call's id or of a tool's name: a longer one is cut, so that an event fits one frame."""
-
-UNKNOWN_OUTCOME = (
-    "The tool was interrupted while it ran. Its outcome is unknown: it may or may not have taken effect. "
-    "Check before running it again."
-)
 REPAIRS: tuple[Literal["thinking", "media", "foreign"], ...] = ("thinking", "media", "foreign")
 """What is taken out of a history that the provider refuses, in this order, each once; what it named goes first."""
 
@@ -132,7 +123,7 @@ def _start(input: Start) -> list[Fact]:
 def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
     if input.step != state.step or state.open_calls:
         return []
-    content, renamed, refused = _rekey(input.content, state.call_ids, state.step)
+    content, renamed, refused = rekeyed(input.content, state.call_ids, state.step)
     uses = tool_uses(content)
     broken = {renamed.get(id, id): brief(why) for id, why in input.broken.items()} | refused
     replied = AssistantReplied(
@@ -148,48 +139,14 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         stop_details=input.stop_details,
     )
     if input.stop_reason == "refusal":
-        closed = [_no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
+        closed = [no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
         end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
         return [replied, *closed, end]
     if not uses and cut_short(content, input.stop_reason) and not state.raised:
         return [replied]  # nothing was said yet: the model is asked again, with more room
     if not uses:
         return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=replied.stop_reason)]
-    return [replied, *_calls(state, input, uses, broken)]
-
-
-def _calls(state: TurnState, input: ModelReplied, uses: list[Block], broken: dict[str, str]) -> list[Fact]:
-    """What is known of the calls of a message before any of them runs.
-
-    An ask that is missing is a fault of ours and raises: no call runs because nobody looked whether it may.
-    """
-    facts: list[Fact] = []
-    limits = state.limits
-    for number, (use, ask) in enumerate(zip(uses, input.asks, strict=True)):
-        call_id = use["id"]
-        if call_id in broken:
-            facts.append(_no_result(call_id, input.now, "invalid_input", broken[call_id]))
-        elif number >= limits.calls_per_message:
-            message = f"Not run: a message may hold {limits.calls_per_message} tool calls. Send fewer at once."
-            facts.append(_no_result(call_id, input.now, "too_many_calls", message))
-        elif state.tool_calls + number >= limits.tool_calls:
-            message = f"Not run: the turn has used all of its {limits.tool_calls} tool calls."
-            facts.append(_no_result(call_id, input.now, "too_many_calls", message))
-        elif isinstance(ask, Refuse):
-            facts.append(_no_result(call_id, input.now, "permission_denied", ask.reason))
-        elif ask is not None:
-            facts.append(
-                HumanAsked(
-                    at=input.now,
-                    request_id=ask.request_id,
-                    kind=ask.kind,
-                    question=ask.question,
-                    tool_call_id=call_id,
-                    digest=Call(id=call_id, tool=use["name"], input=use["input"]).digest,
-                    remember=ask.remember,
-                )
-            )
-    return facts
+    return [replied, *asked_of(state, input, uses, broken)]
 
 
 def _tools_starting(state: TurnState, input: ToolsStarting) -> list[Fact]:
@@ -205,40 +162,8 @@ def _tools_starting(state: TurnState, input: ToolsStarting) -> list[Fact]:
         if refused is None:
             facts.append(ToolStarted(at=input.now, tool_call_id=call.id))
         else:
-            facts.append(_no_result(call.id, input.now, "permission_denied", refused))
+            facts.append(no_result(call.id, input.now, "permission_denied", refused))
     return facts
-
-
-def _rekey(content: list[Block], used: frozenset[str], step: int) -> tuple[list[Block], dict[str, str], dict[str, str]]:
-    """Give a tool call whose id was used before a new one: one id, one execution, one approval, one result.
-
-    An id that is too long gets one too; a name that is too long is cut, and is then no tool's.
-
-    Returns the content, what was renamed to what, and why a call is refused: an id that stands twice in one message
-    cannot say which of the two was meant, so the second is not run.
-    """
-    seen, here = set(used), set[str]()
-    renamed: dict[str, str] = {}
-    refused: dict[str, str] = {}
-    blocks: list[Block] = []
-    for block in content:
-        if block.get("type") != "tool_use":
-            blocks.append(block)
-            continue
-        old = new = block["id"]
-        count = 1
-        while new in seen or len(new) > LONGEST_ID:
-            count += 1
-            new = f"{old[: LONGEST_ID - 30]}_{step + 1}_{count}"
-        if old in here:
-            refused[new] = f"Not run: this message already has a tool call with the id {old[:LONGEST_ID]}."
-        elif new != old:
-            renamed[old] = new
-        here.add(old)
-        seen.add(new)
-        name = block["name"][:LONGEST_ID]
-        blocks.append(block if (new, name) == (old, block["name"]) else {**block, "id": new, "name": name})
-    return blocks, renamed, refused
 
 
 def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
@@ -305,7 +230,7 @@ def _answered(state: TurnState, input: Answered) -> list[Fact]:
         return [answered]
     if request.kind == "permission":
         message = input.feedback or "A person did not allow this."
-        return [answered, _no_result(request.tool_call_id, input.now, "permission_denied", message)]
+        return [answered, no_result(request.tool_call_id, input.now, "permission_denied", message)]
     output = clip(input.answer, state.limits.output_bytes)
     return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=output)]
 
@@ -348,7 +273,7 @@ def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
         repeats=repeats,
     )
     unknown = [
-        _no_result(call.id, input.now, "outcome_unknown", UNKNOWN_OUTCOME) for call in running if call.id not in repeats
+        no_result(call.id, input.now, "outcome_unknown", UNKNOWN_OUTCOME) for call in running if call.id not in repeats
     ]
     return [resumed, *unknown]
 
@@ -363,20 +288,8 @@ def _end(
     counts: bool = True,
 ) -> list[Fact]:
     """End the turn errored, with a result for every call that has none."""
-    closed = [_closed(call, now, code) for call in state.open_calls]
+    closed = [closing(call, now, code) for call in state.open_calls]
     return [*closed, TurnFailed(at=now, code=code, message=message, details=details or {}, counts=counts)]
-
-
-def _closed(call: Call, now: int, code: str) -> ToolFinished:
-    if call.status == "running":
-        return _no_result(call.id, now, "outcome_unknown", UNKNOWN_OUTCOME)
-    return _no_result(call.id, now, code.lower(), "Not run: the turn ended before this call began.")
-
-
-def _no_result(call_id: str, now: int, reason: str, message: str) -> ToolFinished:
-    return ToolFinished(
-        at=now, tool_call_id=call_id, output=None, error=ToolResultError(reason=reason, message=message)
-    )
 
 
 def _spent(state: TurnState) -> dict[str, JSON]:

@@ -4,8 +4,8 @@ On SIGTERM or SIGINT: no new turns (503), the running ones get `SEPTEMBER_DRAIN_
 every stream ends with a cursor that stays valid, and the server stops. A second signal ends the process at once; what
 was shown is durable, so that is safe too. Hypercorn alone would wait for open streams, on newer Pythons for ever.
 
-`python -m september_engine serve` offers no tools: what a model may do is a decision, made in a program of your own
-that calls `serve_engine(Engine(tools=[…]))`.
+`python -m september_engine serve` offers the built-in tools over `ALLOWED_ROOTS`, and without it none. Any others are
+for a program of your own that calls `serve_engine(Engine(tools=[…]))`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
 
 import anyio
@@ -28,12 +28,11 @@ from starlette.applications import Starlette
 
 from ..engine import Engine
 from ..errors import ConfigurationError
-from ..settings import Settings
 from .app import create_app
 from .auth import LOOPBACK
 from .logs import configure
 
-__all__ = ["run_server", "serve_engine"]
+__all__ = ["serve_engine"]
 
 FOLD_SECONDS = 3.0
 """How long the server may take to stop once the turns are drained; connections that are still open are then cut."""
@@ -52,20 +51,18 @@ SILENCE_MS = 30_000
 logger = logging.getLogger(__name__)
 
 
-def run_server(settings: Settings, *, host: str, port: int) -> int:
-    """Serve an engine made from these settings, as `serve_engine` does."""
-    return serve_engine(Engine(settings=settings), host=host, port=port)
-
-
-def serve_engine(engine: Engine, *, host: str = "127.0.0.1", port: int = 8000) -> int:
+def serve_engine(engine: Engine, *, host: str = "127.0.0.1", port: int = 8000, warnings: Iterable[str] = ()) -> int:
     """Serve an engine that is not open yet until a signal; returns the exit code.
 
-    Port 0 takes a free one: the line on stdout names it. It runs its own event loop and logs to stderr.
+    Port 0 takes a free one: the line on stdout names it. It runs its own event loop and logs to stderr, `warnings`
+    first.
 
     Raises `ConfigurationError` for an address that cannot be bound and for a public one without a key, and what
     opening the engine raises.
     """
     configure(engine.settings)
+    for warning in warnings:
+        logger.warning(warning)
     with _bind(host, port) as listener:
         address, actual = listener.getsockname()[:2]
         public = not ipaddress.ip_address(address.partition("%")[0]).is_loopback
