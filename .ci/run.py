@@ -4,7 +4,7 @@
     .ci/run lint tests   only these steps
 
 The checkout itself is not touched: each step works on a copy in a temporary folder, without keys in its environment.
-The longest step, which runs all tests under coverage, runs beside all others; what it prints comes last.
+The longest step, which runs the tests under coverage, runs beside all others; what it prints comes last.
 The README's own commands are run as they stand there, so that they cannot rot.
 """
 
@@ -115,7 +115,10 @@ class Run:
             raise Failed("; ".join(problems))
 
     def wheel(self) -> None:
-        """The built wheel in a fresh environment, without `src`: a smoke run, then all tests with their coverage."""
+        """The built wheel in a fresh environment, without `src`: a smoke run, then the tests with their coverage.
+
+        Campaigns are left out: they are hundreds of runs of what other tests cover, and the step `tests` runs them.
+        """
         python = new_environment(self, self.folder / "wheel-venv")
         self.call(python, "-m", "pip", "install", "-q", "build", cwd=self.folder)
         self.call(python, "-m", "build", "--wheel", "--outdir", str(self.folder / "dist"), cwd=self.copy("build"))
@@ -128,7 +131,7 @@ class Run:
         if "Offline model:" not in said:
             raise Failed("the demo of the installed wheel did not answer")
         self.call(python, "-m", "pip", "install", "-q", f"{built}[dev]", cwd=copy)
-        self.call(python, "-m", "coverage", "run", "-m", "pytest", "-q", cwd=copy)
+        self.call(python, "-m", "coverage", "run", "-m", "pytest", "-q", "-m", "not campaign", cwd=copy)
         self._coverage(python, copy)
 
     def _coverage(self, python: Path, copy: Path) -> None:

@@ -491,6 +491,7 @@ async def test_nobody_answered_for_three_days(bench: Bench) -> None:
     assert RAN == []
 
 
+@pytest.mark.campaign
 async def test_ten_thousand_races_have_one_winner_each() -> None:
     """Two answers at once to each of 10,000 requests: one counts, the other is told which."""
     each = 16

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,8 @@ from september_engine.testing.log_checker import check_log
 from .._context.pictures import document, image, png
 from .build import Turn, text, think, use
 from .shell import Shell
+
+pytestmark = pytest.mark.campaign
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

@@ -29,6 +29,8 @@ from september_engine.store.sqlite import SQLiteStore
 from september_engine.streams import Replay, Turn
 from tests.engines import Bench, FlakyStore, careful, idle, look, names, ticks
 
+pytestmark = pytest.mark.campaign
+
 TASKS = ("left", "right")
 KINDS = ("say", "look", "two", "ask", "ask twice", "hang", "fail", "give up", "refuse", "slow tool")
 

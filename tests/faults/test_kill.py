@@ -18,6 +18,8 @@ from september_engine.testing.log_checker import check_task
 from tests.faults import workloads
 from tests.faults.forkserver import passes_of, spread, survives
 
+pytestmark = pytest.mark.campaign
+
 EACH = 10
 """Kills per point and recovery."""
 

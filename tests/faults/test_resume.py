@@ -19,6 +19,8 @@ from tests.engines import names, soon, well_formed
 from tests.faults.forkserver import passes_of, survives
 from tests.faults.workloads import engine_on, notes
 
+pytestmark = pytest.mark.campaign
+
 POINTS = ("channel.append.before", "channel.append.after", "runner.tool.before", "runner.tool.after")
 
 

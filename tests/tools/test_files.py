@@ -26,6 +26,27 @@ def test_every_parameter_is_described(workspace: Workspace) -> None:
         assert [name for name, schema in tool.input_schema["properties"].items() if "description" not in schema] == []
 
 
+def test_they_say_where_they_work_and_can_be_told_what_to_leave_alone(root: Path) -> None:
+    other = root.parent / "other"
+    other.mkdir()
+    (other / "brain.sqlite").touch()
+    for workspace, more in ((Workspace(root), False), (Workspace(root, also=(other,)), True)):
+        for tool in file_tools(workspace):
+            assert tool.roots == workspace.roots
+            assert (
+                tool.description.endswith(
+                    f"The workspace has further folders, whose files have absolute paths: {other}."
+                )
+                is more
+            )
+            assert tool.confined
+    read, *others = file_tools(workspace)
+    assert read.hide is not None
+    read.hide([str(other / "brain.sqlite")])
+    find = next(tool for tool in others if tool.name == "find_files")
+    assert find(pattern="*", path=str(other)) == "Nothing matches '*'."
+
+
 async def test_an_engine_runs_them(bench: Bench, workspace: Workspace, root: Path) -> None:
     script = [
         turn(call("write_file", path="poem.txt", content="to be\nor not\n")),

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -42,6 +43,15 @@ def test_what_the_decorator_says_is_on_the_tool() -> None:
     assert convert.requires_permission
     assert convert.description == "Converts."
     assert repr(convert) == "<Tool convert-length>"
+
+
+def test_what_a_host_adds_is_not_said_by_the_decorator() -> None:
+    assert (word_count.roots, word_count.hide, word_count.confined) == ((), None, True)
+    hidden: list[str] = []
+    changed = attrs.evolve(word_count, hide=hidden.extend, confined=False)
+    assert changed.hide is not None
+    changed.hide(["/data/brain.sqlite"])
+    assert (hidden, changed.confined) == (["/data/brain.sqlite"], False)
 
 
 def test_the_definition_is_what_the_api_takes() -> None:

@@ -1,8 +1,9 @@
-"""Finding a name beneath a folder, whatever is renamed and linked meanwhile.
+"""Finding a name beneath a root folder, whatever is renamed and linked meanwhile.
 
 1. Every step is taken from a folder that is held open, and none through a link: a link is read, and its target is
    walked the same way.
-2. `..` goes back to a folder that is still held. Above the root there is none.
+2. `..` goes back to a folder that is still held. Above a root none is: a link that leads out may lead straight into a
+   root, which is opened anew, and nowhere else.
 3. What was found is told by its real names, so that a rule about names cannot be passed under another one.
 """
 
@@ -14,11 +15,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from posixpath import dirname, join
 from typing import TypeAlias
 
 import attrs
 
-__all__ = ["LINKS", "Names", "Outside", "Spot", "spot_at"]
+__all__ = ["LINKS", "Names", "Outside", "Place", "Spot", "spot_at", "way"]
 
 Names: TypeAlias = tuple[str, ...]
 """The way from the root to a file or folder; () is the root."""
@@ -31,7 +33,31 @@ FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW",
 
 
 class Outside(Exception):
-    """The way leads out of the root, by a link."""
+    """The way leads out of all roots, by a link."""
+
+
+@attrs.frozen
+class Place:
+    """A file or folder, there or not, by its way from a root.
+
+    Attributes:
+        root: An absolute path without links. Itself it is trusted.
+        names: Without "", "." and "..".
+    """
+
+    root: str
+    names: Names
+
+    def below(self, name: str) -> Place:
+        """What has this name in the folder."""
+        return Place(self.root, (*self.names, name))
+
+
+def way(root: str, path: str) -> Names | None:
+    """The names from the root to an absolute path, as it is written; None where that is not below."""
+    if path != root and not path.startswith(f"{root.rstrip('/')}/"):
+        return None
+    return tuple(name for name in path[len(root) :].split("/") if name not in ("", "."))
 
 
 @attrs.frozen
@@ -43,95 +69,107 @@ class Spot:
     Attributes:
         folder: The open folder.
         name: What it is called there; "." for the folder itself.
-        names: The real way to it from the root.
+        place: Where it really is.
     """
 
     folder: int
     name: str
-    names: Names
+    place: Place
 
 
 @contextmanager
 def spot_at(
-    root: str, names: Sequence[str], *, links: int = LINKS, make: Callable[[Names], None] | None = None
+    place: Place, *, others: Sequence[str] = (), links: int = LINKS, make: Callable[[Place], None] | None = None
 ) -> Iterator[Spot]:
-    """The spot that these names lead to.
+    """The spot that the way to this place leads to.
 
     Args:
-        root: An absolute path without links; itself it is trusted.
-        names: Without "", "." and "..".
+        place: Where to begin, and the names to go by.
+        others: Further roots, which a link may lead to. None is below another one.
         links: How many links may be followed on the way.
-        make: Called before a missing folder is made, with its names, and may raise. Without it none is made.
+        make: Called before a missing folder is made, and may raise. Without it none is made.
 
     Raises `Outside` and `OSError`.
     """
-    held = [os.open(root, FOLDER)]
+    held = [os.open(place.root, FOLDER)]
     try:
-        yield _at_once(held, names) or _Walk(root, held, links, make).to(names)
+        yield _at_once(held, place) or _Walk(place.root, (place.root, *others), held, links, make).to(place.names)
     finally:
         for folder in held:
             os.close(folder)
 
 
-def _at_once(held: list[int], names: Sequence[str]) -> Spot | None:
+def _at_once(held: list[int], place: Place) -> Spot | None:
     """The spot, where the kernel finds it in one step and without a link; the rest is walked, errors too."""
-    if not names:
-        return Spot(held[-1], ".", ())
+    if not place.names:
+        return Spot(held[-1], ".", place)
     if openat2 is None:
         return None
-    *folders, name = names
+    *folders, name = place.names
     if folders:
         folder = openat2(held[0], "/".join(folders))
         if folder is None:
             return None
         held.append(folder)
-    return Spot(held[-1], name, tuple(names)) if _target(held[-1], name) is None else None
+    return Spot(held[-1], name, place) if _target(held[-1], name) is None else None
 
 
 @attrs.define
 class _Walk:
     root: str
+    roots: Sequence[str]
     held: list[int]
     links: int
-    make: Callable[[Names], None] | None
+    make: Callable[[Place], None] | None
     real: list[str] = attrs.field(factory=list)
 
     def to(self, names: Sequence[str]) -> Spot:
-        self._back_to_root()
+        self._begin()
         ahead = list(reversed(names))
         while ahead:
             name = ahead.pop()
             if name == "..":
-                self._up()
+                if self.real:
+                    self._up()
+                else:
+                    ahead = self._into_a_root(dirname(self.root), ahead)
             elif (target := _target(self.held[-1], name)) is not None:
                 self.links -= 1
                 if self.links < 0:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                ahead += reversed(self._steps(target))
+                ahead += reversed([step for step in target.split("/") if step not in ("", ".")])
+                if target.startswith("/"):
+                    ahead = self._into_a_root("/", ahead)
             elif ahead:
                 self._enter(name)
             else:
-                return Spot(self.held[-1], name, (*self.real, name))
-        return Spot(self.held[-1], ".", tuple(self.real))
+                return Spot(self.held[-1], name, Place(self.root, (*self.real, name)))
+        return Spot(self.held[-1], ".", Place(self.root, tuple(self.real)))
 
-    def _up(self) -> None:
-        if not self.real:
-            raise Outside
-        self.real.pop()
-        os.close(self.held.pop())
+    def _into_a_root(self, folder: str, ahead: list[str]) -> list[str]:
+        """From a folder above a root to what is ahead there, last name first. Raises `Outside`."""
+        while ahead and ahead[-1] == "..":
+            ahead.pop()
+            folder = dirname(folder)
+        path = join(folder, *reversed(ahead))
+        for root in self.roots:
+            if (names := way(root, path)) is not None:
+                self._begin(root)
+                return list(reversed(names))
+        raise Outside
 
-    def _steps(self, target: str) -> list[str]:
-        if target.startswith("/"):
-            if not f"{target}/".startswith(f"{self.root.rstrip('/')}/"):
-                raise Outside
-            target = target[len(self.root) :]
-            self._back_to_root()
-        return [step for step in target.split("/") if step not in ("", ".")]
-
-    def _back_to_root(self) -> None:
+    def _begin(self, root: str | None = None) -> None:
         self.real.clear()
         while len(self.held) > 1:
             os.close(self.held.pop())
+        if root is not None and root != self.root:
+            self.held.append(os.open(root, FOLDER))
+            os.close(self.held.pop(0))
+            self.root = root
+
+    def _up(self) -> None:
+        self.real.pop()
+        os.close(self.held.pop())
 
     def _enter(self, name: str) -> None:
         folder = self.held[-1]
@@ -140,7 +178,7 @@ class _Walk:
         except FileNotFoundError:
             if self.make is None:
                 raise
-            self.make((*self.real, name))
+            self.make(Place(self.root, (*self.real, name)))
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=folder)
                 os.fsync(folder)

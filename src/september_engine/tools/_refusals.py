@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import attrs
@@ -45,13 +46,13 @@ class ReadOnly(OSError):
     """Nobody may write this file."""
 
 
-def refusal(error: OSError | Outside, path: str, root: str, *, near: Near | None = None) -> ToolError:
+def refusal(error: OSError | Outside, path: str, roots: Sequence[str], *, near: Near | None = None) -> ToolError:
     """The error as a `ToolError`; `near` is for something that is not found."""
     name = named(path)
     match error:
         case Outside():
             return ToolError(
-                f"{name} is outside of the workspace. File tools work only below {named(root)}; "
+                f"{name} is outside of the workspace. File tools work only below {_listed(roots)}; "
                 "symbolic links that lead out of it are not followed.",
                 reason="outside_root",
             )
@@ -77,6 +78,11 @@ def refusal(error: OSError | Outside, path: str, root: str, *, near: Near | None
         case PermissionError():
             return ToolError(f"The system does not permit this for {name}.", reason="permission_denied")
     return _by_number(error, name)
+
+
+def _listed(roots: Sequence[str]) -> str:
+    *others, last = map(named, roots)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _by_number(error: OSError, name: str) -> ToolError:

@@ -39,7 +39,7 @@ def edit_file_tool(workspace: Workspace) -> Tool[..., str]:
         """Replace a text in a file. All else in it stays as it is, byte for byte.
 
         Args:
-            path: From the workspace's root, or absolute inside of it.
+            path: From the workspace's root, or absolute inside of the workspace.
             old_text: What is there now, exactly, with enough around it to occur only once. In a file whose lines end in
                 CRLF, a line break here means that.
             new_text: What shall be there instead.

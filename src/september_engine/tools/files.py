@@ -1,4 +1,4 @@
-"""The built-in tools over the files of one folder."""
+"""The built-in tools over the files of one folder, or of several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from ._text import named
 from .edit_file import edit_file_tool
 from .find_files import find_files_tool
 from .grep import grep_tool
@@ -30,4 +31,15 @@ def file_tools(workspace: Workspace) -> list[Tool[..., Any]]:
         grep_tool(workspace),
         find_files_tool(workspace),
     ]
-    return [attrs.evolve(each, roots=(workspace.root,)) for each in tools]
+    return [
+        attrs.evolve(each, description=each.description + _more(workspace), roots=workspace.roots, hide=workspace.hide)
+        for each in tools
+    ]
+
+
+def _more(workspace: Workspace) -> str:
+    """What the model could not know: where else it may go."""
+    _, *others = workspace.roots
+    if not others:
+        return ""
+    return f"\n\nThe workspace has further folders, whose files have absolute paths: {', '.join(map(named, others))}."

@@ -18,7 +18,7 @@ from ._text import named
 from ._wants import reads
 from .output import ToolError
 from .tool import Tool, tool
-from .workspace import Entry, Kind, Workspace
+from .workspace import Entry, Workspace
 
 __all__ = ["find_files_tool", "glob_of"]
 
@@ -47,7 +47,7 @@ def find_files_tool(
         Args:
             pattern: "*.py" is about the name, in any folder; "src/**/*.py" about the way from the path. * and ? stand
                 for characters of a name, ** for any folders, {a,b} for either. With / at the end it finds folders.
-            path: The folder to look in, from the workspace's root, or absolute inside of it.
+            path: The folder to look in, from the workspace's root, or absolute inside of the workspace.
             sort: The newest first, or by name.
         """
         folders = pattern.endswith("/")
@@ -77,7 +77,7 @@ class _Found:
     count: int = 0
     unreadable: int = 0
     stopped: bool = False
-    _best: list[tuple[int, Names, Kind]] = attrs.field(factory=list)
+    _best: list[tuple[int, Names, Entry]] = attrs.field(factory=list)
 
     def add(self, entry: Entry) -> None:
         """Count it, and keep it as long as it is among the best."""
@@ -85,7 +85,7 @@ class _Found:
             age = -entry.status().st_mtime_ns if self.newest else 0
         except OSError:  # gone by now
             return
-        self._best.append((age, entry.names, entry.kind))
+        self._best.append((age, entry.names, entry))
         self.count += 1
         if len(self._best) > 10 * FILES:
             self._keep_best()
@@ -93,7 +93,7 @@ class _Found:
     def told(self, seconds: float) -> str:
         """The result, for the model."""
         self._keep_best()
-        lines = [named("/".join(names)) + MARKS.get(kind, "") for _, names, kind in self._best] or [
+        lines = [entry.shown + MARKS.get(entry.kind, "") for _, _, entry in self._best] or [
             f"Nothing matches {named(self.pattern)!r}."
         ]
         notes: list[str] = []
@@ -107,7 +107,7 @@ class _Found:
         return "\n".join([*lines, f"[{'; '.join(notes)}]"] if notes else lines)
 
     def _keep_best(self) -> None:
-        self._best.sort()
+        self._best.sort(key=lambda each: each[:2])
         del self._best[FILES:]
 
 

@@ -52,7 +52,7 @@ def grep_tool(workspace: Workspace, *, seconds: float = SECONDS) -> Tool[..., st
 
         Args:
             pattern: A regular expression as in Python, searched for in each line.
-            path: A file or folder, from the workspace's root, or absolute inside of it.
+            path: A file or folder, from the workspace's root, or absolute inside of the workspace.
             glob: Search only files that match, such as "*.py" or "src/**/*.{js,ts}", from the path.
             ignore_case: Take upper and lower case as the same.
         """

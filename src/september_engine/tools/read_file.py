@@ -51,7 +51,7 @@ def read_file_tool(workspace: Workspace) -> Tool[..., str | list[Block]]:
         A line of more than 5,000 bytes is cut. Line breaks are shown as LF; other control characters as symbols.
 
         Args:
-            path: From the workspace's root, or absolute inside of it.
+            path: From the workspace's root, or absolute inside of the workspace.
             offset: The first line to show, from 1.
             limit: Most lines to show.
         """

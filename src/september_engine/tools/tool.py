@@ -57,6 +57,10 @@ class Tool(Generic[P, R]):
         high_cost: A person is asked before each call, because it is dear.
         actions: What a call would do, where the rules are to look into it.
         roots: Absolute folders that the tool was made for: writing inside of them needs nobody's leave.
+        hide: Puts files (absolute paths) out of reach of every later call: the engine tells its tools where its own
+            database is.
+        confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
+            looked at.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
             looked at.
@@ -75,6 +79,8 @@ class Tool(Generic[P, R]):
     high_cost: bool = False
     actions: Actions | None = None
     roots: tuple[str, ...] = ()
+    hide: Callable[[Iterable[str]], None] | None = None
+    confined: bool = True
     asks_person: bool = False
     confined: bool = True
     hide: Callable[[Iterable[str]], None] | None = None

@@ -1,6 +1,6 @@
-"""The folder that file tools work in, and cannot leave.
+"""The folders that file tools work in, and cannot leave.
 
-1. Everything is opened beneath the root through folders that are held open (`_beneath`): no link that is made or
+1. Everything is opened beneath a root through folders that are held open (`_beneath`): no link that is made or
    swapped meanwhile leads out.
 2. What may not be seen or written is decided by the real names of what was reached.
 3. Only regular files are opened: a pipe or a device is refused before it can block.
@@ -11,28 +11,24 @@ from __future__ import annotations
 import os
 import stat
 import threading
-import unicodedata
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from posixpath import join, normpath
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, TypeAlias
 
 import attrs
 
 from ..errors import ConfigurationError
-from ._beneath import FOLDER, Names, Outside, Spot, spot_at
+from ._beneath import FOLDER, Names, Outside, Place, Spot, spot_at
 from ._glob import Glob, Reached
 from ._refusals import Irregular, Near, refusal
 from ._replace import put
-from ._text import named
+from ._reserved import GIT, Reserved
+from ._roots import Roots
 from .output import ToolError
 
 __all__ = ["Entry", "Kind", "OpenFile", "Workspace"]
 
 Kind: TypeAlias = Literal["file", "folder", "link", "other", "unreadable"]
-
-GIT = ".git"
-"""Hooks and settings in there run as programs, with the rights of whoever uses git next."""
 
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -43,7 +39,7 @@ class OpenFile:
 
     Attributes:
         file: Its descriptor.
-        shown: Its path from the root, to be shown.
+        shown: Its path, to be shown: from the first root, or absolute below another.
         status: What `fstat` said when it was opened.
     """
 
@@ -57,22 +53,28 @@ class Entry:
     """Something that a walk came by. Usable until the walk goes on.
 
     Attributes:
-        names: Its way from the root.
+        place: Where it is.
         kind: "unreadable" is a folder that could not be listed.
         matches: Whether it is among what the walk was asked for.
         given: Whether it is what the walk's path names.
     """
 
-    names: Names
+    place: Place
     kind: Kind
     matches: bool
+    _roots: Roots
     _folder: int
     given: bool = False
 
     @property
+    def names(self) -> Names:
+        """Its way from the root that the walk went by."""
+        return self.place.names
+
+    @property
     def shown(self) -> str:
-        """Its path from the root, to be shown."""
-        return _shown(self.names)
+        """Its path, to be shown: from the first root, or absolute below another."""
+        return self._roots.shown(self.place)
 
     def status(self) -> os.stat_result:
         """Its own, not that of what a link points to. Raises `OSError`."""
@@ -81,54 +83,68 @@ class Entry:
     @contextmanager
     def open(self) -> Iterator[OpenFile]:
         """The file, open. Raises `OSError`."""
-        with _opened(Spot(self._folder, self.names[-1], self.names)) as file:
+        with _opened(Spot(self._folder, self.names[-1], self.place), self.shown) as file:
             yield file
 
 
 class Workspace:
-    """One folder of files.
+    """One folder of files, or several.
 
-    `protected` and `hidden` are patterns of paths from the root, as `find_files` takes them, such as ".env*" or
-    "data/brain.sqlite*" (`glob.escape` helps with brackets). What is below a folder that matches is meant too, and
-    upper and lower case are the same here.
+    `protected` and `hidden` are patterns of paths, as `find_files` takes them, such as ".env*" or
+    "data/brain.sqlite*" (`glob.escape` helps with brackets): from every root that a file is below. What is below a
+    folder that matches is meant too, and upper and lower case are the same here.
 
     Args:
-        root: An existing folder. Its own path is trusted.
+        root: An existing folder, that relative paths are from. Its own path is trusted.
+        also: Further ones. What is in them is named by its absolute path; links may lead from one to another.
         protected: What is read and not written. `.git` is always among it, wherever it is.
         hidden: What is neither read nor written nor listed.
 
     Raises `ConfigurationError`.
+
+    Attributes:
+        roots: The real paths of all its folders, the first one first.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, protected: tuple[str, ...] = (), hidden: tuple[str, ...] = ()
+        self,
+        root: str | os.PathLike[str],
+        *,
+        also: Iterable[str | os.PathLike[str]] = (),
+        protected: tuple[str, ...] = (),
+        hidden: tuple[str, ...] = (),
     ) -> None:
         if os.name != "posix":
             raise ConfigurationError("File tools need a POSIX system (Linux, macOS, WSL).")
-        self._given = os.path.abspath(root)
-        try:
-            self.root = os.path.realpath(root, strict=True)
-        except OSError as error:
-            raise ConfigurationError(f"The workspace {self._given} cannot be used: {error.strerror}.") from error
-        if not os.path.isdir(self.root):
-            raise ConfigurationError(f"The workspace {self._given} is not a folder.")
-        self._protected = [_pattern(pattern) for pattern in (GIT, *protected)]
-        self._hidden = [_pattern(pattern) for pattern in hidden]
+        if isinstance(also, str):  # which would be taken letter by letter, "/" among them
+            raise ConfigurationError("Workspace(also=…) takes several folders, as in also=(folder,).")
+        self._roots = Roots((root, *also))
+        self._reserved = Reserved(self._roots, protected=protected, hidden=hidden)
         self._changes = threading.Lock()
+        self.roots = self._roots.all
+
+    @property
+    def root(self) -> str:
+        """The real path of the first folder."""
+        return self.roots[0]
+
+    def hide(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        """Put files and folders, there or not, out of reach of every later call, in every root. Any thread may call it.
+
+        Each is given by its absolute path, and meant where that leads now; a link by this name is hidden, too, and so
+        is a whole root in a folder that is hidden. What is outside changes nothing. Raises `ConfigurationError`.
+        """
+        self._reserved.hide(paths)
 
     def absolute(self, path: str) -> str:
         """The path as the policy judges it: absolute and normalised, wherever it leads. Nothing is looked up."""
-        full = "/" + normpath(join(self.root, path)).lstrip("/")
-        for root in (self.root, self._given):
-            if full == root or full.startswith(f"{root.rstrip('/')}/"):
-                return normpath(join(self.root, full[len(root) :].lstrip("/")))
-        return full
+        return self._roots.absolute(path)
 
     @contextmanager
     def reading(self, path: str) -> Iterator[OpenFile]:
         """A regular file, open for reading. Raises `ToolError`, for what fails inside the block as well."""
-        names = self._names(path)
-        with self._refusing(path, names), self._visible(names) as spot, _opened(spot) as file:
+        place = self._place(path)
+        with self._refusing(path, place), self._visible(place) as spot, self._opened(spot) as file:
             yield file
 
     def write(self, path: str, data: bytes, *, replace: bool) -> os.stat_result | None:
@@ -136,8 +152,8 @@ class Workspace:
 
         Returns the old one's status, None for a new file. Raises `ToolError`.
         """
-        names = self._names(path)
-        with self._refusing(path, names), self._changes, self._writable(names, make=True) as spot:
+        place = self._place(path)
+        with self._refusing(path, place), self._changes, self._writable(place, make=True) as spot:
             before = _status(spot)
             if before is not None and not replace:
                 raise FileExistsError
@@ -149,9 +165,9 @@ class Workspace:
 
         One change at a time: of two edits of one file, the second sees the first.
         """
-        names = self._names(path)
-        with self._refusing(path, names), self._changes, self._writable(names) as spot:
-            with _opened(spot) as file:
+        place = self._place(path)
+        with self._refusing(path, place), self._changes, self._writable(place) as spot:
+            with self._opened(spot) as file:
                 if file.status.st_size > most:
                     text = f"{file.shown} has {file.status.st_size:,} bytes; at most {most:,} can be edited."
                     raise ToolError(text, reason="too_large")
@@ -165,42 +181,44 @@ class Workspace:
         Folders are always among it; all else where it matches `only`, which is about the way from `path`. Nothing below
         a `.git` unless the path itself is there. Raises `ToolError`; what cannot be read below is "unreadable".
         """
-        names = self._names(path)
-        with self._refusing(path, names):
-            with self._visible(names) as spot:
-                start = spot.names
+        place = self._place(path)
+        with self._refusing(path, place):
+            with self._visible(place) as spot:
+                start = spot.place
                 status = os.stat(spot.name, dir_fd=spot.folder, follow_symlinks=False)
                 if not (is_folder := stat.S_ISDIR(status.st_mode)):
                     _regular(status)
-                    yield Entry(start, "file", only is None or only.matches(start[-1:]), spot.folder, True)
+                    matches = only is None or only.matches(start.names[-1:])
+                    yield Entry(start, "file", matches, self._roots, spot.folder, True)
             if is_folder:
                 yield from self._below(start, only)
 
-    def _below(self, start: Names, only: Glob | None) -> Iterator[Entry]:
-        ahead: list[tuple[Names, Reached | None]] = [(start, only.start if only else None)]
+    def _below(self, start: Place, only: Glob | None) -> Iterator[Entry]:
+        ahead: list[tuple[Place, Reached | None]] = [(start, only.start if only else None)]
         while ahead:
-            names, reached = ahead.pop()
-            folders: list[tuple[Names, Reached | None]] = []
+            place, reached = ahead.pop()
+            folders: list[tuple[Place, Reached | None]] = []
             try:
-                with spot_at(self.root, names, links=0) as spot, _listed(spot) as (folder, entries):
+                with spot_at(place, links=0) as spot, _listed(spot) as (folder, entries):
                     for entry in entries:
-                        below = (*names, entry.name)
+                        below = place.below(entry.name)
                         after = only.step(reached, entry.name) if only and reached is not None else None
                         kind = _kind_of(entry)
-                        if self._is_hidden(below) or (only and not after and kind != "folder"):
+                        if self._reserved.hides(below) or (only and not after and kind != "folder"):
                             continue
-                        yield Entry(below, kind, only is None or (after is not None and only.ends(after)), folder)
+                        matches = only is None or (after is not None and only.ends(after))
+                        yield Entry(below, kind, matches, self._roots, folder)
                         if kind == "folder" and entry.name != GIT and (only is None or after):
                             folders.append((below, after))
             except (OSError, Outside):
-                if names == start:
+                if place == start:
                     raise
-                yield Entry(names, "unreadable", False, -1)
+                yield Entry(place, "unreadable", False, self._roots, -1)
             ahead += reversed(folders)
 
     # ── finding and refusing ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _names(self, path: str) -> Names:
+    def _place(self, path: str) -> Place:
         if path.startswith("~"):
             raise ToolError("'~' is not expanded. Give a path from the workspace's root.", reason="outside_root")
         try:
@@ -210,86 +228,67 @@ class Workspace:
             raise ToolError(
                 "This is not a path that can exist; it is empty or has NUL in it.", reason="invalid_path"
             ) from None
-        full = self.absolute(path)
-        if full != self.root and not full.startswith(f"{self.root.rstrip('/')}/"):
-            raise refusal(Outside(), path, self.root)
-        return tuple(name for name in full[len(self.root) :].split("/") if name)
+        place = self._roots.place(self.absolute(path))
+        if place is None:
+            raise refusal(Outside(), path, self.roots)
+        return place
 
     @contextmanager
-    def _visible(self, names: Names) -> Iterator[Spot]:
-        self._check(names, writing=False)
-        with spot_at(self.root, names) as spot:
-            self._check(spot.names, writing=False)
+    def _visible(self, place: Place) -> Iterator[Spot]:
+        self._check(place, writing=False)
+        with spot_at(place, others=self._roots.tops) as spot:
+            self._check(spot.place, writing=False)
             yield spot
 
     @contextmanager
-    def _writable(self, names: Names, *, make: bool = False) -> Iterator[Spot]:
-        def check(made: Names) -> None:
+    def _writable(self, place: Place, *, make: bool = False) -> Iterator[Spot]:
+        def check(made: Place) -> None:
             self._check(made, writing=True)
 
-        check(names)
-        with spot_at(self.root, names, make=check if make else None) as spot:
-            check(spot.names)
+        check(place)
+        with spot_at(place, others=self._roots.tops, make=check if make else None) as spot:
+            check(spot.place)
             yield spot
 
-    def _check(self, names: Names, *, writing: bool) -> None:
-        if self._is_hidden(names):
-            raise ToolError(f"{_shown(names)} is kept from file tools.", reason="protected")
-        if writing and _among(self._protected, names):
-            raise ToolError(f"{_shown(names)} is protected: file tools may read it, not write it.", reason="protected")
+    def _check(self, place: Place, *, writing: bool) -> None:
+        if self._reserved.hides(place):
+            raise ToolError(f"{self._roots.shown(place)} is kept from file tools.", reason="protected")
+        if writing and self._reserved.protects(place):
+            text = f"{self._roots.shown(place)} is protected: file tools may read it, not write it."
+            raise ToolError(text, reason="protected")
 
-    def _is_hidden(self, names: Names) -> bool:
-        return bool(self._hidden) and _among(self._hidden, names)
+    def _opened(self, spot: Spot) -> AbstractContextManager[OpenFile]:
+        return _opened(spot, self._roots.shown(spot.place))
 
     @contextmanager
-    def _refusing(self, path: str, names: Names) -> Iterator[None]:
+    def _refusing(self, path: str, place: Place) -> Iterator[None]:
         """What the system says, as the model is told it."""
         try:
             yield
         except FileNotFoundError as error:
-            raise refusal(error, path, self.root, near=self._near(names)) from error
+            raise refusal(error, path, self.roots, near=self._near(place)) from error
         except (OSError, Outside, Irregular) as error:
-            raise refusal(error, path, self.root) from error
+            raise refusal(error, path, self.roots) from error
 
-    def _near(self, names: Names) -> Near | None:
-        for depth in range(len(names) - 1, -1, -1):
+    def _near(self, place: Place) -> Near | None:
+        for depth in range(len(place.names) - 1, -1, -1):
+            folder = Place(place.root, place.names[:depth])
             try:
-                with self._visible(names[:depth]) as spot, _listed(spot) as (_, entries):
-                    seen = [entry.name for entry in entries if not self._is_hidden((*spot.names, entry.name))]
-                    return Near(_shown(names[:depth]), names[depth], seen)
+                with self._visible(folder) as spot, _listed(spot) as (_, entries):
+                    seen = [entry.name for entry in entries if not self._reserved.hides(spot.place.below(entry.name))]
+                    return Near(self._roots.shown(folder), place.names[depth], seen)
             except (OSError, Outside, ToolError):
                 continue
         return None
 
 
-def _pattern(pattern: str) -> Glob:
-    try:
-        return Glob(_folded(pattern), ignore_case=True)
-    except ValueError as error:
-        raise ConfigurationError(f"The pattern {pattern!r} cannot be used: {error}.") from error
-
-
-def _folded(name: str) -> str:
-    """The name as the most forgiving file system may see it."""
-    return "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
-
-
-def _among(patterns: list[Glob], names: Names) -> bool:
-    folded = [name if name.isascii() else _folded(name) for name in names]
-    return any(pattern.covers(folded) for pattern in patterns)
-
-
-def _shown(names: Names) -> str:
-    return named("/".join(names)) or "."
-
-
 @contextmanager
-def _opened(spot: Spot) -> Iterator[OpenFile]:
+def _opened(spot: Spot, shown: str) -> Iterator[OpenFile]:
     # looked at first, since opening a pipe or a device does something; and again, since it may be another one by now
     _regular(os.stat(spot.name, dir_fd=spot.folder, follow_symlinks=False))
     file = os.open(spot.name, _READ, dir_fd=spot.folder)
     try:
-        yield OpenFile(file, _shown(spot.names), _regular(os.fstat(file)))
+        yield OpenFile(file, shown, _regular(os.fstat(file)))
     finally:
         os.close(file)
 

@@ -28,7 +28,7 @@ def write_file_tool(workspace: Workspace) -> Tool[..., str]:
         """Make a new text file, with the folders it is in. To change a part of a file, use edit_file.
 
         Args:
-            path: From the workspace's root, or absolute inside of it.
+            path: From the workspace's root, or absolute inside of the workspace.
             content: All of the file, exactly.
             overwrite: Replace a file that exists; without this, one that exists is left alone.
         """
