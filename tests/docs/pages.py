@@ -3,6 +3,7 @@
 ```python          is run; names live on in the page's later blocks; `await` may stand at the top level
 ```text            right after it is what it prints, `…` for anything within a line
 <!-- no-run: why -->  before a block leaves it out, with the reason
+<!-- needs: a sandbox -->  anywhere leaves the whole page out where shell commands cannot run
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import attrs
 
 from ..programs import ROOT
 
-__all__ = ["Block", "PageFailed", "blocks_of", "links_of", "pages", "run_page", "slugs_of"]
+__all__ = ["Block", "PageFailed", "blocks_of", "links_of", "needs_sandbox", "pages", "run_page", "slugs_of"]
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.M | re.S)
 _NOT_RUN = re.compile(r"<!-- no-run: (?P<why>[^>]+) -->\s*\Z")
+_NEEDS_SANDBOX = "<!-- needs: a sandbox -->"
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -71,6 +73,11 @@ def blocks_of(page: Path) -> list[Block]:
             )
         end = match.end()
     return found
+
+
+def needs_sandbox(page: Path) -> bool:
+    """Whether the page shows what only a machine with a sandbox can do."""
+    return _NEEDS_SANDBOX in page.read_text()
 
 
 def run_page(page: Path) -> None:

@@ -18,11 +18,13 @@ import attrs
 import msgspec
 
 import september_engine
-from september_engine import blocking, engine, errors, events, messages, settings, streams, tools
+from september_engine import blocking, engine, errors, events, messages, permissions, settings, streams, tools
 from september_engine.http import auth
 from september_engine.models import anthropic, offline, scripted
+from september_engine.sandbox import base, choice
 from september_engine.store import memory, sqlite
 from september_engine.testing import fakes
+from september_engine.tools import builtin
 
 from ..programs import ROOT
 
@@ -230,7 +232,11 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
     "The engine": [(engine, ["Engine", "Health"]), (september_engine, ["Limits"]), (settings, ["Settings", "KeyRing"])],
     "Reading": [(streams, ["Turn", "Replay", "EventStream", "TurnResult"])],
     "Without await": [(blocking, ["BlockingEngine", "BlockingTurn"])],
-    "Tools": [(tools, ["tool", "Tool"]), (september_engine, ["ToolError"])],
+    "Tools": [(tools, ["tool", "Tool"]), (september_engine, ["ToolError"]), (builtin, ["builtin_tools"])],
+    "Permissions": [
+        (permissions, ["Policy", "Rule", "Run", "Read", "Write", "Network", "Unknown", "Allow", "Ask", "Deny"]),
+    ],
+    "Sandboxes": [(choice, ["choose_sandbox", "report", "Availability"]), (base, ["Sandbox", "Job", "Outcome"])],
     "Messages": [
         (messages, ["Message", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
     ],

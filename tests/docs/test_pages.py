@@ -9,7 +9,8 @@ import pytest
 import september_engine
 
 from ..programs import ROOT
-from .pages import PageFailed, blocks_of, links_of, pages, run_page, slugs_of
+from ..sandbox.backends import sandbox_or_skip
+from .pages import PageFailed, blocks_of, links_of, needs_sandbox, pages, run_page, slugs_of
 
 PACKAGE = Path(september_engine.__file__).parent
 PAGES = pages()
@@ -18,6 +19,8 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if needs_sandbox(page):
+        sandbox_or_skip("auto")
     monkeypatch.chdir(tmp_path)
     run_page(page)
 
@@ -83,6 +86,11 @@ def test_names_live_on_and_await_stands_at_the_top_level(tmp_path: Path) -> None
 
 def test_a_block_that_is_marked_is_left_out(tmp_path: Path) -> None:
     run_page(a_page(tmp_path, "<!-- no-run: it needs a key -->\n```python\nraise SystemExit\n```\n"))
+
+
+def test_a_page_says_that_it_needs_a_sandbox(tmp_path: Path) -> None:
+    assert needs_sandbox(a_page(tmp_path, "# A\n\n<!-- needs: a sandbox -->\n"))
+    assert not needs_sandbox(a_page(tmp_path, "# A\n"))
 
 
 def test_a_block_inside_of_a_list_is_run(tmp_path: Path) -> None:

@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from ..programs import ROOT, matches, run
+from ..sandbox.backends import sandbox_or_skip
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 INTRODUCTION = "It prints:\n"
+NEED_SANDBOX = ("coding_agent",)
+
+
+def skip_without_sandbox(example: Path) -> None:
+    if example.stem in NEED_SANDBOX:
+        sandbox_or_skip("auto")
 
 
 def promised(example: Path) -> str:
@@ -22,11 +29,14 @@ def promised(example: Path) -> str:
 
 
 def test_there_are_examples() -> None:
-    assert {"hello", "tools", "resume_after_disconnect", "edit_and_retry"} <= {path.stem for path in EXAMPLES}
+    names = {path.stem for path in EXAMPLES}
+    assert {"hello", "tools", "resume_after_disconnect", "edit_and_retry", "approval", "answer_after_restart"} <= names
+    assert names >= set(NEED_SANDBOX)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_prints_what_it_promises(example: Path, tmp_path: Path) -> None:
+    skip_without_sandbox(example)
     done = run(example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -36,10 +46,25 @@ def test_an_example_prints_what_it_promises(example: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_leaves_nothing_behind_and_uses_the_database_it_is_told_to(example: Path, tmp_path: Path) -> None:
+    skip_without_sandbox(example)
     database = tmp_path / "elsewhere" / "brain.sqlite"
     assert run(example, database, cwd=tmp_path).returncode == 0
     assert database.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+
+
+@pytest.mark.parametrize("name", NEED_SANDBOX)
+def test_without_a_sandbox_an_example_says_what_to_install(name: str, tmp_path: Path) -> None:
+    program = (
+        "import functools, runpy, sys\n"
+        "from september_engine.tools import builtin\n"
+        "builtin.choose_sandbox = functools.partial(builtin.choose_sandbox, among={})\n"
+        "runpy.run_path(sys.argv[1], run_name='__main__')\n"
+    )
+    done = run("-c", program, ROOT / "examples" / f"{name}.py", tmp_path / "brain.sqlite", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    assert "Install bubblewrap" in done.stdout
 
 
 def test_a_promise_is_compared_line_by_line() -> None:
