@@ -281,3 +281,20 @@ def test_a_program_that_is_not_known_asks_unless_a_rule_knows_it() -> None:
     assert isinstance(both.judge("bash", {}, [MYSTERY]), Deny)
     known = Run(argv=("mystery",), unknown="?", effects=(Write(path="/data/x"),))
     assert isinstance(Policy(rules=(Rule(effect="allow", write="/data/**"),)).judge("bash", {}, [known]), Ask)
+
+
+def test_a_rule_for_all_that_is_in_a_folder_holds_back_who_takes_the_folder_itself() -> None:
+    policy = Policy(roots=(ROOT,), rules=(Rule(effect="deny", write="**/migrations/**"),))
+    for path, decision in (("migrations", Deny), ("app/migrations", Deny), ("app", Allow), ("migrations2", Allow)):
+        actions = [Run(argv=("rm",), effects=(Write(path=f"{ROOT}/{path}"),))]
+        assert isinstance(policy.judge("bash", {}, actions), decision), path
+
+
+def test_an_allow_rule_for_a_path_or_a_host_also_speaks_for_what_a_command_does_there() -> None:
+    copy = Run(argv=("cp", "a", "/out/b"), effects=(Read(path=f"{ROOT}/a"), Write(path="/out/b")))
+    allowed = Policy(roots=(ROOT,), rules=(Rule(effect="allow", write="/out/**"),))
+    assert isinstance(allowed.judge("bash", {}, [copy]), Allow)
+    both = Run(argv=("cp",), effects=(Write(path="/out/b"), Write(path="/etc/b")))
+    decision = allowed.judge("bash", {}, [both])
+    assert isinstance(decision, Ask)
+    assert decision.reason == "It writes outside of the allowed folders: /etc/b."

@@ -167,7 +167,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         gated = [action for action in open_actions if not _covered(action, allowing, tool)]
         if not any(call.is_whole(rule) for rule in allowing):
             reasons += [declared] if declared else []
-            reasons += [reason for action in gated for reason in self._gate(action)]
+            reasons += [reason for action in gated for reason in self._gate(action, allowing, tool)]
         if not reasons:
             return Allow()
         whole = declared is not None or not actions or any(_is_doubtful(action) for action in open_actions)
@@ -177,7 +177,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         asking = [rule for rule in self.rules if rule.effect == "ask"]
         return [_said(rule, f"A rule asks before {hit}.") for rule in asking if (hit := call.hit_by(rule)) is not None]
 
-    def _gate(self, action: Action) -> Iterator[str]:
+    def _gate(self, action: Action, allowing: Sequence[Rule], tool: str) -> Iterator[str]:
         """Why this needs a person where no rule speaks for it."""
         match action:
             case Run():
@@ -186,7 +186,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 if action.opaque and not self.confined:
                     yield f"`{_typed(action)}` runs code that nobody has looked at, and there is no sandbox."
                 for effect in action.effects:
-                    yield from self._gate(effect)
+                    if not _covered(effect, allowing, tool):
+                        yield from self._gate(effect, allowing, tool)
             case Write(path=path) if not any(_below(path, root) for root in self.roots):
                 yield f"It writes outside of the allowed folders: {path}."
             case Network(host=host) if not any(_is_host(host, known) for known in self.hosts):
@@ -268,7 +269,9 @@ def _touches(rule: Rule, action: Action) -> bool:
 
 
 def _reaches(path: str, pattern: str) -> bool:
-    """Whether what the pattern names lies below this path, as far as its beginning can tell."""
+    """Whether what the pattern names lies at or below this path, as far as its beginning and end can tell."""
+    if pattern.endswith("/**") and _path_pattern(pattern.removesuffix("/**")).fullmatch(path):
+        return True  # the folder itself, with all that is in it
     begins = re.split(r"[*?]", pattern, maxsplit=1)[0]
     return begins.startswith("/") and begins != "/" and _below(begins.rstrip("/"), path)
 

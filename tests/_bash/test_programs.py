@@ -236,7 +236,7 @@ def test_projects(command: str, does: list[str]) -> None:
         ("dig A.org", ["n a.org"]),
         ("apt-get install x", ["n *", "w /", "x apt-get"]),
         ("apt-get", ["?"]),
-        ("ssh h", ["?"]),
+        ("ssh h", ["n *", "?"]),
     ],
 )
 def test_network(command: str, does: list[str]) -> None:

@@ -521,3 +521,37 @@ async def test_ten_thousand_races_have_one_winner_each() -> None:
         await one
     await engine.aclose()
     assert len(wins) == len(set(wins)) == turns * each >= 10_000
+
+
+@pytest.mark.parametrize("recovery", ["abandon", "resume"])
+async def test_a_question_that_is_out_outlives_a_crash_in_the_middle_of_another_call(recovery: str) -> None:
+    """One call is allowed and running, one is denied, one waits: each runs once or not at all, whatever dies."""
+    ran: list[str] = []
+    begun, never = anyio.Event(), anyio.Event()
+
+    @tool(requires_permission=True)
+    async def work(at: str) -> str:
+        """Work."""
+        ran.append(at)
+        if at == "first":
+            begun.set()
+            await never.wait()
+        return f"did {at}"
+
+    bench = Bench()
+    three = turn(*(call("work", id=f"c{at}", at=at) for at in ("first", "second", "third")))
+    async with bench.running([three], tools=[work]) as engine:
+        await until(engine.execute("go", task_id="t"), HitlRequest)
+        first, second, third = await engine.pending()
+        await engine.respond("t", "no", request_id=second.request_id)
+        await engine.respond("t", "yes", request_id=first.request_id)
+        await begun.wait()
+    model = ScriptedModel([say("done")])
+    async with bench.running(model, tools=[work], recovery=recovery) as engine:
+        assert await engine.pending() == [third]
+        await engine.respond("t", "yes", request_id=third.request_id)
+        events = await soon(engine.replay(task_id="t"))
+    well_formed(events)
+    results = [block["content"] for block in model.requests[0].prompt.messages[-1]["content"]]
+    assert [text.partition(":")[0] for text in results] == ["outcome_unknown", "permission_denied", "did third"]
+    assert ran == ["first", "third"]

@@ -172,3 +172,12 @@ def test_a_fork_bomb_of_an_ordinary_user_is_held(package: Path, name: str) -> No
     outcome = outcome_as(package, name, of_user(str(NOBODY)), command, seconds=1, processes=50)
     assert b"Resource temporarily unavailable" in outcome.head
     assert outcome.duration_ms < 5_000
+
+
+async def test_of_the_systems_certificates_the_private_keys_are_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Only root may read them, and an engine may run as root."""
+    outcome = await shell(
+        sandbox, "ls /etc/ssl/certs >/dev/null && echo certs; ls /etc/ssl/private /etc/pki/tls/private", tmp_path
+    )
+    assert outcome.head.startswith(b"certs\n")
+    assert outcome.exit_code != 0

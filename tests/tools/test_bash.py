@@ -313,3 +313,27 @@ def test_the_tool_says_where_it_works_and_whether_it_is_held(tmp_path: Path) -> 
     held = bash_tool(Recorder(), root=tmp_path, judge=nothing, writable=[tmp_path / "more"])
     assert (held.roots, held.confined) == ((str(tmp_path), f"{tmp_path}/more"), True)
     assert not bash_tool(Unconfined(), root=tmp_path, judge=nothing).confined
+
+
+async def test_keys_under_other_names_are_hidden_where_they_are_and_a_link_is_followed(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root, outside):
+        folder.mkdir()
+    (root / ".env.local").write_text("s3cret")
+    (root / "real").write_text("s3cret")
+    os.symlink("real", root / ".env")
+    os.symlink(outside / "keys", root / ".env.test")
+    recorder = Recorder()
+    await bash_tool(recorder, root=root, judge=nothing)("true", 1)
+    assert recorder.jobs[0].hidden == (f"{root}/real", f"{root}/.env.local")
+    bash = bash_tool(sandbox_or_skip("bubblewrap"), root=root, judge=nothing)
+    assert "s3cret" not in str((await bash("cat .env .env.local real; echo end", 30))["output"])
+
+
+async def test_python_does_not_run_what_it_compiled_before_an_edit(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text("import it; print(it.X)")
+    bash = bash_tool(sandbox_or_skip("bubblewrap"), root=tmp_path, judge=nothing)
+    for value in ("1", "2"):
+        (tmp_path / "it.py").write_text(f"X = {value}")
+        os.utime(tmp_path / "it.py", (1_000_000_000, 1_000_000_000))
+        assert (await bash("python3 run.py", 30))["output"] == f"{value}\n"

@@ -69,11 +69,15 @@ class Script:
 
 @attrs.frozen
 class Outcome:
-    """What comes of a call. `opaque` as in `Run`; `runs` are judged as commands of their own."""
+    """What comes of a call. `opaque` as in `Run`; `runs` are judged as commands of their own.
+
+    `doubt` is why that may not be all: as `NotUnderstood` would say it, but that the effects are known to come of it.
+    """
 
     effects: tuple[Effect, ...] = ()
     opaque: bool = False
     runs: tuple[Inner | Script, ...] = ()
+    doubt: str = ""
 
 
 Judge: TypeAlias = Callable[[Call], Outcome]

@@ -83,7 +83,8 @@ def installs(call: Call) -> Outcome:
 
 def reaches(call: Call) -> Outcome:
     """Programs whose options and settings can run commands: they are never known well enough."""
-    raise NotUnderstood(f"{call.program} talks to another machine, and may run commands here and there")
+    doubt = f"{call.program} talks to another machine, and may run commands here and there"
+    return Outcome(effects=(ANY_HOST,), doubt=doubt)
 
 
 def _names_a_file(argument: Argument) -> bool:

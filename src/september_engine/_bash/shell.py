@@ -252,6 +252,8 @@ class _Walk:
             self._ran(arguments)
             raise
         self._ran(arguments, effects=outcome.effects, opaque=outcome.opaque)
+        if outcome.doubt:
+            raise NotUnderstood(outcome.doubt)
         if self._running >= DEEPEST_RUN and outcome.runs:
             raise NotUnderstood("too many programs run one another")
         self._running += 1

@@ -268,7 +268,7 @@ class Supervisor:
     # ── boot ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _recover(self, left_open: Sequence[TaskRow]) -> None:
-        """Settle every turn that the last process left open, but for those that wait for a person."""
+        """Settle every turn that the last process left open, but for those that wait for nothing but a person."""
         for row in left_open:
             if row.open_turn is None or row.waiting_since is not None:
                 continue
@@ -281,7 +281,8 @@ class Supervisor:
         facts = await read_turn(self.store, row.task_id, turn_id)
         state = fold(facts)
         now = self.resources.world.clock.now_ms()
-        if self.recovery == "abandon":
+        # whom a person is asked to answer is kept, whatever else was under way: the question is out
+        if self.recovery == "abandon" and not state.open_requests:
             await self._runner(row, turn_id, parent=state.parent, facts=facts).run(Interrupted(now=now))
             return
         blocks = await shown_blocks(self.store, row.task_id, turn_id, state.next_block)

@@ -20,13 +20,21 @@ NAMES = (
     "/etc/localtime",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
-    "/etc/pki",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
     "/etc/protocols",
     "/etc/services",
-    "/etc/ssl",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
     "/etc/timezone",
 )
-"""Of /etc: libraries, certificates, and the names of numbers. Nothing that is secret on any machine."""
+"""Of /etc: libraries, certificates, and the names of numbers. Nothing that is secret on any machine.
+
+Private keys lie beside the certificates, for root only; who runs us may be root.
+"""
 
 RESOLVER = ("/etc/gai.conf", "/etc/host.conf", "/etc/resolv.conf")
 

@@ -34,11 +34,22 @@ COMMAND_BYTES = 100_000
 PROTECTED = (".git/hooks", ".git/config", ".git/config.worktree", ".git/commondir", ".git/modules")
 """Of a repository: from where git would run what a command wrote there, later and outside of the sandbox."""
 
-HIDDEN = (".env",)
+HIDDEN = (".env", ".env.local", ".env.development", ".env.production", ".env.staging", ".env.test")
+"""Files with keys."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "TERM": "dumb", "GIT_CONFIG_NOSYSTEM": "1"}
-"""From nothing. Git is told not to look for the system's settings: they are out of reach, and may hold credentials."""
+ENVIRONMENT = {
+    "PATH": PATH,
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""From nothing. Git is told not to look for the system's settings: they are out of reach, and may hold credentials.
+
+Python takes compiled code for that of a source changed within the same second to the same size, as agents do; so it
+is told not to keep any.
+"""
 
 
 def bash_tool(
@@ -60,7 +71,7 @@ def bash_tool(
         judge: What a command would do. It opens the network: a command that runs has been allowed, or approved.
         writable: Further folders that commands may change.
         protected: What in these folders they may only read, beside that of git from where it runs programs.
-        hidden: What in these folders they may not read, beside `.env`: the engine's database
+        hidden: What in these folders they may not read, beside the files named in `HIDDEN`: the engine's database
             (`Store.files`) and key files.
         environment: Added to `ENVIRONMENT` and HOME, which are all that a command gets.
         network: "judged" opens it for commands that talk to hosts; "off" never does.
@@ -74,7 +85,7 @@ def bash_tool(
         raise ConfigurationError("bash is not installed, so there can be no bash tool.")
     variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
     kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
-    secret = [*(f"{folder}/{name}" for folder in folders for name in HIDDEN), *map(_place, hidden)]
+    secret = [*(f"{folder}/.env" for folder in folders), *map(_place, hidden)]
 
     def hide(paths: Iterable[str]) -> None:
         secret.extend(path for path in map(_place, paths) if any(_below(path, folder) for folder in folders))
@@ -103,7 +114,7 @@ def bash_tool(
             environment=variables,
             writable=tuple(folders),
             protected=kept,
-            hidden=tuple(dict.fromkeys(secret)),
+            hidden=tuple(_hidden([*secret, *_found(folders)], folders)),
             network=network != "off" and any(_talks(judge(command))),
             seconds=timeout,
         )
@@ -130,6 +141,18 @@ def _place(path: str | os.PathLike[str]) -> str:
 
 def _below(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
+
+
+def _found(folders: Iterable[str]) -> Iterator[str]:
+    """What is hidden only where it is: something stands in for what is hidden and missing, which people would see."""
+    for folder in folders:
+        yield from (path for name in HIDDEN if os.path.lexists(path := f"{folder}/{name}"))
+
+
+def _hidden(paths: Iterable[str], folders: Sequence[str]) -> Iterator[str]:
+    """Each once. Of a link, what it leads to, where that is in reach; the link itself says nothing."""
+    places = (os.path.realpath(path) if os.path.islink(path) else path for path in paths)
+    yield from dict.fromkeys(path for path in places if any(_below(path, folder) for folder in folders))
 
 
 def _lasting(actions: Iterable[Action], scratch: Sequence[str], folders: Sequence[str]) -> Iterator[Action]:

@@ -11,15 +11,12 @@ from ..permissions import Action
 from ..sandbox.base import Sandbox
 from ..sandbox.choice import Wanted, choose_sandbox
 from .ask_user import ask_user
-from .bash import bash_tool
+from .bash import HIDDEN, bash_tool
 from .files import file_tools
 from .tool import Tool
 from .workspace import Workspace
 
 __all__ = ["builtin_tools"]
-
-SECRET = (".env",)
-"""Names of files with keys, wherever they lie."""
 
 
 def builtin_tools(
@@ -40,8 +37,8 @@ def builtin_tools(
     Args:
         root: The folder that relative paths are below, and in which each command starts.
         also: More folders that they may read and change.
-        hidden: Files and folders they may not even read; relative ones are below `root`. `.env` always is among them:
-            anywhere for file tools, directly in one of the folders for commands.
+        hidden: Files and folders they may not even read; relative ones are below `root`. `.env` and its kin (`HIDDEN`
+            in `bash`) always are among them: anywhere for file tools, directly in one of the folders for commands.
         environment: Variables that commands get. From the engine's own environment they get nothing.
         network: "judged" opens it for commands that are known to talk to hosts, once the policy or a person has let
             them run; "off" never does.
@@ -52,7 +49,7 @@ def builtin_tools(
     Trying the sandbox takes some 100 ms and blocks. Raises `ConfigurationError` for a folder that is missing, and where
     no sandbox works or the `sandbox` extra is not installed, with what to install.
     """
-    workspace = Workspace(root, also=also, hidden=SECRET)
+    workspace = Workspace(root, also=also, hidden=HIDDEN)
     home = workspace.root
     secret = [os.path.join(home, path) for path in hidden]
     workspace.hide(secret)
