@@ -155,7 +155,7 @@ async def main(database: str, repository: Path) -> None:
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text(text)
     try:
-        tools = builtin_tools(repository, environment={"PYTHONDONTWRITEBYTECODE": "1"})
+        tools = builtin_tools(repository)
     except ConfigurationError as error:
         print(error.message)
         return

@@ -271,7 +271,7 @@ MYSTERY = Run(argv=("mystery", "a b"), unknown="the program mystery is not known
 def test_a_program_that_is_not_known_asks_unless_a_rule_knows_it() -> None:
     asked = Policy().judge("bash", {"command": "mystery 'a b'"}, [MYSTERY])
     assert isinstance(asked, Ask)
-    assert asked.reason == "It was not understood: the program mystery is not known."
+    assert asked.reason == "It was not understood: the program mystery is not known. It may use the network."
     assert asked.remember == (Rule(effect="allow", tool="bash", input={"command": "mystery 'a b'"}),)
     for pattern, decision in (("mystery *", Allow), ("mystery **", Allow), ("mystery", Ask), ("myst* **", Allow)):
         policy = Policy(rules=(Rule(effect="allow", run=pattern),))

@@ -182,7 +182,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         match action:
             case Run():
                 if action.unknown:
-                    yield _doubt(action.unknown)
+                    yield f"{_doubt(action.unknown)} It may use the network."
                 if action.opaque and not self.confined:
                     yield f"`{_typed(action)}` runs code that nobody has looked at, and there is no sandbox."
                 for effect in action.effects:

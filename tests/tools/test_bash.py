@@ -113,6 +113,7 @@ async def test_the_host_says_what_else_there_is(tmp_path: Path) -> None:
         ((Read(path="/"), Run(argv=("ls",))), False),
         ((Unknown(why="it is odd"),), False),
         ((Network(host="example.org"),), True),
+        ((Run(argv=("gh",), unknown="the program gh is not known"),), True),
         ((Run(argv=("ls",)), Run(argv=("curl",), effects=(Read(path="/"), Network(host="*")))), True),
     ],
 )

@@ -74,7 +74,8 @@ def bash_tool(
         hidden: What in these folders they may not read, beside the files named in `HIDDEN`: the engine's database
             (`Store.files`) and key files.
         environment: Added to `ENVIRONMENT` and HOME, which are all that a command gets.
-        network: "judged" opens it for commands that talk to hosts; "off" never does.
+        network: "judged" opens it for commands that talk to hosts and for programs that nobody knows; "off"
+            never does.
         shell: Where bash is; found by itself where None.
 
     Raises `ConfigurationError` where a folder or bash is missing.
@@ -115,7 +116,7 @@ def bash_tool(
             writable=tuple(folders),
             protected=kept,
             hidden=tuple(_hidden([*secret, *_found(folders)], folders)),
-            network=network != "off" and any(_talks(judge(command))),
+            network=network != "off" and any(map(_talks, judge(command))),
             seconds=timeout,
         )
         try:
@@ -186,10 +187,11 @@ def _checked(command: str) -> str:
     return command
 
 
-def _talks(actions: Iterable[Action]) -> Iterable[bool]:
-    for action in actions:
-        effects = action.effects if isinstance(action, Run) else (action,)
-        yield any(isinstance(effect, Network) for effect in effects)
+def _talks(action: Action) -> bool:
+    """Whether it may need the network. Of a program that nobody knows nobody can tell, and the question says so."""
+    if isinstance(action, Run):
+        return action.unknown != "" or any(isinstance(effect, Network) for effect in action.effects)
+    return isinstance(action, Network)
 
 
 def _told(outcome: Outcome, timeout: int) -> dict[str, JSON]:
