@@ -13,7 +13,10 @@ from .sandbox.choice import Availability, report
 
 __all__ = ["Finding", "examine"]
 
-EXTRAS: Mapping[str, tuple[str, ...]] = {"server": ("hypercorn", "starlette")}
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "server": ("hypercorn", "starlette"),
+    "sandbox": ("tree_sitter", "tree_sitter_bash"),
+}
 """Each extra, and the modules that it brings."""
 
 
