@@ -234,6 +234,19 @@ class TestRemembering:
         if not set(others) & known and not any(isinstance(each, Run) and set(each.effects) & known for each in others):
             assert type(other) is type(alone)
 
+    def test_a_program_is_remembered_with_what_came_of_it(self) -> None:
+        empty = ("rm", "-rf", "*")  # in whatever folder, and as nobody has decoded it
+        asked = judge(Run(argv=empty, effects=(Write(path="/srv/cache"),)))
+        assert isinstance(asked, Ask)
+        for path, decision in (("/srv/cache", Allow), ("/home", Ask)):
+            again = Run(argv=empty, effects=(Write(path=path),))
+            assert isinstance(judge(again, remembered=asked.remember), decision), path
+        assert judge(Run(argv=empty), remembered=asked.remember) == Allow()
+
+    def test_a_rule_with_an_empty_pattern_speaks_for_no_call(self) -> None:
+        for field in ("run", "read", "write", "network"):
+            assert isinstance(judge(ODD, rules=(Rule(effect="allow", **{field: ""}),)), Ask), field  # type: ignore[arg-type]
+
     def test_an_answer_changes_nothing_about_what_is_denied(self) -> None:
         deny = Rule(effect="deny", network="github.com")
         assert isinstance(judge(PUSH, rules=(deny,), remembered=(Rule(effect="allow"),)), Deny)

@@ -316,6 +316,19 @@ def test_the_tool_says_where_it_works_and_whether_it_is_held(tmp_path: Path) -> 
     assert not bash_tool(Unconfined(), root=tmp_path, judge=nothing).confined
 
 
+async def test_keys_stay_hidden_when_the_link_to_them_is_moved_away(tmp_path: Path) -> None:
+    root = tmp_path / "work"
+    root.mkdir()
+    for name in (".env", ".env.local", "more", "later"):
+        (root / f"{name}-keys").write_text("K=s3cret")
+        os.symlink(f"{name}-keys", root / name)
+    bash = bash_tool(sandbox_or_skip("bubblewrap"), root=root, judge=nothing, hidden=[root / "more"])
+    bash.hide([str(root / "later")])
+    await bash("rm .env .env.local more later", 9)
+    assert not (root / ".env").is_symlink()
+    assert "s3cret" not in str((await bash("cat *-keys .env-keys .env.local-keys", 9))["output"])
+
+
 async def test_keys_under_other_names_are_hidden_where_they_are_and_a_link_is_followed(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder in (root, outside):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,13 @@ def test_without_its_parser_it_says_so_at_the_start(root: Path, monkeypatch: pyt
     monkeypatch.setattr(builtin, "actions_of", missing)
     with pytest.raises(ConfigurationError, match="sandbox]"):
         builtin_tools(root, sandbox="off")
+
+
+async def test_without_a_sandbox_git_does_not_take_its_settings_from_the_workspace(root: Path, tmp_path: Path) -> None:
+    (root / ".gitconfig").write_text('[core]\nfsmonitor = "touch ran; false"\n')
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    (result,) = results(
+        await events_of(tmp_path / "a", builtin_tools(root, sandbox="off"), call("bash", command="git status --short"))
+    )
+    assert result.output["exit_code"] == 0
+    assert not (root / "ran").exists()

@@ -42,10 +42,12 @@ ENVIRONMENT = {
     "PATH": PATH,
     "LANG": "C.UTF-8",
     "TERM": "dumb",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 """From nothing. Git is told not to look for the system's settings: they are out of reach, and may hold credentials.
+Nor for the user's: HOME is the workspace, and a file there would say what `git status` runs.
 
 Python takes compiled code for that of a source changed within the same second to the same size, as agents do; so it
 is told not to keep any.
@@ -87,9 +89,11 @@ def bash_tool(
     variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
     kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
     secret = [*(f"{folder}/.env" for folder in folders), *map(_place, hidden)]
+    secret += _linked([*secret, *_found(folders)])
 
     def hide(paths: Iterable[str]) -> None:
-        secret.extend(path for path in map(_place, paths) if any(_below(path, folder) for folder in folders))
+        places = [path for path in map(_place, paths) if any(_below(path, folder) for folder in folders)]
+        secret.extend([*places, *_linked(places)])
 
     def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
         command = input.get("command")
@@ -148,6 +152,11 @@ def _found(folders: Iterable[str]) -> Iterator[str]:
     """What is hidden only where it is: something stands in for what is hidden and missing, which people would see."""
     for folder in folders:
         yield from (path for name in HIDDEN if os.path.lexists(path := f"{folder}/{name}"))
+
+
+def _linked(paths: Iterable[str]) -> Iterator[str]:
+    """What links lead to, before commands, which can move a link away, have been run."""
+    return (os.path.realpath(path) for path in paths if os.path.islink(path))
 
 
 def _hidden(paths: Iterable[str], folders: Sequence[str]) -> Iterator[str]:
