@@ -323,6 +323,7 @@ async def test_keys_stay_hidden_when_the_link_to_them_is_moved_away(tmp_path: Pa
         (root / f"{name}-keys").write_text("K=s3cret")
         os.symlink(f"{name}-keys", root / name)
     bash = bash_tool(sandbox_or_skip("bubblewrap"), root=root, judge=nothing, hidden=[root / "more"])
+    assert bash.hide is not None
     bash.hide([str(root / "later")])
     await bash("rm .env .env.local more later", 9)
     assert not (root / ".env").is_symlink()

@@ -171,3 +171,21 @@ async def test_without_a_sandbox_git_does_not_take_its_settings_from_the_workspa
     )
     assert result.output["exit_code"] == 0
     assert not (root / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
+async def test_the_folder_does_not_become_a_repository_beside_its_git(root: Path, name: str) -> None:
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    bash = builtin_tools(root, sandbox=sandbox_or_skip(name))[0]
+    settings = r"printf '[core]\nbare = false\nworktree = %s\nfsmonitor = \"touch ran; false\"\n' $PWD > config"
+    told = await bash(f"mv .git/HEAD .git/H; echo 'ref: refs/heads/x' > HEAD; mkdir objects refs; {settings}")
+    assert "HEAD was removed" in str(told["notes"])
+    subprocess.run(["git", "status"], cwd=root, check=False, capture_output=True)
+    assert not (root / "ran").exists()
+
+
+async def test_a_folder_that_is_a_bare_repository_stays_one(root: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", str(root)], check=True)
+    bash = builtin_tools(root, sandbox=sandbox_or_skip("bubblewrap"))[0]
+    assert "notes" not in await bash("ls")
+    assert (root / "HEAD").exists()
