@@ -243,6 +243,21 @@ class TestRemembering:
             assert isinstance(judge(again, remembered=asked.remember), decision), path
         assert judge(Run(argv=empty), remembered=asked.remember) == Allow()
 
+    def test_only_what_needed_it_is_remembered(self) -> None:
+        asked = judge(STATUS, PUSH, INSIDE, rules=(Rule(effect="ask", run="git status"),))
+        assert isinstance(asked, Ask)
+        assert [in_words(rule) for rule in asked.remember] == [
+            f"allow bash: run {' '.join(run.argv)}" for run in (STATUS, PUSH)
+        ]
+        assert judge(STATUS, PUSH, INSIDE, remembered=asked.remember) == Allow()
+
+    def test_where_a_rule_asks_before_every_call_this_one_is_remembered_as_a_whole(self) -> None:
+        rules = (Rule(effect="ask", tool="bash"),)
+        asked = judge(STATUS, rules=rules)
+        assert isinstance(asked, Ask)
+        assert asked.remember == (Rule(effect="allow", tool="bash", input={"command": "x"}),)
+        assert judge(STATUS, rules=rules, remembered=asked.remember) == Allow()
+
     def test_a_rule_with_an_empty_pattern_speaks_for_no_call(self) -> None:
         for field in ("run", "read", "write", "network"):
             assert isinstance(judge(ODD, rules=(Rule(effect="allow", **{field: ""}),)), Ask), field  # type: ignore[arg-type]

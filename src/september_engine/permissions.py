@@ -166,14 +166,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         allowing = [rule for rule in self.rules if rule.effect == "allow"]
         open_actions = [action for action in actions if not _covered(action, remembered, tool)]
         reasons = self._asked(_Call(tool, input, tuple(open_actions)))
-        gated = [action for action in open_actions if not _covered(action, allowing, tool)]
+        held = [action for action in open_actions if self._asked(_Call(tool, input, (action,)))]
         if not any(call.is_whole(rule) for rule in allowing):
             reasons += [declared] if declared else []
-            reasons += [reason for action in gated for reason in self._gate(action, allowing, tool)]
+            for action in open_actions:
+                gate = [] if _covered(action, allowing, tool) else list(self._gate(action, allowing, tool))
+                reasons += gate
+                held += [action] if gate else []
         if not reasons:
             return Allow()
         whole = declared is not None or not actions or any(_is_doubtful(action) for action in open_actions)
-        return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, open_actions, whole=whole))
+        whole = whole or any(rule.effect == "ask" and call.is_whole(rule) for rule in self.rules)
+        return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, held, whole=whole))
 
     def _asked(self, call: _Call) -> list[str]:
         asking = [rule for rule in self.rules if rule.effect == "ask"]
@@ -200,10 +204,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 return
 
 
-def _is_about_actions(rule: Rule) -> bool:
-    return any(pattern is not None for pattern in (rule.run, rule.read, rule.write, rule.network))
-
-
 class _Call(msgspec.Struct, frozen=True):
     tool: str
     input: dict[str, JSON]
@@ -211,7 +211,7 @@ class _Call(msgspec.Struct, frozen=True):
 
     def is_whole(self, rule: Rule) -> bool:
         """Whether the rule speaks for the call as a whole."""
-        if rule.tool not in ("*", self.tool) or _is_about_actions(rule):
+        if rule.tool not in ("*", self.tool) or (rule.run, rule.read, rule.write, rule.network) != (None,) * 4:
             return False
         return rule.input is None or rule.input == self.input
 
