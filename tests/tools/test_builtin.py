@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,6 +16,7 @@ from september_engine.permissions import Policy, Rule
 from september_engine.sandbox.unconfined import Unconfined
 from september_engine.tools import builtin
 from tests.sandbox.backends import sandbox_or_skip
+from tests.tools.test_bash import Recorder
 
 NAMES = ["bash", "read_file", "write_file", "edit_file", "grep", "find_files", "ask_user"]
 
@@ -189,3 +190,14 @@ async def test_a_folder_that_is_a_bare_repository_stays_one(root: Path) -> None:
     bash = builtin_tools(root, sandbox=sandbox_or_skip("bubblewrap"))[0]
     assert "notes" not in await bash("ls")
     assert (root / "HEAD").exists()
+
+
+@pytest.mark.parametrize(("network", "opened"), [("judged", True), ("off", False)])
+async def test_a_command_gets_the_environment_and_the_network_that_were_given(
+    root: Path, network: Literal["judged", "off"], opened: bool
+) -> None:
+    recorder = Recorder()
+    bash = builtin_tools(root, sandbox=recorder, environment={"CI": "1"}, network=network)[0]
+    await bash("curl https://example.org")
+    assert recorder.jobs[0].environment["CI"] == "1"
+    assert recorder.jobs[0].network == opened
