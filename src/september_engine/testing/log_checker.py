@@ -57,7 +57,7 @@ from ..events import (
     encode,
     name_of,
 )
-from ..messages import Block, Prompt, text_of, tool_uses
+from ..messages import Block, Prompt, text_of
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
 from ._log_order import misplaced
 
