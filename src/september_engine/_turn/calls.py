@@ -10,7 +10,7 @@ from .facts import Fact, HumanAsked, Noted, PlanChosen, ToolFinished
 from .inputs import Ask, ModelReplied, Refuse, Write, WriteNote
 from .state import Call, TurnState
 
-__all__ = ["UNKNOWN_OUTCOME", "asked_of", "closing", "no_result", "noted", "rekeyed", "written"]
+__all__ = ["DONE", "UNKNOWN_OUTCOME", "asked_of", "closing", "no_result", "noted", "rekeyed", "written"]
 
 LONGEST_ID = 256
 """Characters of a tool call's id or of a tool's name: a longer one is cut, so that an event fits one frame."""
