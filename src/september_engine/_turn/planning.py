@@ -131,7 +131,8 @@ def _tool(definition: Block) -> str:
 def _message(message: Block) -> str:
     """One message in a line or two: what was said, and which tools were called."""
     content = message["content"]
-    parts = [brief(text_of(content), MESSAGE_BYTES)]
+    texts = [block["text"] for block in content if block.get("type") == "text"]
+    parts = [brief("\n".join(texts), MESSAGE_BYTES)]
     parts += [f"[calls {use['name']}]" for use in tool_uses(content)]
     kinds = [block.get("type") for block in content]
     parts += [f"[{kinds.count(kind)} {kind}]" for kind in ("image", "document", "tool_result") if kind in kinds]
