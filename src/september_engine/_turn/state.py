@@ -179,16 +179,7 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
         case ToolFinished():
             return _with_call(state, fact.tool_call_id, "done")
         case HumanAsked():
-            request = Request(
-                id=fact.request_id,
-                kind=fact.kind,
-                question=fact.question,
-                tool_call_id=fact.tool_call_id,
-                asked_at=fact.at,
-                digest=fact.digest,
-                remember=fact.remember,
-            )
-            return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
+            return _asked(state, fact)
         case HumanAnswered():
             return _answered(state, fact)
         case PlanChosen(by="planner") | PlanSkipped():
@@ -230,6 +221,19 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
 def cut_short(content: list[Block], stop_reason: str) -> bool:
     """Whether an answer met its limit before it could be of use: within a call, or before its first word."""
     return stop_reason == "max_tokens" and (bool(tool_uses(content)) or not text_of(content).strip())
+
+
+def _asked(state: TurnState, fact: HumanAsked) -> TurnState:
+    request = Request(
+        id=fact.request_id,
+        kind=fact.kind,
+        question=fact.question,
+        tool_call_id=fact.tool_call_id,
+        asked_at=fact.at,
+        digest=fact.digest,
+        remember=fact.remember,
+    )
+    return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
 
 
 def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:
