@@ -232,7 +232,8 @@ def test_a_plan_is_a_few_lines_around_what_is_being_worked_on() -> None:
         "Plan: 2 of 4 steps done\n  ● Step 1\n  ◐ Step 2\n  ○ Step 3\n  – Step 4\n"
     )
     assert shown(steps(*["done"] * 5, "active", *["pending"] * 9)) == (
-        "Plan: 5 of 15 steps done\n  … 4 before\n  ● Step 5\n  ◐ Step 6\n  ○ Step 7\n  ○ Step 8\n  ○ Step 9\n  ○ Step 10\n"
+        "Plan: 5 of 15 steps done\n  … 4 before\n"
+        "  ● Step 5\n  ◐ Step 6\n  ○ Step 7\n  ○ Step 8\n  ○ Step 9\n  ○ Step 10\n"
         "  … 5 more\n"
     )
     assert shown(steps(*["done"] * 8)).startswith("Plan: 8 of 8 steps done\n  … 2 before\n")

@@ -22,7 +22,9 @@ def promised(example: Path) -> str:
 
 
 def test_there_are_examples() -> None:
-    assert {"hello", "tools", "resume_after_disconnect", "edit_and_retry"} <= {path.stem for path in EXAMPLES}
+    assert {"hello", "tools", "resume_after_disconnect", "edit_and_retry", "plan", "notes"} <= {
+        path.stem for path in EXAMPLES
+    }
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
