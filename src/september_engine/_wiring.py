@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import anyio
@@ -66,23 +66,23 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
     return SQLiteStore(store, durability=settings.durability)
 
 
-def tools_by_name(tools: Iterable[AnyTool], store: Store) -> dict[str, AnyTool]:
-    """The tools, kept from the engine's own files: its database, and the `.env` its keys may come from.
+def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTool] = ()) -> dict[str, AnyTool]:
+    """The tools and the engine's `own`, kept from its files: its database, and the `.env` its keys may come from.
 
     Raises `ConfigurationError` for what is not a tool, and for two of one name.
     """
-    own = (*store.files, os.path.abspath(".env"))
+    files = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
     if not isinstance(tools, Iterable):
         raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
-    for tool in tools:
+    for tool in (*tools, *own):
         if not isinstance(tool, Tool):
             raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
         if tool.name in named:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
         if tool.hide is not None:
-            tool.hide(own)
+            tool.hide(files)
     return named
 
 

@@ -97,7 +97,7 @@ class Engine:
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback, planner)
         keys, noting = checked_notes(notes)
-        self._tools = tools_by_name([*tools, *noting], self._store)
+        self._tools = tools_by_name(tools, self._store, own=noting)
         self._notes = Notes(lambda: self._running, keys)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)

@@ -192,16 +192,17 @@ class ModelCall:
 
     def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
         """What stands before each call; of notes, whether there is still room for them."""
-        rules, notes = remembered(self._facts), current(notes_of(self._facts), now)
-        asks: list[Ask | Refuse | Write | None] = []
-        for use in uses:
-            ask = self._before(use, rules)
+        rules = remembered(self._facts)
+        asks = [self._before(use, rules) for use in uses]
+        if not any(isinstance(ask, WriteNote) for ask in asks):
+            return asks
+        notes = current(notes_of(self._facts), now)
+        for place, ask in enumerate(asks):
             if isinstance(ask, WriteNote):
                 if (problem := note_problem(ask, notes)) is None:
                     notes[ask.key] = ask.value
                 else:
-                    ask = Refuse(reason=problem, code="invalid_input")
-            asks.append(ask)
+                    asks[place] = Refuse(reason=problem, code="invalid_input")
         return asks
 
     def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | Write | None:
