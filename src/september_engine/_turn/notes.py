@@ -51,13 +51,10 @@ def current(notes: Mapping[str, Noted], now: int) -> dict[str, JSON]:
 
 def recall(facts: Iterable[Fact], now: int) -> NotesRecalled | None:
     """What must be said of working memory before the model is asked; None where there is nothing to say."""
-    facts = list(facts)
-    notes = notes_of(facts)
+    counted = [fact for fact in counting(facts) if isinstance(fact, (Noted, NotesShown))]
+    notes = notes_of(counted)
     values = current(notes, now)
-    shown: dict[str, JSON] = {}
-    for fact in counting(facts):
-        if isinstance(fact, NotesShown):
-            shown = fact.notes
+    shown: dict[str, JSON] = next((fact.notes for fact in reversed(counted) if isinstance(fact, NotesShown)), {})
     expired = [key for key in notes if key not in values]
     if not expired and values == shown:
         return None

@@ -266,7 +266,7 @@ def counting(facts: Iterable[Fact]) -> Iterator[Fact]:
             yield from turn
             turn = []
         turn.append(fact)
-        if isinstance(fact, TurnCompleted | TurnFailed) and not fact.counts:
+        if isinstance(fact, (TurnCompleted, TurnFailed)) and not fact.counts:
             turn = []
     yield from turn
 
