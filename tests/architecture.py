@@ -87,6 +87,7 @@ LAYERS: Mapping[str, int] = {
     "": 5,
     "engine": 5,
     "_notebook": 5,
+    "notes": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,

@@ -107,7 +107,7 @@ async def _demo(settings: Settings, message: str | None, task_id: str, files: st
         raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
     builtin, missing = tools_in([Path(files)] if files is not None else [])
-    async with Engine(settings=settings, tools=[*DEMO_TOOLS, *builtin]) as engine:
+    async with Engine(settings=settings, tools=[*DEMO_TOOLS, *builtin], notes="any") as engine:
         said = first_question() if message is None else message
         waiting = [request for request in await engine.pending() if request.task_id == task_id]
         turn: Turn | Replay = (
@@ -165,4 +165,4 @@ def _serve(settings: Settings, *, host: str, port: int) -> int:
         raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
     tools, missing = tools_in(settings.allowed_roots)
     warnings = [f"there is no bash tool: {missing}"] if missing is not None else []
-    return serve_engine(Engine(settings=settings, tools=tools), host=host, port=port, warnings=warnings)
+    return serve_engine(Engine(settings=settings, tools=tools, notes="any"), host=host, port=port, warnings=warnings)

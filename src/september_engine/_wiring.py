@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -19,17 +20,20 @@ from ._seams import Clock
 from ._turn.limits import Limits
 from .errors import ConfigurationError
 from .models.base import Model
-from .models.choice import choose_fallback, choose_model
+from .models.choice import choose_fallback, choose_model, choose_planner
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .store.memory import MemoryStore
 from .store.sqlite import SQLiteStore
+from .tools.note import NoteKeys, note_tool
 from .tools.tool import Tool
+from .tools.update_plan import update_plan
 
 __all__ = [
     "Models",
     "checked_limits",
+    "checked_notes",
     "checked_patience",
     "checked_settings",
     "checked_system",
@@ -62,23 +66,23 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
     return SQLiteStore(store, durability=settings.durability)
 
 
-def tools_by_name(tools: Iterable[AnyTool], store: Store) -> dict[str, AnyTool]:
-    """The tools, kept from the engine's own files: its database, and the `.env` its keys may come from.
+def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTool] = ()) -> dict[str, AnyTool]:
+    """The tools and the engine's `own`, kept from its files: its database, and the `.env` its keys may come from.
 
     Raises `ConfigurationError` for what is not a tool, and for two of one name.
     """
-    own = (*store.files, os.path.abspath(".env"))
+    files = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
     if not isinstance(tools, Iterable):
         raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
-    for tool in tools:
+    for tool in (*tools, *own):
         if not isinstance(tool, Tool):
             raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
         if tool.name in named:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
         if tool.hide is not None:
-            tool.hide(own)
+            tool.hide(files)
     return named
 
 
@@ -111,6 +115,16 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     return limits
 
 
+def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[NoteKeys, list[AnyTool]]:
+    """What may be noted, and the tool for it where the agent shall have one. Raises `ConfigurationError`."""
+    if notes is None:
+        return NoteKeys(), []
+    if notes != "any" and (not isinstance(notes, Mapping) or not notes):
+        raise ConfigurationError(f'notes={notes!r} must be types by key, as in notes={{"city": str}}, or "any".')
+    keys = NoteKeys() if isinstance(notes, str) else NoteKeys(dict(notes))
+    return keys, [note_tool(keys)]
+
+
 def checked_settings(settings: Settings | None) -> Settings:
     """Those that were given, else the environment's. Raises `ConfigurationError`."""
     if settings is None:
@@ -135,26 +149,34 @@ def checked_patience(seconds: float) -> float:
 
 
 class Models:
-    """The model and its fallback. What the caller made stays the caller's to close; what is made here is ours."""
+    """The model, its fallback and its planner. What the caller made stays the caller's to close; the rest is ours."""
 
-    def __init__(self, model: Model | str | None, fallback: Model | str | None) -> None:
-        for given in (model, fallback):
+    def __init__(self, model: Model | str | None, fallback: Model | str | None, planner: Model | str | None) -> None:
+        for given in (model, fallback, planner):
             if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
                 raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
-        self._asked_for = (model, fallback)
+        self._asked_for = (model, fallback, planner)
         self._ours: list[Model] = []
 
-    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None]:
+    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None, Model | None]:
         """In a thread, because a provider's SDK takes seconds to import. Raises `ConfigurationError`."""
-        model, fallback = self._asked_for
+        model, fallback, planner = self._asked_for
         if model is None or isinstance(model, str):
             model = await anyio.to_thread.run_sync(choose_model, model, settings, clock)
             self._ours.append(model)
         if fallback is None or isinstance(fallback, str):
-            fallback = await anyio.to_thread.run_sync(choose_fallback, fallback, settings)
-            if fallback is not None:
-                self._ours.append(fallback)
-        return model, fallback
+            fallback = await self._made(choose_fallback, fallback, settings)
+        if planner is None or isinstance(planner, str):
+            planner = await self._made(choose_planner, planner, settings)
+        return model, fallback, planner
+
+    async def _made(
+        self, choose: Callable[[str | None, Settings], Model | None], name: str | None, settings: Settings
+    ) -> Model | None:
+        made = await anyio.to_thread.run_sync(choose, name, settings)
+        if made is not None:
+            self._ours.append(made)
+        return made
 
     async def aclose(self) -> None:
         """Close what was made here. Harmless when repeated."""
@@ -165,7 +187,7 @@ class Models:
 def make_supervisor(
     *,
     store: Store,
-    models: tuple[Model, Model | None],
+    models: tuple[Model, Model | None, Model | None],
     tools: dict[str, AnyTool],
     policy: Policy,
     system: str,
@@ -174,11 +196,19 @@ def make_supervisor(
     progress_timeout: float,
     world: World,
 ) -> Supervisor:
-    """The host of the turns, with everything they share."""
+    """The host of the turns, with everything they share. Where there is a planner, the agent has `update_plan`.
+
+    Raises `ConfigurationError` where a tool of the caller's has that name.
+    """
+    if models[2] is not None:
+        if update_plan.name in tools:
+            raise ConfigurationError("A tool is called 'update_plan', as the one that comes with a planner. Rename it.")
+        tools = {**tools, update_plan.name: update_plan}
     resources = Resources(
         world=world,
         model=models[0],
         fallback=models[1],
+        planner=models[2],
         tools=tools,
         policy=policy,
         threads=anyio.CapacityLimiter(THREADS),

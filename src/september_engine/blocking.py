@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -23,15 +23,16 @@ from ._runtime.world import World
 from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed, EngineError
-from .events import Event
-from .messages import Block, Message, Task, TaskDetail
+from .events import Event, PlanStep
+from .messages import JSON, Block, Message, Task, TaskDetail
 from .models.base import Model
+from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .streams import EventStream, Replay, Turn, TurnResult
 
-__all__ = ["BlockingEngine", "BlockingTurn"]
+__all__ = ["BlockingEngine", "BlockingNotes", "BlockingTurn"]
 
 T = TypeVar("T")
 
@@ -62,6 +63,30 @@ class BlockingTurn:
         return self.result().text
 
 
+class BlockingNotes:
+    """`Notes` without `await`: working memory by task. Each method raises what the one of `Notes` raises."""
+
+    def __init__(self, engine: BlockingEngine, notes: Notes) -> None:
+        self._engine = engine
+        self._notes = notes
+
+    def get(self, task_id: str) -> dict[str, JSON]:
+        """Everything that is noted now, by key."""
+        return self._engine._call(lambda: self._notes.get(task_id))
+
+    def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:
+        """Note one value, for so many minutes or for good."""
+        self._engine._call(lambda: self._notes.set(task_id, key, value, minutes=minutes))
+
+    def update(self, task_id: str, values: Mapping[str, JSON], *, minutes: float | None = None) -> None:
+        """Note several values at once; one of None removes its key."""
+        self._engine._call(lambda: self._notes.update(task_id, values, minutes=minutes))
+
+    def delete(self, task_id: str, key: str) -> bool:
+        """Remove one key; False where it was not there."""
+        return self._engine._call(lambda: self._notes.delete(task_id, key))
+
+
 class BlockingEngine:
     """`Engine` without `await`: the same arguments, the same methods.
 
@@ -74,7 +99,9 @@ class BlockingEngine:
         *,
         model: Model | str | None = None,
         fallback: Model | str | None = None,
+        planner: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        notes: Mapping[str, Any] | Literal["any"] | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
@@ -86,7 +113,9 @@ class BlockingEngine:
             store,
             model=model,
             fallback=fallback,
+            planner=planner,
             tools=tools,
+            notes=notes,
             policy=policy,
             system=system,
             limits=limits,
@@ -270,6 +299,15 @@ class BlockingEngine:
     ) -> list[Message]:
         """The last messages of the branch the thread stands on, or of another one, oldest first."""
         return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit, branch=branch))
+
+    def plan(self, task_id: str) -> list[PlanStep]:
+        """The plan that the thread has now; [] where there is none."""
+        return self._call(lambda: self._engine.plan(task_id))
+
+    @property
+    def notes(self) -> BlockingNotes:
+        """Working memory: what is noted, by task and key."""
+        return BlockingNotes(self, self._engine.notes)
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""

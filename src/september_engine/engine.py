@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 import anyio
-import msgspec
 
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
+from ._runtime.health import Health, health_of
 from ._runtime.isolation import to_its_end
-from ._runtime.listing import detail_of, last_of, task_of
+from ._runtime.listing import detail_of, facts_at, last_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.supervisor import Supervisor
-from ._runtime.threads import TurnRequest, read_thread
+from ._runtime.threads import TurnRequest
 from ._runtime.world import World
 from ._turn.limits import Limits
+from ._turn.plan import plan_of
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
 from ._wiring import (
     Models,
     checked_limits,
+    checked_notes,
     checked_patience,
     checked_settings,
     checked_system,
@@ -34,9 +36,11 @@ from ._wiring import (
     store_of,
     tools_by_name,
 )
-from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
+from .errors import EngineClosed, TaskNotFound
+from .events import PlanStep
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store, TaskRow
@@ -50,14 +54,6 @@ DEFAULT_SYSTEM = (
 )
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the engine can take a turn now: `status` is "ok" only then. `subsystems` says "ok" or why not, each."""
-
-    status: str
-    uptime_seconds: float
-    subsystems: dict[str, str]
-
-
 class Engine:
     """An agent engine on one store.
 
@@ -68,7 +64,9 @@ class Engine:
         store: A path (SQLite), ":memory:", a `Store`, or None for `SQLITE_DB_PATH` or `./brain.sqlite`.
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
+        planner: Says before a turn whether it is worth a plan; None for `PLANNER_MODEL`, without which nobody plans.
         tools: Tools made with `@tool`.
+        notes: What the agent may note in working memory: types by key, or "any"; None gives it no `note` tool.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
@@ -85,7 +83,9 @@ class Engine:
         *,
         model: Model | str | None = None,
         fallback: Model | str | None = None,
+        planner: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        notes: Mapping[str, Any] | Literal["any"] | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
@@ -95,8 +95,10 @@ class Engine:
     ) -> None:
         self.settings = checked_settings(settings)
         self._store = store_of(store, self.settings)
-        self._models = Models(model, fallback)
-        self._tools = tools_by_name(tools, self._store)
+        self._models = Models(model, fallback, planner)
+        keys, noting = checked_notes(notes)
+        self._tools = tools_by_name(tools, self._store, own=noting)
+        self._notes = Notes(lambda: self._running, keys)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
@@ -360,15 +362,17 @@ class Engine:
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        row, store = await self._row(task_id), self._running.store
-        if branch is not None and all(turn.turn_id != branch for turn in await store.turns(task_id)):
-            raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
-        try:
-            facts = await read_thread(store, task_id, branch or row.open_turn or row.head)
-        except StoreCorrupt:
-            await self._row(task_id)  # a task that was deleted meanwhile is not a damaged one
-            raise
+        facts = await facts_at(self._running.store, await self._row(task_id), branch)
         return last_of(transcript(facts), before=before, limit=limit)
+
+    async def plan(self, task_id: str) -> list[PlanStep]:
+        """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""
+        return plan_of(await facts_at(self._running.store, await self._row(task_id)))
+
+    @property
+    def notes(self) -> Notes:
+        """Working memory: what is noted, by task and key."""
+        return self._notes
 
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
@@ -379,14 +383,7 @@ class Engine:
         supervisor = self._supervisor
         if supervisor is None or self._gone or self._elsewhere:
             return Health(status="closed", uptime_seconds=0.0, subsystems={})
-        database = await supervisor.store.check()
-        provider = supervisor.resources.provider
-        status = "ok" if supervisor.accepting else "shutting_down"
-        if database != "ok" or provider == "LLM_AUTH":
-            status = "degraded"
-        uptime = round(self._world.clock.monotonic() - self._opened_at, 3)
-        subsystems = {"database": database, "llm_provider": provider}
-        return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
+        return await health_of(supervisor, opened_at=self._opened_at)
 
     @property
     def model_name(self) -> str:

@@ -154,22 +154,22 @@ class HitlResolved(_Event, frozen=True, kw_only=True, tag="hitl_resolved"):
 
 
 class WorkingMemoryUpdate(_Event, frozen=True, kw_only=True, tag="working_memory_update"):
-    """The agent wrote working memory; a `value` of None means the key is gone."""
+    """Working memory was written, by the agent or your code, or expired; a `value` of None means the key is gone."""
 
     key: str
     value: JSON
 
 
 class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a plan."""
+    """One step of a plan. A step that is "dropped" turned out not to be needed."""
 
     id: str
     title: str
-    status: str
+    status: Literal["pending", "active", "done", "dropped"]
 
 
 class Plan(_Event, frozen=True, kw_only=True, tag="plan"):
-    """The plan was made or changed."""
+    """The plan was made or changed; these are all of its steps. Without any there is no plan any more."""
 
     steps: list[PlanStep]
 

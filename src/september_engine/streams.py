@@ -18,6 +18,7 @@ from ._runtime.channel import Channel
 from ._runtime.reader import Reader
 from ._runtime.supervisor import Supervisor, Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, TurnCompleted, TurnFailed, TurnStarted
+from ._turn.state import fold
 from .errors import EngineClosed
 from .errors import TurnFailed as TurnFailedError
 from .events import Event, decode
@@ -209,7 +210,7 @@ def _result(facts: Sequence[Fact]) -> TurnResult:
         user_message_id=started.message_id,
         message_id=last.message_id,
         stop_reason=last.stop_reason,
-        usage=sum((reply.usage for reply in replies), Usage()),
+        usage=fold(facts).usage,
         tool_calls=[use for reply in replies for use in tool_uses(reply.content)],
     )
 

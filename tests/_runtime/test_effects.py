@@ -46,6 +46,7 @@ def resources(
     return Resources(
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model or ScriptedModel([]),
+        planner=None,
         fallback=fallback,
         tools={tool.name: tool for tool in tools},
         policy=Policy(),

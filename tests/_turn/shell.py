@@ -12,10 +12,11 @@ from typing import Any, Literal
 import attrs
 from msgspec.structs import replace
 
-from september_engine._turn.commands import CallModel, RunTool, todo
+from september_engine._turn.commands import CallModel, Command, MakePlan, RunTool, todo
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import (
     Fact,
+    NotesShown,
     TurnStarted,
     decode_fact,
     encode_fact,
@@ -27,18 +28,25 @@ from september_engine._turn.inputs import (
     Input,
     ModelFailed,
     ModelReplied,
+    NotesSet,
+    PlanFailed,
+    Planned,
     Start,
     ToolReturned,
     ToolsStarting,
+    Write,
+    WriteNote,
+    WritePlan,
 )
 from september_engine._turn.limits import Limits
+from september_engine._turn.notes import current, notes_of, recall
 from september_engine._turn.present import block_start, block_stop, delta, present
-from september_engine._turn.state import Standing, TurnState, evolve, fold, standing
+from september_engine._turn.state import Standing, TurnState, counting, evolve, fold, standing
 from september_engine.events import Event, encode, name_of
 from september_engine.messages import Block, tool_uses
 from september_engine.store.base import EventRow, FactRow
 
-from .build import LOOK
+from .build import LOOK, steps
 
 SHOWN = ("text", "thinking", "tool_use")
 CONCURRENCY = 2
@@ -62,13 +70,14 @@ class Attempt:
 
 @attrs.define
 class Shell:
-    """One task. `facts` and `events` are what is durable; `state`, `attempt` and `running` die with the process."""
+    """One task. `facts` and `events` are what is durable; the rest, but for `row`, dies with the process."""
 
     facts: list[FactRow] = attrs.field(factory=list)
     events: list[EventRow] = attrs.field(factory=list)
     row: Standing = attrs.field(factory=lambda: NOWHERE)
     state: TurnState = attrs.field(factory=TurnState)
     attempt: Attempt | None = None
+    planning: bool = False
     running: set[str] = attrs.field(factory=set)
     taken: list[Input] = attrs.field(factory=list)
     clock: int = 1_000_000
@@ -77,7 +86,7 @@ class Shell:
 
     def copy(self) -> Shell:
         """What is durable now, as another process would find it; its state is that of the log."""
-        copied = attrs.evolve(self, facts=[*self.facts], events=[*self.events], taken=[], running=set(), attempt=None)
+        copied = attrs.evolve(self, facts=[*self.facts], events=[*self.events], taken=[], running=set())
         copied.crash()
         return copied
 
@@ -134,7 +143,7 @@ class Shell:
         self.emit(state.turn_id, *events)
         self.state, self.row = state, standing(state)
         if state.status != "running":
-            self.attempt, self.running = None, set()
+            self.attempt, self.planning, self.running = None, False, set()
         self.check()
         return facts
 
@@ -161,6 +170,8 @@ class Shell:
         prefix: str,
         kind: Literal["new", "edit", "retry"] = "new",
         target: str | None = None,
+        planner: bool = False,
+        direct: bool = False,
     ) -> None:
         parent = self.row.head
         if target is not None:
@@ -185,6 +196,30 @@ class Shell:
                 previous=previous,
                 kind=kind,
                 target=target,
+                planner=planner,
+                direct=direct,
+            )
+        )
+
+    def note(self, *notes: WriteNote) -> None:
+        """The program writes working memory: into the turn that is open, else in one of its own."""
+        if self.row.open_turn is not None:
+            self.take(NotesSet(now=self.clock, notes=list(notes)))
+            return
+        self.state, self.taken = TurnState(), []
+        self.take(
+            Start(
+                now=self.clock,
+                turn_id=self.id("turn"),
+                task_id="task",
+                message_id="",
+                content=[],
+                limits=Limits(),
+                prefix=self.row.prefix or "",
+                parent=self.row.head,
+                previous=self.row.head,
+                kind="note",
+                notes=list(notes),
             )
         )
 
@@ -194,7 +229,11 @@ class Shell:
         """Start what is owed and not under way. `answer` is asked for what a model call will answer."""
         for command in todo(self.state, concurrency=CONCURRENCY):
             match command:
+                case MakePlan() if not self.planning:
+                    self.recall()
+                    self.planning = True
                 case CallModel() if self.attempt is None:
+                    self.recall()
                     self.attempt = Attempt(command, answer())
                 case RunTool(id=call_id) if call_id not in self.running:
                     self.take(ToolsStarting(now=self.clock, tool_call_ids=[call_id]))
@@ -204,8 +243,34 @@ class Shell:
 
     @property
     def owes(self) -> bool:
-        owed = todo(self.state, concurrency=CONCURRENCY)
-        return any(self.attempt is None if isinstance(one, CallModel) else one.id not in self.running for one in owed)
+        return not all(map(self._under_way, todo(self.state, concurrency=CONCURRENCY)))
+
+    def _under_way(self, command: Command) -> bool:
+        match command:
+            case CallModel():
+                return self.attempt is not None
+            case MakePlan():
+                return self.planning
+            case RunTool():
+                return command.id in self.running
+
+    def recall(self) -> None:
+        """Before a turn's first request: then the model has been shown what is noted."""
+        if self.state.step > 0:
+            return
+        thread = self.thread(self.state.turn_id)
+        recalled = recall(thread, self.clock)
+        if recalled is not None:
+            assert self.take(recalled)
+            thread = self.thread(self.state.turn_id)
+        shown = [fact.notes for fact in counting(thread) if isinstance(fact, NotesShown)]
+        assert current(notes_of(thread), self.clock) == (shown[-1] if shown else {})
+        assert recall(thread, self.clock) is None
+
+    def plan(self, input: Planned | PlanFailed) -> None:
+        """The planner under way ends."""
+        self.planning = False
+        self.take(input)
 
     def stream(self) -> None:
         """Show the next half of a block."""
@@ -250,10 +315,21 @@ class Shell:
             model="small" if attempt.command.fallback else "big",
             blocks=attempt.shown,
             broken={use["id"]: "The input was cut off." for use in uses if use["id"] in broken},
-            asks=[Ask(request_id=self.id("hitl"), question="?") if use["name"] == "gated" else None for use in uses],
+            asks=[self._ask(use) for use in uses],
         )
         self.attempt = None
         self.take(replace(reply, **changes))
+
+    def _ask(self, use: Block) -> Ask | Write | None:
+        match use["name"]:
+            case "gated":
+                return Ask(request_id=self.id("hitl"), question="?")
+            case "note":
+                return WriteNote(key=use["id"], value=self.count, minutes=1)
+            case "update_plan":
+                return WritePlan(steps=steps("Look", "Tell", Look="done"))
+            case _:
+                return None
 
     def fail(self, **how: Any) -> None:
         """The model call under way fails."""
@@ -264,16 +340,16 @@ class Shell:
         step, blocks = attempt.command.step, attempt.shown
         self.take(ModelFailed(now=self.clock, step=step, message="It broke.", blocks=blocks, **how))
 
-    def finish(self, call_id: str, output: Any, error: Any = None) -> None:
+    def finish(self, call_id: str, output: Any, error: Any = None, write: Write | None = None) -> None:
         """A tool under way ends."""
         self.running.discard(call_id)
-        self.take(ToolReturned(now=self.clock, tool_call_id=call_id, output=output, error=error))
+        self.take(ToolReturned(now=self.clock, tool_call_id=call_id, output=output, error=error, write=write))
 
     def land(self) -> str:
         """Stop what is under way; the text that was shown of an answer."""
         self.close()
         text = "" if self.attempt is None else self.attempt.text
-        self.attempt, self.running = None, set()
+        self.attempt, self.planning, self.running = None, False, set()
         return text
 
     def stop(self, input: Input) -> list[Fact]:
@@ -286,7 +362,7 @@ class Shell:
 
     def crash(self) -> None:
         """All is lost but the log and its index; a new process folds the facts."""
-        self.attempt, self.running, self.taken = None, set(), []
+        self.attempt, self.planning, self.running, self.taken = None, False, set(), []
         self.state = fold(self.turn(self.row.open_turn or self.facts[-1].turn_id))
 
     def shown_in_vain(self) -> int:
@@ -305,7 +381,7 @@ class Shell:
     def _final(self) -> list[Input]:
         if self.state.status != "running":
             return self.taken
-        final: tuple[type, ...] = (Start, ModelReplied, ToolReturned, Answered)
+        final: tuple[type, ...] = (Start, Planned, PlanFailed, ModelReplied, ToolReturned, Answered)
         if self.state.resumes == 0:
             final = (*final, ToolsStarting)
         return [input for input in self.taken if isinstance(input, final)]

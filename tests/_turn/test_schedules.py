@@ -20,20 +20,33 @@ from september_engine._turn.facts import (
     AssistantReplied,
     HumanAnswered,
     HumanAsked,
+    PlanChosen,
+    PlanSkipped,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
     TurnFailed,
 )
 from september_engine._turn.history import prompt_of
-from september_engine._turn.inputs import Answered, Broken, Cancelled, Expired, Input, Interrupted, OutOfTime, Resumed
+from september_engine._turn.inputs import (
+    Answered,
+    Broken,
+    Cancelled,
+    Expired,
+    Input,
+    Interrupted,
+    OutOfTime,
+    PlanFailed,
+    Resumed,
+    WriteNote,
+)
 from september_engine._turn.limits import Limits
 from september_engine.events import ToolResultError
 from september_engine.messages import Block, Usage, tool_uses
 from september_engine.testing.log_checker import check_log
 
 from .._context.pictures import document, image, png
-from .build import Turn, text, think, use
+from .build import Turn, planned, text, think, use
 from .shell import Shell
 
 pytestmark = pytest.mark.campaign
@@ -47,7 +60,8 @@ LARGE = image(png(2001, 10))
 words = st.sampled_from(["Hello", "", " \n", "é\u2028🦊", "x" * 40])
 media = st.sampled_from([[], [], [], [image()], [document(), LARGE], [LARGE] * 9])
 contents = st.builds(lambda blocks, said: [*blocks, text(said)], media, st.sampled_from(["Hi", "And now?", "🦊"]))
-calls = st.builds(use, st.sampled_from(["a", "b", "c 1"]), st.sampled_from(["look", "look", "gated", "no such tool!"]))
+tools = st.sampled_from(["look", "look", "gated", "note", "update_plan", "no such tool!"])
+calls = st.builds(use, st.sampled_from(["a", "b", "c 1"]), tools)
 blocks: st.SearchStrategy[Block] = st.one_of(
     words.map(text),
     calls,
@@ -82,19 +96,31 @@ failures = st.fixed_dictionaries(
         "retry_after": st.sampled_from([None, 0.0, 5.0]),
     }
 )
+plans = st.sampled_from(
+    [planned(), planned("Look", "Tell"), PlanFailed(now=0, problem="It broke.", usage=Usage(input_tokens=3))]
+)
+notes = st.builds(
+    WriteNote,
+    key=st.sampled_from(["a", "city", "budget"]),
+    value=st.sampled_from([None, 0, "Rome", {"from": [1, 2]}]),
+    minutes=st.sampled_from([None, None, 0.01, 1.0]),
+)
 clock_steps = st.sampled_from([0, 0, 1, 1000, -5000, 60_000])
 
 
-TROUBLE = ["cancel", "time", "break", "expire", "crash", "crash", "duplicate", "duplicate"]
+TROUBLE = ["cancel", "time", "break", "expire", "crash", "crash", "duplicate", "duplicate", "note", "note"]
 
 
 def possible(shell: Shell) -> list[str]:
     """What usually happens next; what is likely stands there more than once."""
     if shell.row.open_turn is None:
-        return ["start", "start", "edit", "retry", "duplicate"] if shell.facts else ["start"]
+        first = ["start", "start", "start", "note"]
+        return [*first, "edit", "retry", "duplicate"] if shell.messages() else first
     usual: list[str] = []
     if shell.owes:
         usual += ["obey"] * 4
+    if shell.planning:
+        usual += ["plan"] * 3
     if shell.attempt is not None:
         usual += ["stream"] * 2 + ["reply"] * 3 + ["fail"]
     if shell.running:
@@ -111,12 +137,22 @@ def step(shell: Shell, draw: Draw) -> None:
     action = draw(st.sampled_from(TROUBLE if trouble else possible(shell)))
     match action:
         case "start":
-            shell.start(content=draw(contents), limits=draw(limits), prefix=draw(st.sampled_from(["p1", "p1", "p2"])))
+            prefix, planner = draw(st.sampled_from(["p1", "p1", "p2"])), draw(st.booleans())
+            direct = draw(st.booleans())
+            shell.start(content=draw(contents), limits=draw(limits), prefix=prefix, planner=planner, direct=direct)
+            assert shell.state.planning <= (planner and not direct)
         case "edit" | "retry":
             target = draw(st.sampled_from(sorted(shell.messages())))
-            shell.start(content=draw(contents), limits=draw(limits), prefix="p1", kind=action, target=target)
+            planner = draw(st.booleans())
+            shell.start(
+                content=draw(contents), limits=draw(limits), prefix="p1", kind=action, target=target, planner=planner
+            )
         case "obey":
             shell.obey(lambda: draw(answers))
+        case "plan":
+            shell.plan(draw(plans))
+        case "note":
+            shell.note(*draw(st.lists(notes, min_size=1, max_size=2)))
         case "stream":
             shell.stream()
         case "reply":
@@ -125,7 +161,8 @@ def step(shell: Shell, draw: Draw) -> None:
         case "fail":
             shell.fail(**draw(failures))
         case "finish":
-            shell.finish(draw(st.sampled_from(sorted(shell.running))), draw(outputs), draw(errors))
+            write = draw(st.none() | notes)
+            shell.finish(draw(st.sampled_from(sorted(shell.running))), draw(outputs), draw(errors), write)
         case "answer":
             answer(shell, draw)
         case "crash":
@@ -219,6 +256,8 @@ def go_on(shell: Shell, policy: Callable[[Shell], Input]) -> None:
         for request in shell.state.open_requests:
             shell.take(Answered(now=shell.clock, request_id=request.id, answer="yes"))
         shell.obey(lambda: [text("Done.")])
+        if shell.planning:
+            shell.plan(planned("Look", "Tell"))
         for call_id in sorted(shell.running):
             shell.finish(call_id, "seen")
         if shell.attempt is not None:
@@ -233,12 +272,15 @@ def assert_the_promises(shell: Shell) -> None:
         tools: dict[str, str] = {}
         allowed, started, finished = set[str](), Counter[str](), Counter[str]()
         asked: dict[str, str] = {}
-        over = False
+        over, plans = False, 0
         for fact in shell.turn(turn_id):
             assert not over, "nothing follows the end"
             match fact:
                 case AssistantReplied():
                     tools |= {use["id"]: use["name"] for use in tool_uses(fact.content)}
+                case PlanChosen(by="planner") | PlanSkipped():
+                    plans += 1
+                    assert plans == 1 and not tools, "a turn is planned once, before anything else"
                 case HumanAsked():
                     asked[fact.request_id] = fact.tool_call_id
                 case HumanAnswered(answer="yes"):

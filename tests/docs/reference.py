@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 import september_engine
-from september_engine import blocking, engine, errors, events, messages, permissions, settings, streams, tools
+from september_engine import blocking, engine, errors, events, messages, notes, permissions, settings, streams, tools
 from september_engine.http import auth
 from september_engine.models import anthropic, offline, scripted
 from september_engine.sandbox import base, choice
@@ -222,16 +222,21 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "api": _api,
 }
 
-MADE_ELSEWHERE = ("Turn", "Replay", "EventStream", "BlockingTurn", "Tool")
+MADE_ELSEWHERE = ("Turn", "Replay", "EventStream", "BlockingTurn", "Tool", "Notes", "BlockingNotes")
 """What programs are given and never make: their constructors are not for use."""
 
 INNER = ("pages", "stop_streams")
 """For servers; a program has no use for them."""
 
 API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
-    "The engine": [(engine, ["Engine", "Health"]), (september_engine, ["Limits"]), (settings, ["Settings", "KeyRing"])],
+    "The engine": [
+        (engine, ["Engine", "Health"]),
+        (notes, ["Notes"]),
+        (september_engine, ["Limits"]),
+        (settings, ["Settings", "KeyRing"]),
+    ],
     "Reading": [(streams, ["Turn", "Replay", "EventStream", "TurnResult"])],
-    "Without await": [(blocking, ["BlockingEngine", "BlockingTurn"])],
+    "Without await": [(blocking, ["BlockingEngine", "BlockingNotes", "BlockingTurn"])],
     "Tools": [(tools, ["tool", "Tool"]), (september_engine, ["ToolError"]), (builtin, ["builtin_tools"])],
     "Permissions": [
         (permissions, ["Policy", "Rule", "Run", "Read", "Write", "Network", "Unknown", "Allow", "Ask", "Deny"]),

@@ -184,3 +184,12 @@ def test_models_that_decide_themselves_how_much_to_think_are_asked_to(model: str
 )
 def test_models_that_would_refuse_it_are_not(model: str) -> None:
     assert not thinks_adaptively(model)
+
+
+def test_a_form_that_is_asked_for_goes_out_as_the_api_has_it_and_else_nothing_does() -> None:
+    prompt = Prompt(system="", tools=[], messages=[user()])
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    asked = ModelRequest(prompt=prompt, max_tokens=77, output_schema=schema)
+    body = request_body(asked, model="claude-x", thinking=False, cache=None)
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+    assert "output_config" not in body_of(user())

@@ -10,7 +10,7 @@ from september_engine.errors import ConfigurationError
 from september_engine.messages import Prompt
 from september_engine.models.anthropic import DEFAULT_MODEL, AnthropicModel
 from september_engine.models.base import Chunk, ModelRequest, Reply
-from september_engine.models.choice import OFFLINE_PACE, choose_fallback, choose_model
+from september_engine.models.choice import OFFLINE_PACE, choose_fallback, choose_model, choose_planner
 from september_engine.models.offline import OfflineModel
 from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock
@@ -91,3 +91,12 @@ async def test_with_a_clock_the_offline_model_is_read_as_it_writes() -> None:
         assert len(chunks) == 2
         await clock.advance(60)
     assert isinstance(chunks[-1], Reply)
+
+
+def test_there_is_a_planner_only_where_somebody_named_one_and_there_is_a_key() -> None:
+    assert choose_planner(None, Settings(anthropic_api_key="k")) is None
+    assert choose_planner("claude-haiku-5-5", Settings()) is None
+    assert choose_planner("x", Settings(llm_provider="offline", anthropic_api_key="k")) is None
+    planner = choose_planner(None, Settings(anthropic_api_key="k", planner_model="claude-haiku-5-5"))
+    assert planner is not None
+    assert planner.name == "claude-haiku-5-5"

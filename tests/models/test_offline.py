@@ -5,6 +5,7 @@ from typing import Any, Literal
 import anyio
 import pytest
 
+from september_engine._context.asides import aside
 from september_engine.errors import ConfigurationError
 from september_engine.messages import Block, Prompt, text_of
 from september_engine.models.base import Model, ModelRequest, Reply, TextChunk
@@ -197,3 +198,12 @@ async def test_it_streams_word_by_word_at_its_pace() -> None:
 def test_a_pace_needs_a_clock() -> None:
     with pytest.raises(ConfigurationError, match="needs a clock"):
         OfflineModel(pace=1.0)
+
+
+async def test_what_the_engine_adds_to_a_message_is_no_part_of_the_question() -> None:
+    notes = aside("working_memory", "word_count: how many words are in 'to be'")
+    said = {"role": "user", "content": [{"type": "text", "text": "Hello."}, notes]}
+    request = ModelRequest(prompt=Prompt(system="", tools=[word_count.definition()], messages=[said]), max_tokens=99)
+    reply = [chunk async for chunk in OfflineModel().stream(request)][-1]
+    assert isinstance(reply, Reply)
+    assert reply.stop_reason == "end_turn"

@@ -237,6 +237,11 @@ class TestRules:
             ({"model": "claude-sonnet-4.5", "thinking": {"type": "adaptive"}}, "adaptive thinking is not supported"),
             ({"max_tokens": 128_001}, "max_tokens: 128001 > 128000, which is the maximum"),
             ({"model": "claude-haiku-4-5", "max_tokens": 64_001}, "max_tokens: 64001 > 64000"),
+            ({"output_config": {"format": {"type": "json"}}}, "output_config.format"),
+            (
+                {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+                "'additionalProperties' must be",
+            ),
             ({"system": marked("5m"), "messages": [user(*marked("1h"))]}, "1h must not come after a ttl of 5m"),
             ({"system": marked("2h")}, "system.0.cache_control: must be ephemeral, with a ttl of 5m or 1h"),
             ({"system": [{"type": "text", "text": "x", "cache_control": "yes"}]}, "must be ephemeral"),

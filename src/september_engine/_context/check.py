@@ -16,7 +16,7 @@ from ..messages import JSON, Block, Prompt, tool_uses
 from .definitions import TOOL_NAME, definition_problems
 from .media import Weight, crowding, media_problem, weigh
 
-__all__ = ["changed_prefix", "media_problems", "problems", "sent_form", "sent_id"]
+__all__ = ["changed_prefix", "media_problems", "problems", "sendable", "sent_form", "sent_id"]
 
 THINKING = ("thinking", "redacted_thinking")
 
@@ -39,13 +39,18 @@ def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
     for index, block in enumerate(blocks):
         is_text = isinstance(block, dict) and block.get("type") == "text"
         problem = next(_text_problems(block), None) if is_text else media_problem(block)
-        problem = problem or ("is not valid UTF-8" if next(_unsendable(block, ""), None) is not None else None)
+        problem = problem or (None if sendable(block) else "is not valid UTF-8")
         if problem is None and not is_text:
             media.append(weigh(block))
             problem = crowding(media)
         if problem is not None:
             found.append((index, problem))
     return found
+
+
+def sendable(value: JSON) -> bool:
+    """Whether a request can hold this, at any depth: text in valid UTF-8, numbers that are finite."""
+    return next(_unsendable(value, ""), None) is None
 
 
 def sent_form(reply: Sequence[Block]) -> list[Block]:

@@ -13,10 +13,12 @@ import anyio
 import attrs
 
 from .._seams import Clock
+from .._turn.calls import DONE
 from .._turn.commands import CallModel, RunTool
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
-from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned
+from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned, Write, WriteNote
+from .._turn.notes import current, note_problem, notes_of
 from .._turn.present import BlockType, block_start, block_stop
 from .._turn.state import remembered
 from ..errors import ModelError
@@ -37,7 +39,7 @@ from ..permissions import Ask as Refer
 from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Tool
 from .channel import Channel
-from .isolation import in_thread, isolated
+from .isolation import in_thread, is_cancelled, isolated
 from .threads import RecentThreads
 from .world import World
 
@@ -54,6 +56,7 @@ class Resources:
     world: World
     model: Model
     fallback: Model | None
+    planner: Model | None
     tools: Mapping[str, AnyTool]
     policy: Policy
     threads: anyio.CapacityLimiter
@@ -134,7 +137,7 @@ class ModelCall:
         except ModelError as error:
             return self._failed(error)
         except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
-            if _is_cancelled(error):
+            if is_cancelled(error):
                 raise
             return self._failed(ModelError(f"The model adapter failed: {type(error).__name__}: {error}"))
         if reply is None:
@@ -172,9 +175,9 @@ class ModelCall:
 
     def _replied(self, reply: Reply) -> ModelReplied:
         world = self._resources.world
-        rules = remembered(self._facts)
+        now = world.clock.now_ms()
         return ModelReplied(
-            now=world.clock.now_ms(),
+            now=now,
             step=self._command.step,
             message_id=world.ids("msg_"),
             content=reply.content,
@@ -184,18 +187,33 @@ class ModelCall:
             blocks=self._blocks,
             broken=reply.broken_inputs,
             stop_details=reply.stop_details,
-            asks=[self._before(use, rules) for use in tool_uses(reply.content)],
+            asks=self._asks(tool_uses(reply.content), now),
         )
 
-    def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | None:
-        """What stands before this call: a question to a person, a refusal, or nothing."""
+    def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
+        """What stands before each call; of notes, whether there is still room for them."""
+        rules = remembered(self._facts)
+        asks = [self._before(use, rules) for use in uses]
+        if not any(isinstance(ask, WriteNote) for ask in asks):
+            return asks
+        notes = current(notes_of(self._facts), now)
+        for place, ask in enumerate(asks):
+            if isinstance(ask, WriteNote):
+                if (problem := note_problem(ask, notes)) is None:
+                    notes[ask.key] = ask.value
+                else:
+                    asks[place] = Refuse(reason=problem, code="invalid_input")
+        return asks
+
+    def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | Write | None:
+        """What stands before this call: a question to a person, a refusal, or nothing; or what it writes by itself."""
         name, input = use["name"], use["input"]
         tool, ids = self._resources.tools.get(name), self._resources.world.ids
         if tool is not None and tool.asks_person and _fits(tool, input):
             return Ask(request_id=ids("hitl-"), kind="question", question=input["question"])
         match self._resources.judge(name, input, rules):
             case Allow():
-                return None
+                return None if tool is None or tool.writes is None else _write_of(tool, input)
             case Deny(reason=reason):
                 return Refuse(reason=f"Not run: {reason}")
             case asked:
@@ -219,12 +237,6 @@ class ModelCall:
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,
         )
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    """Whether this is a cancellation of ours, and not one that something inside of the model's adapter came to."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _fits(tool: AnyTool, input: Mapping[str, JSON]) -> bool:
@@ -252,6 +264,9 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     what it returns later counts for nothing. An async tool that does not obey a cancellation is left in the same way.
     """
     clock = resources.world.clock
+    tool = resources.tools.get(command.tool)
+    if tool is not None and tool.writes is not None:
+        return _written(command, _write_of(tool, command.input), clock.now_ms())
     began = clock.monotonic()
     output, error = await _outcome(command, resources)
     return ToolReturned(
@@ -261,6 +276,26 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
         error=error,
         duration_ms=round((clock.monotonic() - began) * 1000),
     )
+
+
+def _write_of(tool: AnyTool, input: Mapping[str, JSON]) -> Write | Refuse:
+    """What the call writes, or why it cannot."""
+    assert tool.writes is not None
+    try:
+        return tool.writes(input)
+    except ToolError as error:
+        return Refuse(reason=error.message, code=error.reason)
+
+
+def _written(command: RunTool, write: Write | Refuse, now: int) -> ToolReturned:
+    """The end of a call that a person has let write."""
+    problem = note_problem(write, {}) if isinstance(write, WriteNote) else None
+    if problem is not None:
+        write = Refuse(reason=problem, code="invalid_input")
+    if isinstance(write, Refuse):
+        error = ToolResultError(reason=write.code, message=write.reason)
+        return ToolReturned(now=now, tool_call_id=command.id, output=None, error=error)
+    return ToolReturned(now=now, tool_call_id=command.id, output=DONE, write=write)
 
 
 async def _outcome(command: RunTool, resources: Resources) -> _Outcome:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ..errors import MessageNotFound
+from .._turn.facts import Fact
+from ..errors import MessageNotFound, StoreCorrupt, TaskNotFound
 from ..messages import Branch, Message, Task, TaskDetail
-from ..store.base import TaskRow, TurnRow
+from ..store.base import Store, TaskRow, TurnRow
+from .threads import read_thread
 
-__all__ = ["detail_of", "last_of", "task_of"]
+__all__ = ["detail_of", "facts_at", "last_of", "task_of"]
 
 
 def task_of(row: TaskRow) -> Task:
@@ -26,6 +28,7 @@ def task_of(row: TaskRow) -> Task:
 def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
     """One task. A branch ends in a turn that no other goes on from; the thread stands at the open turn or the head."""
     parents = {turn.parent for turn in turns}
+    by_id = {turn.turn_id: turn for turn in turns}
     stands_at = row.open_turn or row.head
     return TaskDetail(
         task_id=row.task_id,
@@ -36,7 +39,7 @@ def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
         branches=[
             Branch(
                 turn_id=turn.turn_id,
-                message_id=turn.message_id,
+                message_id=_spoke(turn, by_id).message_id,
                 created_at=turn.started_at,
                 current=turn.turn_id == stands_at,
             )
@@ -44,6 +47,28 @@ def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
             if turn.turn_id not in parents or turn.turn_id == stands_at
         ],
     )
+
+
+def _spoke(turn: TurnRow, by_id: Mapping[str, TurnRow]) -> TurnRow:
+    """The turn itself, or, where it only wrote notes, the one before it in which somebody spoke."""
+    while not turn.message_id and turn.parent is not None:
+        turn = by_id[turn.parent]
+    return turn
+
+
+async def facts_at(store: Store, row: TaskRow, branch: str | None = None) -> list[Fact]:
+    """The facts of the branch that ends in this turn; without one, of that on which the thread stands.
+
+    Raises `MessageNotFound` for an unknown turn, `TaskNotFound` for a task that was deleted meanwhile, `StoreCorrupt`.
+    """
+    if branch is not None and all(turn.turn_id != branch for turn in await store.turns(row.task_id)):
+        raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
+    try:
+        return await read_thread(store, row.task_id, branch or row.open_turn or row.head)
+    except StoreCorrupt:
+        if await store.task(row.task_id) is None:  # a task that was deleted meanwhile is not a damaged one
+            raise TaskNotFound(f"There is no task {row.task_id!r}.") from None
+        raise
 
 
 def last_of(messages: Sequence[Message], *, before: str | None, limit: int) -> list[Message]:

@@ -7,14 +7,13 @@ transaction; fold; again. The loop belongs to the engine, never to who reads.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 
 import anyio
 import attrs
 from msgspec.structs import replace
 
-from .._turn.commands import CallModel, Command, RunTool, todo
+from .._turn.commands import CallModel, Command, MakePlan, RunTool, todo
 from .._turn.decide import decide
 from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import (
@@ -24,17 +23,22 @@ from .._turn.inputs import (
     ModelFailed,
     ModelReplied,
     OutOfTime,
+    PlanFailed,
+    Planned,
     ToolReturned,
     ToolsStarting,
 )
+from .._turn.notes import recall
 from .._turn.present import present
-from .._turn.state import TurnState, evolve, remembered, standing
+from .._turn.state import TurnState, evolve, fold, remembered, standing
 from ..errors import EngineError
 from ..events import Event
 from ..messages import Usage
 from ..store.base import Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
+from .planner import PlanCall
+from .stopwatch import Stopwatch
 from .threads import Thread
 
 __all__ = ["Runner"]
@@ -42,7 +46,11 @@ __all__ = ["Runner"]
 logger = logging.getLogger(__name__)
 
 MODEL = "model"
-"""The key of the model call in flight; a tool's is its call id."""
+"""The key of the model or planner call in flight; a tool's is its call id."""
+
+
+RETURNS = (ModelReplied, ModelFailed, Planned, PlanFailed, ToolReturned)
+"""What comes back from an effect."""
 
 
 class _Stop:
@@ -98,18 +106,15 @@ class Runner:
         self._facts = list(facts)
         self._flights: dict[str, _Flight] = {}
         self._shown: list[str] = []
-        self._call: ModelCall | None = None
+        self._call: ModelCall | PlanCall | None = None
         self._inbox: list[_Letter] = []
         self._arrived = anyio.Event()
-        self._paused = 0.0
-        self._paused_at: float | None = None
+        self._stopwatch = Stopwatch(resources.world.clock)
         self._leaving = False
-        self.state = TurnState()
         self.begun = begun or anyio.Event()
         self.ended = anyio.Event()
-        for fact in facts:
-            self.state = evolve(self.state, fact)
-        self._note_pause(self.state)
+        self.state = fold(facts)
+        self._stopwatch.note(waits=self.state.waiting_since is not None)
 
     @property
     def facts(self) -> Sequence[Fact]:
@@ -123,13 +128,10 @@ class Runner:
         """
         letter = self._put(item)
         while not letter.read.is_set() and not self.ended.is_set():
-            await self._either(letter.read)
+            async with anyio.create_task_group() as group:
+                for event in (letter.read, self.ended):
+                    group.start_soon(_then_cancel, event, group.cancel_scope)
         return letter.facts
-
-    async def _either(self, read: anyio.Event) -> None:
-        async with anyio.create_task_group() as group:
-            for event in (read, self.ended):
-                group.start_soon(_then_cancel, event, group.cancel_scope)
 
     def cancel(self) -> None:
         """End the turn: what was shown stays, every call gets a result."""
@@ -215,7 +217,7 @@ class Runner:
 
     async def _take(self, item: Input | _Leave | _Cancel) -> Sequence[Fact]:
         match item:
-            case ModelReplied() | ModelFailed():
+            case ModelReplied() | ModelFailed() | Planned() | PlanFailed():
                 self._flights.pop(MODEL, None)
                 self._shown, self._call = [], None
             case ToolReturned():
@@ -244,7 +246,7 @@ class Runner:
     async def _come_down(self) -> None:
         """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""
         await self._land()
-        arrived = [one for one in self._inbox if isinstance(one.item, ModelReplied | ModelFailed | ToolReturned)]
+        arrived = [one for one in self._inbox if isinstance(one.item, RETURNS)]
         self._inbox = [one for one in self._inbox if one not in arrived]
         for letter in arrived:
             letter.facts = await self._take(letter.item)  # type: ignore[arg-type]  # no stop is among them
@@ -262,11 +264,11 @@ class Runner:
 
         def landed() -> None:
             self._facts += facts
-            self._note_pause(state)
+            self._stopwatch.note(waits=state.waiting_since is not None)
             self.state = state
 
-        row = self._turn_row(state, facts)
-        await self.channel.append(facts, events, standing=standing(state), turn=row, landed=landed)
+        turn = self._turn_row(state, facts)
+        await self.channel.append(facts, events, standing=standing(state), turn=turn, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -294,7 +296,7 @@ class Runner:
                 await self._decide(ToolsStarting(now=self._now(), tool_call_ids=ids, refused=refused))
             running = {call.id for call in self.state.calls if call.status == "running"}
             for command in commands:
-                if isinstance(command, CallModel) or command.id in running:
+                if not isinstance(command, RunTool) or command.id in running:
                     self._flights[_key(command)] = flight = _Flight()
                     group.start_soon(self._fly, command, flight)
 
@@ -314,10 +316,14 @@ class Runner:
             with flight.scope:
                 match command:
                     case CallModel():
-                        facts = [*(await self._ancestors()).facts, *self._facts]
+                        facts = await self._recalled()
                         call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())
+                    case MakePlan():
+                        planning = PlanCall(command=command, facts=await self._recalled(), resources=self._resources)
+                        self._call = planning
+                        self._put(await planning.run())
                     case RunTool():
                         self._resources.world.crash("runner.tool.before")
                         returned = await run_tool(command, self._resources)
@@ -331,6 +337,15 @@ class Runner:
         finally:
             flight.landed.set()
 
+    async def _recalled(self) -> Sequence[Fact]:
+        """The facts of the thread, for a request; before the turn's first one, with what the model must be shown."""
+        ancestors = await self._ancestors()
+        if self.state.step == 0:
+            notes = recall([*ancestors.facts, *self._facts], self._now())
+            if notes is not None:
+                await self.tell(notes)
+        return [*ancestors.facts, *self._facts]
+
     async def _ancestors(self) -> Thread:
         """The thread before this turn: asked for only because a request must be built."""
         if self._thread is None:
@@ -340,10 +355,14 @@ class Runner:
     def _keep_thread(self) -> None:
         """For the turn that goes on from here, if this is where the thread stands now."""
         thread, self._thread = self._thread, None
-        row = self.channel.row
-        if thread is not None and row.head == self.state.turn_id and row.open_turn is None:
+        row, recent, turn_id = self.channel.row, self._resources.recent, self.state.turn_id
+        if row.head != turn_id or row.open_turn is not None:
+            return
+        if thread is None:  # the turn asked no model
+            recent.go_on(row.task_id, self._parent, turn_id, self._facts)
+        else:
             thread.add(self._facts)
-            self._resources.recent.keep(row.task_id, self.state.turn_id, thread)
+            recent.keep(row.task_id, turn_id, thread)
 
     async def _land(self) -> None:
         """Cancel what is in flight and wait for its end, so that nothing is shown after the turn's last event."""
@@ -356,33 +375,17 @@ class Runner:
     async def _watch(self) -> None:
         """No wait without a limit: the model's silence, and the turn's time without its waits for a person."""
         clock = self._resources.world.clock
-        began = clock.monotonic()
         await self.begun.wait()
         while self.state.status == "running":
-            now = clock.monotonic()
-            left = self._time_left(now - began, now)
+            left = self._stopwatch.left(self.state.limits.seconds)
             if left <= 0:
                 self._put(OutOfTime(now=self._now()))
                 return
             # a call that begins during the sleep cannot be silent for too long before its end
-            silence = self._resources.progress_timeout if self._call is None else self._call.patience(now)
-            await clock.sleep(min(left, silence or self._resources.progress_timeout))
-
-    def _time_left(self, elapsed: float, now: float) -> float:
-        limit = self.state.limits.seconds
-        if limit is None:
-            return math.inf
-        if self._paused_at is None:
-            return limit - elapsed + self._paused
-        return max(limit - elapsed + self._paused + now - self._paused_at, 1.0)
-
-    def _note_pause(self, state: TurnState) -> None:
-        clock = self._resources.world.clock
-        if state.waiting_since is not None and self._paused_at is None:
-            self._paused_at = clock.monotonic()
-        elif state.waiting_since is None and self._paused_at is not None:
-            self._paused += clock.monotonic() - self._paused_at
-            self._paused_at = None
+            silence = self._resources.progress_timeout
+            if isinstance(self._call, ModelCall):
+                silence = self._call.patience(clock.monotonic()) or silence
+            await clock.sleep(min(left, silence))
 
     def _now(self) -> int:
         return self._resources.world.clock.now_ms()
@@ -394,4 +397,4 @@ async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 def _key(command: Command) -> str:
-    return MODEL if isinstance(command, CallModel) else command.id
+    return command.id if isinstance(command, RunTool) else MODEL

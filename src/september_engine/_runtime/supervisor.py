@@ -33,11 +33,15 @@ SWEEP_SECONDS = 60.0
 
 
 class Ticket:
-    """A turn's place: taken before anything is awaited, so that one task never has two turns."""
+    """A turn's place: taken before anything is awaited, so that one task never has two turns.
 
-    def __init__(self, task_id: str, turn_id: str) -> None:
+    One that is `quiet` only writes notes: it is over in a moment, and nobody is told to come again.
+    """
+
+    def __init__(self, task_id: str, turn_id: str, *, quiet: bool = False) -> None:
         self.task_id = task_id
         self.turn_id = turn_id
+        self.quiet = quiet
         self.runner: Runner | None = None
         self.error: EngineError | None = None
         self.opened = anyio.Event()
@@ -90,9 +94,9 @@ class Supervisor:
     def begin(self, request: TurnRequest) -> Ticket:
         """Reserve the task and start its turn. Raises `TaskBusy` or `HitlRequired` where one is open here already."""
         busy = self.live.get(request.task_id)
-        if busy is not None and not busy.over:
+        if busy is not None and not busy.over and not busy.quiet:
             raise _busy(busy)
-        ticket = self._seat(request.task_id, request.turn_id)
+        ticket = self._seat(request.task_id, request.turn_id, quiet=request.kind == "note")
         self._spawn(ticket, self._open_turn(ticket, request, after=busy))
         return ticket
 
@@ -101,7 +105,10 @@ class Supervisor:
             await after.closed.wait()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
-        start = await plan_turn(self.store, row, request, now=now, limits=self.limits, prefix=self.prefix)
+        planner = self.resources.planner is not None
+        start = await plan_turn(
+            self.store, row, request, now=now, limits=self.limits, prefix=self.prefix, planner=planner
+        )
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
         runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)
         await self._run(ticket, runner, start)
@@ -144,8 +151,8 @@ class Supervisor:
         shared = self.resources
         return Runner(channel=channel, store=self.store, resources=shared, parent=parent, facts=facts, begun=begun)
 
-    def _seat(self, task_id: str, turn_id: str) -> Ticket:
-        ticket = self.live[task_id] = Ticket(task_id, turn_id)
+    def _seat(self, task_id: str, turn_id: str, *, quiet: bool = False) -> Ticket:
+        ticket = self.live[task_id] = Ticket(task_id, turn_id, quiet=quiet)
         return ticket
 
     def _unseat(self, ticket: Ticket) -> None:

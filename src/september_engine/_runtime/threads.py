@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
-from .._turn.inputs import Start
+from .._turn.inputs import Start, WriteNote
 from .._turn.limits import Limits
 from .._turn.transcript import RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
@@ -45,15 +45,16 @@ class Prefix:
 
 @attrs.frozen(kw_only=True)
 class TurnRequest:
-    """What `execute` was asked for, checked as far as it can be without the log."""
+    """What was asked for, checked as far as it can be without the log. Kind "note" only writes `notes`."""
 
     task_id: str
     turn_id: str
     message_id: str
     content: list[Block]
-    direct: bool
-    kind: Literal["new", "edit", "retry"]
-    target: str | None
+    direct: bool = False
+    kind: Literal["new", "edit", "retry", "note"] = "new"
+    target: str | None = None
+    notes: list[WriteNote] = attrs.field(factory=list)
 
 
 async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
@@ -110,6 +111,13 @@ class RecentThreads:
         while self._size > self.MOST_BYTES:
             self._forget(next(iter(self._threads)))
 
+    def go_on(self, task_id: str, parent: str | None, turn_id: str, facts: Sequence[Fact]) -> None:
+        """Where the thread up to `parent` is kept, keep it with the facts of the turn that followed."""
+        if parent is not None and task_id in self._threads and self._threads[task_id][0] == parent:
+            thread = self._forget(task_id)
+            thread.add(facts)
+            self.keep(task_id, turn_id, thread)
+
     def drop(self, task_id: str) -> None:
         """Keep nothing of this task."""
         if task_id in self._threads:
@@ -144,7 +152,14 @@ async def shown_blocks(store: Store, task_id: str, turn_id: str, first: int) -> 
 
 
 async def plan_turn(
-    store: Store, row: TaskRow | None, request: TurnRequest, *, now: int, limits: Limits, prefix: Prefix
+    store: Store,
+    row: TaskRow | None,
+    request: TurnRequest,
+    *,
+    now: int,
+    limits: Limits,
+    prefix: Prefix,
+    planner: bool = False,
 ) -> Start:
     """The input that starts the turn: where it goes on from, and whether the prefix must be written with it.
 
@@ -152,6 +167,8 @@ async def plan_turn(
     """
     head = None if row is None else row.head
     content, parent = request.content, head
+    if request.kind == "note":
+        return _quiet(row, request, now=now, limits=limits)
     if request.kind != "new" and request.target is not None:
         aimed_at = await _aimed_at(store, request.task_id, request.target, request.kind)
         parent = aimed_at.parent
@@ -172,6 +189,25 @@ async def plan_turn(
         kind=request.kind,
         target=request.target,
         direct=request.direct,
+        planner=planner,
+    )
+
+
+def _quiet(row: TaskRow | None, request: TurnRequest, *, now: int, limits: Limits) -> Start:
+    """A turn without a message and without a prompt: the prefix stays what it was."""
+    head = None if row is None else row.head
+    return Start(
+        now=now,
+        turn_id=request.turn_id,
+        task_id=request.task_id,
+        message_id="",
+        content=[],
+        limits=limits,
+        prefix="" if row is None or row.prefix is None else row.prefix,
+        parent=head,
+        previous=head,
+        kind="note",
+        notes=request.notes,
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from ..messages import JSON
 from .state import TurnState
 
-__all__ = ["CallModel", "Command", "RunTool", "todo"]
+__all__ = ["CallModel", "Command", "MakePlan", "RunTool", "todo"]
 
 RAISE = 4
 """An answer that was cut inside a tool call is worth one try with this much more room."""
@@ -27,6 +27,12 @@ class CallModel(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
 
 
+class MakePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask the planner whether this turn is worth a plan, and for the plan."""
+
+    prefix: str
+
+
 class RunTool(msgspec.Struct, frozen=True, kw_only=True):
     """Run one call, after its intent is in the log (`ToolsStarting`)."""
 
@@ -35,16 +41,18 @@ class RunTool(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, JSON]
 
 
-Command: TypeAlias = CallModel | RunTool
+Command: TypeAlias = CallModel | MakePlan | RunTool
 
 
 def todo(state: TurnState, *, concurrency: int = 10) -> tuple[Command, ...]:
-    """What is owed in this state: the tools that may run now, else the next model call, else nothing.
+    """What is owed in this state: the plan, else the tools that may run now, else the next model call, else nothing.
 
     Asking again without a new fact gives the same commands; the shell starts those that are not in flight.
     """
     if state.status != "running":
         return ()
+    if state.planning:
+        return (MakePlan(prefix=state.prefix),)
     if not state.open_calls:
         return (
             CallModel(

@@ -13,13 +13,17 @@ from typing import Literal, assert_never
 from msgspec.structs import replace
 
 from ..messages import JSON, Usage, tool_uses
-from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, rekeyed
+from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, noted, rekeyed, written
 from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
     Fact,
     HumanAnswered,
+    Noted,
+    NotesShown,
+    PlanChosen,
+    PlanSkipped,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -37,13 +41,18 @@ from .inputs import (
     Interrupted,
     ModelFailed,
     ModelReplied,
+    NotesRecalled,
+    NotesSet,
     OutOfTime,
+    PlanFailed,
+    Planned,
     Resumed,
     Start,
     ToolReturned,
     ToolsStarting,
 )
 from .limits import backoff_ms, brief, clip, exceeded
+from .planning import is_small_talk
 from .request import is_answer
 from .state import TurnState, cut_short, fold
 
@@ -77,6 +86,12 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _model_replied(state, input)
         case ModelFailed():
             return _model_failed(state, input)
+        case Planned() | PlanFailed():
+            return _planned(state, input)
+        case NotesRecalled():
+            return _recalled(state, input)
+        case NotesSet():
+            return [noted(note, input.now, by="code") for note in input.notes]
         case ToolsStarting():
             return _tools_starting(state, input)
         case ToolReturned():
@@ -114,14 +129,38 @@ def _start(input: Start) -> list[Fact]:
         kind=input.kind,
         target=input.target,
         direct=input.direct,
+        planning=input.planner and not input.direct and not is_small_talk(input.content),
     )
+    if input.kind == "note":
+        notes = [noted(note, input.now, by="code") for note in input.notes]
+        return [started, *notes, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="noted")]
     if input.system is None or input.tools is None:
         return [started]
     return [started, PrefixChosen(at=input.now, prefix=input.prefix, system=input.system, tools=input.tools)]
 
 
+def _planned(state: TurnState, input: Planned | PlanFailed) -> list[Fact]:
+    """A planner that fails costs the turn its plan, and nothing else."""
+    if not state.planning:
+        return []
+    if isinstance(input, PlanFailed):
+        problem = brief(input.problem)
+        return [PlanSkipped(at=input.now, usage=input.usage, model=input.model, problem=problem)]
+    if not input.steps:
+        return [PlanSkipped(at=input.now, usage=input.usage, model=input.model)]
+    return [PlanChosen(at=input.now, steps=input.steps, by="planner", usage=input.usage, model=input.model)]
+
+
+def _recalled(state: TurnState, input: NotesRecalled) -> list[Fact]:
+    """Only before the first answer: what comes later would change what was sent already."""
+    if state.step > 0:
+        return []
+    expired: list[Fact] = [Noted(at=input.now, key=key, value=None, by="expiry") for key in input.expired]
+    return expired if input.notes is None else [*expired, NotesShown(at=input.now, notes=input.notes)]
+
+
 def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
-    if input.step != state.step or state.open_calls:
+    if input.step != state.step or state.open_calls or state.planning:
         return []
     content, renamed, refused = rekeyed(input.content, state.call_ids, state.step)
     uses = tool_uses(content)
@@ -167,7 +206,7 @@ def _tools_starting(state: TurnState, input: ToolsStarting) -> list[Fact]:
 
 
 def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
-    if input.step != state.step or state.open_calls:
+    if input.step != state.step or state.open_calls or state.planning:
         return []
     retracts = list(range(state.next_block, state.next_block + input.blocks))
     failed = AttemptFailed(
@@ -203,15 +242,14 @@ def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
     if not any(call.id == input.tool_call_id and call.status == "running" for call in state.calls):
         return []
-    return [
-        ToolFinished(
-            at=input.now,
-            tool_call_id=input.tool_call_id,
-            output=clip(input.output, state.limits.output_bytes),
-            error=input.error,
-            duration_ms=input.duration_ms,
-        )
-    ]
+    finished = ToolFinished(
+        at=input.now,
+        tool_call_id=input.tool_call_id,
+        output=clip(input.output, state.limits.output_bytes),
+        error=input.error,
+        duration_ms=input.duration_ms,
+    )
+    return [finished] if input.write is None else [written(input.write, input.now), finished]
 
 
 def _answered(state: TurnState, input: Answered) -> list[Fact]:

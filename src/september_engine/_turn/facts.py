@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..events import ToolResultError
+from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
 from ..permissions import Rule
 from .limits import Limits
@@ -23,6 +23,10 @@ __all__ = [
     "Fact",
     "HumanAnswered",
     "HumanAsked",
+    "Noted",
+    "NotesShown",
+    "PlanChosen",
+    "PlanSkipped",
     "PrefixChosen",
     "ToolFinished",
     "ToolStarted",
@@ -44,7 +48,11 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     """A person said something; a turn begins.
 
     `parent` is the turn this one goes on from and `previous` the one the thread stood at: they differ when an edit or
-    retry (`kind`, aimed at message `target`) moved the thread.
+    retry (`kind`, aimed at message `target`) moved the thread. With `planning` the turn owes a planning step first: it
+    is stored so that whoever resumes the turn obeys it.
+
+    A turn of kind "note" is one of the program's own: nobody says anything, working memory is written, and it ends. It
+    has no message.
     """
 
     turn_id: str
@@ -55,9 +63,10 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     limits: Limits
     parent: str | None = None
     previous: str | None = None
-    kind: Literal["new", "edit", "retry"] = "new"
+    kind: Literal["new", "edit", "retry", "note"] = "new"
     target: str | None = None
     direct: bool = False
+    planning: bool = False
 
 
 class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
@@ -149,6 +158,38 @@ class HumanAnswered(_Fact, frozen=True, kw_only=True, tag="human_answered"):
     remember: tuple[Rule, ...] = ()
 
 
+class PlanChosen(_Fact, frozen=True, kw_only=True, tag="plan_chosen"):
+    """The plan is this one from here on; without steps there is none. `usage` and `model` are those of the planner."""
+
+    steps: list[PlanStep]
+    by: Literal["planner", "agent"]
+    usage: Usage | None = None
+    model: str | None = None
+
+
+class PlanSkipped(_Fact, frozen=True, kw_only=True, tag="plan_skipped"):
+    """The planning step chose no plan, and what there was stays. `problem` says why, where the planner failed."""
+
+    usage: Usage | None = None
+    model: str | None = None
+    problem: str | None = None
+
+
+class Noted(_Fact, frozen=True, kw_only=True, tag="noted"):
+    """Working memory has this value under this key, until `expires_at` (unix ms) where that is set; None removes it."""
+
+    key: str
+    value: JSON
+    by: Literal["agent", "code", "expiry"] = "agent"
+    expires_at: int | None = None
+
+
+class NotesShown(_Fact, frozen=True, kw_only=True, tag="notes_shown"):
+    """The model is shown the whole working memory, by key, with the message of this turn."""
+
+    notes: dict[str, JSON]
+
+
 class TurnResumed(_Fact, frozen=True, kw_only=True, tag="turn_resumed"):
     """The process died; another one goes on. `repeats` are started calls that are safe to run again."""
 
@@ -188,6 +229,10 @@ Fact: TypeAlias = (
     | ToolFinished
     | HumanAsked
     | HumanAnswered
+    | PlanChosen
+    | PlanSkipped
+    | Noted
+    | NotesShown
     | TurnResumed
     | TurnCompleted
     | TurnFailed
@@ -206,6 +251,6 @@ def message_id_of(fact: Fact) -> str | None:
     """The id of the message that this fact is, if it is one. A message of results is found by its assistant's."""
     match fact:
         case TurnStarted() | AssistantReplied() | AssistantCut():
-            return fact.message_id
+            return fact.message_id or None
         case _:
             return None

@@ -9,7 +9,10 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
    thinking valid and the prompt cache warm.
 4. Where something that was sent must go (a provider refused it, or there is more media than a request may hold), the
    thinking so far goes with it: it is bound to what stood before it.
-5. So are the tools: under a prefix without any, those that were called before it are defined as gone, and no others.
+5. What the engine adds to a person's message, the plan and working memory, stands behind it, as the log has it, before
+   the first answer of the turn.
+6. The tools are part of a prefix, too: under one without any, those that were called before it are defined as gone,
+   and no others.
 """
 
 from __future__ import annotations
@@ -28,12 +31,16 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    NotesShown,
+    PlanChosen,
     PrefixChosen,
     ToolFinished,
     TurnCompleted,
     TurnStarted,
 )
 from .limits import is_blocks
+from .notes import notes_block
+from .plan import plan_block
 
 __all__ = ["prompt_of"]
 
@@ -94,6 +101,10 @@ class _Writer:
                 self._kinds[fact.request_id] = fact.kind
             case HumanAnswered():
                 self._said += _not_blank([*self._feedback(fact), *fact.content_blocks])
+            case PlanChosen(by="planner"):
+                self._add(plan_block(fact.steps))
+            case NotesShown():
+                self._add(notes_block(fact.notes))
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
             case TurnCompleted(counts=False):
@@ -136,6 +147,14 @@ class _Writer:
             # a reply has no media: what is only a user's was left out of it
             room = self._with_room(content) if role == "user" else content
             self._messages.append({"role": role, "content": room})
+
+    def _add(self, block: Block) -> None:
+        """Put a block behind what a person has said in this turn."""
+        self._answer_calls()
+        if len(self._messages) > self._turn_began and self._messages[-1]["role"] == "user":
+            self._messages[-1]["content"] = [*self._messages[-1]["content"], block]
+        else:
+            self._say("user", [block])
 
     def _reply(self, fact: AssistantReplied) -> None:
         content = sent_form(fact.content)

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..events import ToolResultError
+from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
 from ..permissions import Rule
 from .limits import Limits
@@ -21,12 +21,19 @@ __all__ = [
     "Interrupted",
     "ModelFailed",
     "ModelReplied",
+    "NotesRecalled",
+    "NotesSet",
     "OutOfTime",
+    "PlanFailed",
+    "Planned",
     "Refuse",
     "Resumed",
     "Start",
     "ToolReturned",
     "ToolsStarting",
+    "Write",
+    "WriteNote",
+    "WritePlan",
 ]
 
 
@@ -34,8 +41,29 @@ class _Input(msgspec.Struct, frozen=True, kw_only=True):
     now: int
 
 
+class WriteNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Write one key of working memory, for so many minutes or for good; a `value` of None removes it."""
+
+    key: str
+    value: JSON
+    minutes: float | None = None
+
+
+class WritePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's plan is this one from now on."""
+
+    steps: list[PlanStep]
+
+
+Write: TypeAlias = WriteNote | WritePlan
+"""What a call writes into the log. It has been checked; nothing runs for it, and it is its own result."""
+
+
 class Start(_Input, frozen=True, kw_only=True):
-    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet."""
+    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
+
+    `planner` says that there is one. A turn of kind "note" only writes `notes`, and is over.
+    """
 
     turn_id: str
     task_id: str
@@ -47,9 +75,11 @@ class Start(_Input, frozen=True, kw_only=True):
     tools: list[Block] | None = None
     parent: str | None = None
     previous: str | None = None
-    kind: Literal["new", "edit", "retry"] = "new"
+    kind: Literal["new", "edit", "retry", "note"] = "new"
     target: str | None = None
     direct: bool = False
+    planner: bool = False
+    notes: list[WriteNote] = []
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +96,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules forbid the call, whatever a person says."""
+    """The call is not run, whatever a person says. `code` is for a program, `reason` for the model and a person."""
 
     reason: str
+    code: str = "permission_denied"
 
 
 class ModelReplied(_Input, frozen=True, kw_only=True):
@@ -84,9 +115,38 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     usage: Usage
     model: str
     blocks: int
-    asks: list[Ask | Refuse | None]
+    asks: list[Ask | Refuse | Write | None]
     broken: dict[str, str] = {}
     stop_details: Block | None = None
+
+
+class Planned(_Input, frozen=True, kw_only=True):
+    """The planner answered; no steps means that no plan is worth it."""
+
+    steps: list[PlanStep]
+    usage: Usage
+    model: str
+
+
+class PlanFailed(_Input, frozen=True, kw_only=True):
+    """The planner failed, or took too long, or said what is no plan. `usage` is what it cost, as far as is known."""
+
+    problem: str
+    usage: Usage | None = None
+    model: str | None = None
+
+
+class NotesRecalled(_Input, frozen=True, kw_only=True):
+    """Before the model is asked: these keys have expired, and this is what it must be shown (None: it was before)."""
+
+    expired: list[str]
+    notes: dict[str, JSON] | None
+
+
+class NotesSet(_Input, frozen=True, kw_only=True):
+    """The program that the engine is in writes working memory."""
+
+    notes: list[WriteNote]
 
 
 class ModelFailed(_Input, frozen=True, kw_only=True):
@@ -120,12 +180,13 @@ class ToolsStarting(_Input, frozen=True, kw_only=True):
 
 
 class ToolReturned(_Input, frozen=True, kw_only=True):
-    """A tool ended, one way or the other."""
+    """A tool ended, one way or the other. `write` is what a call writes that had to wait for a person's leave."""
 
     tool_call_id: str
     output: JSON
     error: ToolResultError | None = None
     duration_ms: int | None = None
+    write: Write | None = None
 
 
 class Answered(_Input, frozen=True, kw_only=True):
@@ -189,6 +250,10 @@ Input: TypeAlias = (
     Start
     | ModelReplied
     | ModelFailed
+    | Planned
+    | PlanFailed
+    | NotesRecalled
+    | NotesSet
     | ToolsStarting
     | ToolReturned
     | Answered

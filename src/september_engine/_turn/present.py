@@ -17,6 +17,7 @@ from ..events import (
     Event,
     HitlRequest,
     HitlResolved,
+    Plan,
     Retry,
     Rewound,
     TextDelta,
@@ -26,6 +27,7 @@ from ..events import (
     ToolResult,
     ToolResultError,
     UsageEvent,
+    WorkingMemoryUpdate,
     timestamp,
 )
 from ..messages import Usage, tool_uses
@@ -37,6 +39,10 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    Noted,
+    NotesShown,
+    PlanChosen,
+    PlanSkipped,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -52,7 +58,7 @@ __all__ = ["BlockType", "block_start", "block_stop", "delta", "present", "reques
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:
-    """The events of one fact, in the contract's order."""
+    """The events of one fact, in the contract's order. A turn that only writes notes shows the notes."""
     match fact:
         case TurnStarted():
             return _started(fact)
@@ -70,10 +76,16 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
         case HumanAnswered():
             answer = brief(fact.answer)
             return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=answer)]
+        case PlanChosen():
+            return [*_used(fact.usage), Plan(steps=fact.steps)]
+        case PlanSkipped():
+            return _used(fact.usage)
+        case Noted():
+            return [WorkingMemoryUpdate(key=brief(fact.key), value=shown(fact.value, turn_id=state.turn_id))]
         case TurnResumed():
             retracts = fact.retracts or None
             return [Retry(attempt=state.resumes + 1, reason="INTERRUPTED", wait_ms=0, retracts=retracts)]
-        case TurnCompleted():
+        case TurnCompleted() if not state.quiet:
             return [
                 ThreadLifecycle(
                     phase="completed",
@@ -87,13 +99,15 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             ]
         case TurnFailed():
             return _failed(state, fact)
-        case PrefixChosen() | AssistantCut() | ToolStarted():
+        case PrefixChosen() | AssistantCut() | ToolStarted() | NotesShown() | TurnCompleted():
             return []
         case _:
             assert_never(fact)
 
 
 def _started(fact: TurnStarted) -> list[Event]:
+    if fact.kind == "note":
+        return []
     started = ThreadLifecycle(
         phase="started",
         task_id=fact.task_id,

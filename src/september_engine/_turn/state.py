@@ -6,7 +6,7 @@ State is never stored. Whoever needs it folds the facts, which is why a turn can
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, assert_never
 
 import msgspec
@@ -21,6 +21,10 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    Noted,
+    NotesShown,
+    PlanChosen,
+    PlanSkipped,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -31,7 +35,18 @@ from .facts import (
 )
 from .limits import Limits
 
-__all__ = ["Call", "Request", "Standing", "TurnState", "cut_short", "evolve", "fold", "remembered", "standing"]
+__all__ = [
+    "Call",
+    "Request",
+    "Standing",
+    "TurnState",
+    "counting",
+    "cut_short",
+    "evolve",
+    "fold",
+    "remembered",
+    "standing",
+]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +80,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls."""
+    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
+
+    `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else.
+    """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
     task_id: str = ""
@@ -75,6 +93,8 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     previous: str | None = None
     prefix: str = ""
     limits: Limits = Limits()
+    planning: bool = False
+    quiet: bool = False
     step: int = 0
     attempt: int = 1
     wait_ms: int = 0
@@ -139,6 +159,8 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 previous=fact.previous,
                 prefix=fact.prefix,
                 limits=fact.limits,
+                planning=fact.planning,
+                quiet=fact.kind == "note",
             )
         case AssistantReplied():
             return _replied(state, fact)
@@ -157,18 +179,11 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
         case ToolFinished():
             return _with_call(state, fact.tool_call_id, "done")
         case HumanAsked():
-            request = Request(
-                id=fact.request_id,
-                kind=fact.kind,
-                question=fact.question,
-                tool_call_id=fact.tool_call_id,
-                asked_at=fact.at,
-                digest=fact.digest,
-                remember=fact.remember,
-            )
-            return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
+            return _asked(state, fact)
         case HumanAnswered():
             return _answered(state, fact)
+        case PlanChosen(by="planner") | PlanSkipped():
+            return replace(state, planning=False, usage=state.usage + (fact.usage or Usage()))
         case TurnResumed():
             resumed = replace(
                 state, resumes=state.resumes + 1, next_block=state.next_block + fact.blocks, attempt=1, wait_ms=0
@@ -181,7 +196,7 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
         case TurnFailed():
             usage = state.usage + (fact.usage or Usage())
             return replace(state, status="errored", counts=fact.counts, usage=usage)
-        case AssistantCut() | PrefixChosen():
+        case AssistantCut() | PrefixChosen() | PlanChosen() | Noted() | NotesShown():
             return state
         case _:
             assert_never(fact)
@@ -208,6 +223,19 @@ def cut_short(content: list[Block], stop_reason: str) -> bool:
     return stop_reason == "max_tokens" and (bool(tool_uses(content)) or not text_of(content).strip())
 
 
+def _asked(state: TurnState, fact: HumanAsked) -> TurnState:
+    request = Request(
+        id=fact.request_id,
+        kind=fact.kind,
+        question=fact.question,
+        tool_call_id=fact.tool_call_id,
+        asked_at=fact.at,
+        digest=fact.digest,
+        remember=fact.remember,
+    )
+    return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
+
+
 def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:
     requests = tuple(replace(r, answer=fact.answer) if r.id == fact.request_id else r for r in state.requests)
     after = replace(state, requests=requests)
@@ -230,6 +258,19 @@ def remembered(facts: Iterable[Fact]) -> tuple[Rule, ...]:
     return tuple(rule for fact in facts if isinstance(fact, HumanAnswered) for rule in fact.remember)
 
 
+def counting(facts: Iterable[Fact]) -> Iterator[Fact]:
+    """The facts of a thread without those of turns that do not count."""
+    turn: list[Fact] = []
+    for fact in facts:
+        if isinstance(fact, TurnStarted):
+            yield from turn
+            turn = []
+        turn.append(fact)
+        if isinstance(fact, (TurnCompleted, TurnFailed)) and not fact.counts:
+            turn = []
+    yield from turn
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a turn leaves its thread: what the task's index row must say after these facts."""
 
@@ -250,6 +291,6 @@ def standing(state: TurnState) -> Standing:
     return Standing(
         head=state.turn_id if counted else state.previous,
         open_turn=None if ended else state.turn_id,
-        prefix=state.prefix if counted else None,
+        prefix=(state.prefix or None) if counted else None,
         waiting_since=state.waiting_since,
     )

@@ -25,7 +25,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
     for place, fact in enumerate(facts):
         parent = messages[-1].id if messages else None
         match fact:
-            case TurnStarted():
+            case TurnStarted() if fact.kind != "note":
                 turn_id = fact.turn_id
                 messages.append(
                     Message(

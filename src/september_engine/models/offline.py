@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
+from .._context.asides import is_aside
 from .._context.text import clean
 from .._seams import Clock
 from ..errors import ConfigurationError
@@ -93,7 +94,7 @@ def _answer(prompt: Prompt) -> tuple[str, Block | None]:
         names = {use["id"]: use["name"] for message in prompt.messages for use in tool_uses(message["content"])}
         told = " ".join(_told(names.get(result["tool_use_id"], "the tool"), result) for result in results)
         return f"{LABEL} {told}", None
-    question = clean(text_of(content))
+    question = clean(text_of(block for block in content if not is_aside(block)))
     if (chosen := _choose(prompt.tools, question)) is None:
         return f"{LABEL} {HELP}{_can_do(prompt.tools)}", None
     tool, input = chosen

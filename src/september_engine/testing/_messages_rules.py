@@ -74,6 +74,7 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
     if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
         yield "tool_choice: this model cannot be forced to use a tool"
     yield from _model_problems(body)
+    yield from _output_problems(body)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
         yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
@@ -97,6 +98,17 @@ def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
         yield "adaptive thinking is not supported on this model"
     if isinstance(asked, int) and asked > most:
         yield f"max_tokens: {asked} > {most}, which is the maximum allowed number of output tokens for {model}"
+
+
+def _output_problems(body: Mapping[str, JSON]) -> Iterator[str]:
+    """A form that is asked for must be JSON Schema of an object that says what it may hold."""
+    if (form := _object(body.get("output_config")).get("format")) is None:
+        return
+    schema = _object(_object(form).get("schema"))
+    if _object(form).get("type") != "json_schema" or not schema:
+        yield "output_config.format: must be a json_schema with its schema"
+    elif schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        yield "output_config.format.schema: for 'object' type, 'additionalProperties' must be explicitly set to false"
 
 
 def _mark_problems(marked: Sequence[tuple[str, Block]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ A log is whole when
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import attrs
@@ -27,10 +27,6 @@ from .._turn.facts import (
     AssistantReplied,
     AttemptFailed,
     Fact,
-    HumanAnswered,
-    HumanAsked,
-    ToolFinished,
-    ToolStarted,
     TurnFailed,
     TurnResumed,
     TurnStarted,
@@ -47,6 +43,7 @@ from ..events import (
     Event,
     HitlRequest,
     HitlResolved,
+    Plan,
     Retry,
     Rewound,
     TextDelta,
@@ -55,16 +52,30 @@ from ..events import (
     ToolCall,
     ToolResult,
     UsageEvent,
+    WorkingMemoryUpdate,
     decode,
     encode,
     name_of,
 )
-from ..messages import Block, Prompt, text_of, tool_uses
+from ..messages import Block, Prompt, text_of
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
+from ._log_order import misplaced
 
 __all__ = ["check_log", "check_task"]
 
-PRESENTED = (ThreadLifecycle, Error, ToolCall, ToolResult, HitlRequest, HitlResolved, UsageEvent, Retry, Rewound)
+PRESENTED = (
+    ThreadLifecycle,
+    Error,
+    ToolCall,
+    ToolResult,
+    HitlRequest,
+    HitlResolved,
+    Plan,
+    WorkingMemoryUpdate,
+    UsageEvent,
+    Retry,
+    Rewound,
+)
 """The events that come from facts; those of the model's stream and of no consequence stand between them."""
 
 
@@ -176,7 +187,7 @@ def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator
         yield "does not begin with its start"
     elif started.previous != head:
         yield f"began where the thread stood at {started.previous}, but it stood at {head}"
-    elif started.kind == "new" and started.parent != head:
+    elif started.kind in ("new", "note") and started.parent != head:
         yield f"goes on from {started.parent}, and is neither an edit nor a retry"
     elif started.parent is not None and started.parent not in list(turns)[: list(turns).index(turn.turn_id)]:
         yield f"goes on from {started.parent}, which is not there"
@@ -184,51 +195,11 @@ def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator
     for row, fact in zip(turn.rows, turn.facts, strict=True):
         if isinstance(fact, AssistantReplied):
             broken = fact.broken
-        if (problem := _misplaced(state, fact, broken)) is not None:
+        if (problem := misplaced(state, fact, broken)) is not None:
             yield f"fact {row.seq} ({type(fact).__name__}): {problem}"
         state = evolve(state, fact)
     if state.status != "running" and state.open_calls:
         yield f"ended, and the calls {[call.id for call in state.open_calls]} have no result"
-
-
-def _misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | None:
-    """Why this fact cannot follow in this state, or None. `broken` says which calls of the step cannot be run."""
-    if isinstance(fact, TurnStarted):
-        return None if state.status == "new" else "a turn starts once"
-    if state.status != "running":
-        return "comes after the end" if state.status != "new" else "comes before the start"
-    calls = {call.id: call.status for call in state.calls}
-    match fact:
-        case AssistantReplied():
-            ids = [use["id"] for use in tool_uses(fact.content)]
-            if state.open_calls:
-                return f"the calls {[call.id for call in state.open_calls]} have no result yet"
-            return (
-                "a call has an id that was used before"
-                if len(state.call_ids.union(ids)) < len(state.call_ids) + len(ids)
-                else None
-            )
-        case AssistantCut() | AttemptFailed():
-            return "the answer was whole" if state.open_calls else None
-        case ToolStarted():
-            status = calls.get(fact.tool_call_id)
-            if fact.tool_call_id in broken:
-                return f"{fact.tool_call_id} cannot be run: {broken[fact.tool_call_id]}"
-            return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"
-        case ToolFinished():
-            status = calls.get(fact.tool_call_id)
-            return f"{fact.tool_call_id} is {status or 'unknown'}" if status in ("done", None) else None
-        case HumanAsked():
-            status = calls.get(fact.tool_call_id)
-            return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"
-        case HumanAnswered():
-            request = next((one for one in state.open_requests if one.id == fact.request_id), None)
-            if request is None:
-                return f"{fact.request_id} is not open"
-            unclear = request.kind == "permission" and fact.answer not in ("yes", "no")
-            return f"{fact.answer!r} is no answer to a permission" if unclear else None
-        case _:
-            return None
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,6 +308,7 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
     began_with = parent.request if parent is not None else None
     before, repaired = began_with, False
     looked_at: dict[str, Prompt] = {}
+    speaks = turn.state.counts and not turn.state.quiet
     for count, (row, fact) in enumerate(zip(turn.rows, turn.facts, strict=True), len(ancestors)):
         if isinstance(fact, AssistantReplied):
             prompt = prompt_of(turn.thread[:count], prefix=fact.prefix, model=fact.model)
@@ -350,7 +322,7 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
             for prefix, model in ((turn.state.prefix, _writer(turn)), ("another prefix", "another model")):
                 prompt, last = prompt_of(turn.thread[: count + 1], prefix=prefix, model=model), looked_at.get(model)
                 looked_at[model] = prompt
-                if prompt != last and (prompt.messages or turn.state.counts):  # of a refused turn nothing may be left
+                if prompt != last and (prompt.messages or speaks):  # of a refused or quiet turn nothing may be left
                     yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(prompt))
     refused = turn.state.status == "completed" and not turn.state.counts
     turn.request = before if not refused else None if repaired else began_with

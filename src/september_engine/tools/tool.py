@@ -17,19 +17,23 @@ from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 import attrs
 import msgspec
 
+from .._turn.inputs import Write
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
 from ..permissions import Action
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
-__all__ = ["Actions", "Tool", "ToolInputError", "tool"]
+__all__ = ["Actions", "Tool", "ToolInputError", "Writes", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Actions: TypeAlias = Callable[[Mapping[str, JSON]], Sequence[Action]]
 """What a call with this input would do, for the rules to judge. It only looks; it must not do anything."""
+
+Writes: TypeAlias = Callable[[Mapping[str, JSON]], Write]
+"""What a call with this input writes into the log. Raises `ToolInputError`."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -62,6 +66,8 @@ class Tool(Generic[P, R]):
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
             looked at.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
+        writes: The call only writes into the log, together with the answer that it stands in, and the function is
+            never called.
     """
 
     name: str
@@ -78,6 +84,7 @@ class Tool(Generic[P, R]):
     hide: Callable[[Iterable[str]], None] | None = None
     confined: bool = True
     asks_person: bool = False
+    writes: Writes | None = None
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,0 +1,25 @@
+"""Asides: what the engine puts behind a person's words, in a block of its own. Pure.
+
+An aside is text of the user's message, not of the system: what an agent has noted may come from anywhere, and must not
+speak with more authority than the person. It is written once, where it stands in the log, and never changed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..messages import Block
+
+__all__ = ["aside", "is_aside"]
+
+_ASIDE = re.compile(r"<(plan|working_memory)>\n.*\n</\1>", re.DOTALL)
+
+
+def aside(name: str, text: str) -> Block:
+    """The block: `name` is "plan" or "working_memory"."""
+    return {"type": "text", "text": f"<{name}>\n{text}\n</{name}>"}
+
+
+def is_aside(block: Block) -> bool:
+    """Whether the engine wrote this block; a person who writes exactly the same is taken for the engine."""
+    return block.get("type") == "text" and _ASIDE.fullmatch(str(block.get("text"))) is not None
