@@ -371,7 +371,14 @@ def in_words(rule: Rule) -> str:
 
 
 def _is_doubtful(action: Action) -> bool:
-    return isinstance(action, Unknown) or (isinstance(action, Run) and action.unknown != "")
+    """Whether a rule made of it could speak for more than a person was shown: "some host" would be every host."""
+    match action:
+        case Run(unknown=why):
+            return why != ""
+        case Network(host=host):
+            return "*" in host
+        case _:
+            return isinstance(action, Unknown)
 
 
 def _doubt(why: str) -> str:
