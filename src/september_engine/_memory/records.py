@@ -57,10 +57,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
-    """What every memory has. `supersedes` names the memories whose place it took."""
+    """What every memory has. Without an id or a time of recording it is given both when it is remembered.
 
-    id: str
-    recorded_at: int
+    `supersedes` names the memories whose place it took.
+    """
+
+    id: str = ""
+    recorded_at: int = 0
     source: Source = Source()
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None

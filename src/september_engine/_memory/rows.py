@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from .records import Episode, Knowledge, Memory, Person, Relation, Trait
@@ -28,6 +30,9 @@ class MemoryRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     slot: str | None = None
     current: bool = True
 
+
+_PREFIX = re.compile(r"([^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}): +(?=\S)")
+"""How a transcript names its speaker."""
 
 _decoder: msgspec.json.Decoder[Memory] = msgspec.json.Decoder(Memory)
 _encoder = msgspec.json.Encoder()
@@ -61,20 +66,26 @@ def memory_of(row: MemoryRow) -> Memory:
 def text_of(memory: Memory) -> str:
     """What a memory says: what is searched, embedded and shown. A speaker is not part of what is said."""
     match memory:
+        case Episode(text=text, speaker=None):
+            named = _PREFIX.match(text)
+            return text[named.end() :] if named else text
         case Episode(text=text) | Trait(text=text):
             return text
         case Knowledge(subject=subject, content=content, attribute=attribute):
             return f"{subject}, {attribute}: {content}" if attribute else f"{subject}: {content}"
         case Person(name=name, about=about, aliases=aliases):
-            named = f"{name} ({', '.join(aliases)})" if aliases else name
-            return f"{named}: {about}" if about else named
+            full = f"{name} ({', '.join(aliases)})" if aliases else name
+            return f"{full}: {about}" if about else full
         case Relation(subject=subject, relation=relation, object=other):
             return f"{subject} {relation} {other}"
 
 
 def speaker_of(memory: Memory) -> str | None:
-    """Whom a memory is by or about: a question that names them means it."""
+    """Whom a memory is by or about: a question that names them means it. "Ana: hello" is by Ana."""
     match memory:
+        case Episode(text=text, speaker=None):
+            named = _PREFIX.match(text)
+            return named[1] if named else None
         case Episode(speaker=speaker):
             return speaker
         case Knowledge(subject=subject) | Relation(subject=subject):

@@ -1,0 +1,259 @@
+"""Memories in the file: what each operation of their port reads and writes. Plain functions in the connection's thread.
+
+FTS5 finds and counts words. It takes about two microseconds to score a memory, so a question whose words are common
+could cost seconds; `match` therefore looks up how common each one is. The rarest bring memories in by their score; of
+the common ones, only the newest memories that hold all of them do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from ..errors import StoreCorrupt
+from ..memory.base import Matches, MemoryRow, Statistics, VectorRow
+from ._rows import Row, crc_of
+
+__all__ = [
+    "around",
+    "between",
+    "filling",
+    "get",
+    "holds_memories",
+    "match",
+    "names",
+    "page",
+    "put_memories",
+    "vectors",
+    "without_vector",
+]
+
+COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.body, m.crc, w.words"
+SELECT = f"SELECT {COLUMNS} FROM memories m JOIN memory_words w ON w.rowid = m.memory"
+
+MOST_SCORED = 4_000
+"""So many memories FTS5 may score for one question: some ten milliseconds."""
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, vectors: Mapping[str, bytes]) -> None:
+    """Write rows and vectors."""
+    keys: dict[str, int] = {}
+    for row in rows:
+        keys[row.id] = _put(db, row)
+    for id_, vector in vectors.items():
+        key = keys.get(id_) or _key_of(db, id_)
+        if key is not None:
+            values = (model, key, vector)
+            db.execute("DELETE FROM memory_vectors WHERE model = ? AND memory = ?", values[:2])
+            insert = "INSERT INTO memory_vectors (model, memory, vector, crc) VALUES (?, ?, ?, ?)"
+            db.execute(insert, (*values, crc_of(values[:2], vector)))
+
+
+def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
+    stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
+    position = row.position
+    if stored is not None:
+        key, words = int(stored[0]), stored[11]
+        position = stored[5] if position is None else position
+    else:
+        key, words = _new_key(db), None
+        if position is None and row.task_id is not None and row.kind == "episode":
+            position = _next_position(db, row.task_id)
+    values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current))
+    checked = (*values, row.body, crc_of(values, row.body))
+    db.execute(f"INSERT OR REPLACE INTO memories VALUES ({', '.join('?' * len(checked))})", checked)
+    if words != row.words:
+        _index(db, key, words, row.words)
+    if row.speaker:
+        db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
+    return key
+
+
+def _index(db: sqlite3.Connection, key: int, before: str | None, words: str) -> None:
+    """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
+    if before is None:
+        db.execute("INSERT INTO memory_words (rowid, words) VALUES (?, ?)", (key, words))
+    else:
+        db.execute("UPDATE memory_words SET words = ? WHERE rowid = ?", (words, key))
+        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
+    more = len(words.split()) - len((before or "").split())
+    totals = "UPDATE memory_totals SET memories = memories + ?, words = words + ?"
+    db.execute(totals, (before is None, more))
+
+
+def _new_key(db: sqlite3.Connection) -> int:
+    [(key,)] = db.execute("SELECT coalesce(max(memory), 0) + 1 FROM memories")
+    return int(key)
+
+
+def _next_position(db: sqlite3.Connection, task_id: str) -> int:
+    last = "SELECT max(position) FROM memories WHERE task_id = ? AND position IS NOT NULL"
+    [(position,)] = db.execute(last, (task_id,))
+    return 0 if position is None else int(position) + 1
+
+
+def _key_of(db: sqlite3.Connection, id_: str) -> int | None:
+    found = db.execute("SELECT memory FROM memories WHERE id = ?", (id_,)).fetchone()
+    return None if found is None else int(found[0])
+
+
+def holds_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], vectors: Mapping[str, bytes]) -> bool:
+    """Whether these are in the database: asked after a commit whose outcome is in doubt."""
+    stored = {row.id: row for row in get(db, [row.id for row in rows])}
+    return not vectors and all(row.id in stored and stored[row.id].body == row.body for row in rows)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def get(db: sqlite3.Connection, ids: Sequence[str]) -> list[MemoryRow]:
+    """The memories with these ids, in their order."""
+    found: list[MemoryRow] = []
+    for id_ in ids:
+        found += _all(db, f"{SELECT} WHERE m.id = ?", (id_,))
+    return found
+
+
+def match(db: sqlite3.Connection, terms: Sequence[str], kinds: Sequence[str], past: bool, limit: int) -> Matches:
+    """The memories that hold these terms best."""
+    [(total, words)] = db.execute("SELECT memories, words FROM memory_totals")
+    counts = {term: _holding(db, term) for term in terms}
+    about = Statistics(total=total, mean_length=words / max(total, 1), holding=counts)
+    known = sorted((term for term in counts if counts[term]), key=lambda term: (counts[term], term))
+    if not known:
+        return Matches(rows=[], about=about)
+    rare = _rare(known, counts)
+    common = known[len(rare) :]
+    filters, values = _filters(kinds, past)
+    some = (
+        "SELECT m.memory FROM memory_words JOIN memories m ON m.memory = memory_words.rowid "
+        f"WHERE memory_words MATCH ? {filters} ORDER BY"
+    )
+    scored, newest = f"{some} bm25(memory_words) LIMIT ?", f"{some} memory_words.rowid DESC LIMIT ?"
+    keys: dict[int, None] = {}
+    for query, terms_, together in ((scored, rare, " OR "), (newest, common, " AND "), (newest, common[:1], "")):
+        if terms_ and len(keys) < limit:
+            wanted = together.join(_quoted(term) for term in terms_)
+            keys |= dict.fromkeys(key for (key,) in db.execute(query, (wanted, *values, limit)).fetchall())
+    rows = [row for key in list(keys)[:limit] for row in _all(db, f"{SELECT} WHERE m.memory = ?", (key,))]
+    return Matches(rows=rows, about=about)
+
+
+def _rare(known: Sequence[str], counts: Mapping[str, int]) -> Sequence[str]:
+    """The terms, of those in order of how rare they are, whose memories may all be scored."""
+    scored = 0
+    for place, term in enumerate(known):
+        scored += counts[term]
+        if scored > MOST_SCORED:
+            return known[:place]
+    return known
+
+
+def _quoted(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'
+
+
+def _holding(db: sqlite3.Connection, term: str) -> int:
+    found = db.execute("SELECT doc FROM memory_terms WHERE term = ?", (term,)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def between(
+    db: sqlite3.Connection, begin: int, end: int, kinds: Sequence[str], past: bool, limit: int
+) -> list[MemoryRow]:
+    """Memories of a time, newest first."""
+    filters, values = _filters(kinds, past)
+    where = f"WHERE m.at >= ? AND m.at < ? {filters} ORDER BY m.at DESC, m.memory DESC LIMIT ?"
+    return _all(db, f"{SELECT} {where}", (_in_range(begin), _in_range(end), *values, limit))
+
+
+def around(db: sqlite3.Connection, places: Sequence[tuple[str, int]]) -> list[MemoryRow]:
+    """The episodes at and next to these places."""
+    found: dict[str, MemoryRow] = {}
+    where = "WHERE m.task_id = ? AND m.position BETWEEN ? AND ?"
+    for task_id, position in places:
+        for row in _all(db, f"{SELECT} {where}", (task_id, position - 1, position + 1)):
+            found[row.id] = row
+    return list(found.values())
+
+
+def filling(db: sqlite3.Connection, slot: str) -> list[MemoryRow]:
+    """The current memories of a slot."""
+    return _all(db, f"{SELECT} WHERE m.slot = ? AND m.current = 1 ORDER BY m.memory", (slot,))
+
+
+def page(
+    db: sqlite3.Connection, kinds: Sequence[str], past: bool, after: str | None, limit: int
+) -> list[MemoryRow]:
+    """Memories in the order they came."""
+    key = 0 if after is None else _key_of(db, after)
+    if key is None:
+        return []
+    filters, values = _filters(kinds, past)
+    return _all(db, f"{SELECT} WHERE m.memory > ? {filters} ORDER BY m.memory LIMIT ?", (key, *values, limit))
+
+
+def names(db: sqlite3.Connection) -> list[str]:
+    """All names."""
+    return [name for (name,) in db.execute("SELECT name FROM memory_names").fetchall()]
+
+
+def vectors(db: sqlite3.Connection, model: str, after: int, limit: int) -> list[VectorRow]:
+    """Vectors behind a number."""
+    query = (
+        "SELECT v.number, v.model, v.memory, v.vector, v.crc, m.id, m.kind, m.current FROM memory_vectors v "
+        "JOIN memories m ON m.memory = v.memory WHERE v.model = ? AND v.number > ? ORDER BY v.number LIMIT ?"
+    )
+    found: list[VectorRow] = []
+    for number, model_, memory, vector, crc, id_, kind, current in db.execute(query, (model, after, limit)).fetchall():
+        if crc_of((model_, memory), vector) != crc:
+            raise _corrupt("the vector of a memory")
+        found.append(VectorRow(number=number, id=id_, kind=kind, current=bool(current), vector=vector))
+    return found
+
+
+def without_vector(db: sqlite3.Connection, model: str, limit: int) -> list[MemoryRow]:
+    """Memories that have no vector yet."""
+    missing = "WHERE NOT EXISTS (SELECT 1 FROM memory_vectors v WHERE v.model = ? AND v.memory = m.memory)"
+    return _all(db, f"{SELECT} {missing} ORDER BY m.memory LIMIT ?", (model, limit))
+
+
+def _filters(kinds: Sequence[str], past: bool) -> tuple[str, tuple[str, ...]]:
+    among = f"AND m.kind IN ({', '.join('?' * len(kinds))})"
+    return (among if past else f"{among} AND m.current = 1"), tuple(kinds)
+
+
+def _in_range(number: int) -> int:
+    return min(max(number, -(2**63)), 2**63 - 1)
+
+
+def _all(db: sqlite3.Connection, query: str, values: Row) -> list[MemoryRow]:
+    return [_memory_row(row) for row in db.execute(query, values).fetchall()]
+
+
+def _memory_row(row: Row) -> MemoryRow:
+    _, id_, kind, at, task_id, position, speaker, slot, current, body, crc, words = row
+    if not isinstance(body, bytes) or crc_of(row[:9], body) != crc:
+        raise _corrupt("a memory")
+    return MemoryRow(
+        id=id_,
+        kind=kind,
+        at=at,
+        body=body,
+        words=words,
+        speaker=speaker,
+        task_id=task_id,
+        position=position,
+        slot=slot,
+        current=bool(current),
+    )
+
+
+def _corrupt(what: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"The checksum of {what} does not match: the file was damaged. It is not shown. Restore the database from a "
+        "backup."
+    )

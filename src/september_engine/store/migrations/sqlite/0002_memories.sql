@@ -1,0 +1,38 @@
+-- What is remembered for good, across tasks. The text to search it by is in `memory_words`, under the same key.
+CREATE TABLE memories (
+    memory   INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       TEXT    NOT NULL UNIQUE,
+    kind     TEXT    NOT NULL,
+    at       INTEGER NOT NULL,
+    task_id  TEXT,
+    position INTEGER,
+    speaker  TEXT,
+    slot     TEXT,
+    current  INTEGER NOT NULL,
+    body     BLOB    NOT NULL,
+    crc      INTEGER NOT NULL
+);
+CREATE INDEX memories_by_place ON memories (task_id, position) WHERE position IS NOT NULL;
+CREATE INDEX memories_by_time ON memories (at);
+CREATE INDEX memories_by_slot ON memories (slot) WHERE slot IS NOT NULL AND current = 1;
+
+-- Stems, made by us and never changed by SQLite's tokenizer: everything that is not ASCII is part of a word for it.
+CREATE VIRTUAL TABLE memory_words USING fts5 (words, tokenize = 'ascii');
+CREATE VIRTUAL TABLE memory_terms USING fts5vocab ('memory_words', 'row');
+
+-- One row: how many memories there are, and how many words they have together.
+CREATE TABLE memory_totals (memories INTEGER NOT NULL, words INTEGER NOT NULL);
+INSERT INTO memory_totals VALUES (0, 0);
+
+CREATE TABLE memory_names (name TEXT PRIMARY KEY) WITHOUT ROWID;
+
+-- Little-endian float32. `number` is the cursor of those who keep the vectors in memory.
+CREATE TABLE memory_vectors (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    model  TEXT    NOT NULL,
+    memory INTEGER NOT NULL,
+    vector BLOB    NOT NULL,
+    crc    INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX memory_vectors_by_memory ON memory_vectors (model, memory);
+CREATE INDEX memory_vectors_by_number ON memory_vectors (model, number);
