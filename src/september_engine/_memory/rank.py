@@ -9,7 +9,8 @@ score is their weighted sum. `python -m tests.retrieval --ablate` shows what eac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nsmallest
 
 import msgspec
 
@@ -17,7 +18,7 @@ from .dates import DAY, mentions_time
 from .question import Question
 from .rows import MemoryRow
 
-__all__ = ["WEIGHTS", "Candidate", "Ranked", "Statistics", "Weights", "bm25", "ranked"]
+__all__ = ["BM25", "WEIGHTS", "Candidate", "Ranked", "Ranking", "Statistics", "Weights"]
 
 K1, B = 1.2, 0.75
 """BM25's parameters, as FTS5 has them."""
@@ -56,13 +57,13 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory that may answer, the turns around it, and, where there are vectors, the cosines of all three."""
+    """A memory that may answer, the turns around it, and the cosines of all three, 0 where there are no vectors."""
 
     row: MemoryRow
     text: str
     before: MemoryRow | None = None
     after: MemoryRow | None = None
-    cosine: float | None = None
+    cosine: float = 0.0
     cosine_before: float = 0.0
     cosine_after: float = 0.0
 
@@ -76,17 +77,30 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def bm25(words: str, terms: Sequence[str], about: Statistics) -> float:
-    """Okapi BM25 of a text for these terms, as a part of what a text could reach that holds them all often."""
-    held = words.split()
-    length = K1 * (1 - B + B * len(held) / max(about.mean_length, 1.0))
-    score = best = 0.0
-    for term in terms:
-        weight = _rarity(about.holding.get(term, 0), about.total)
-        best += weight * (K1 + 1)
-        if count := held.count(term):
-            score += weight * count * (K1 + 1) / (count + length)
-    return min(score / best, 1.0) if best else 0.0
+class BM25:
+    """Okapi BM25 for the terms of one question, as a part of what a text could reach that holds them all often."""
+
+    def __init__(self, terms: Sequence[str], about: Statistics) -> None:
+        self._rarity = {term: _rarity(about.holding.get(term, 0), about.total) * (K1 + 1) for term in terms}
+        self._best = sum(self._rarity.values())
+        self._base, self._by_length = K1 * (1 - B), K1 * B / max(about.mean_length, 1.0)
+        self._known: dict[str, float] = {}
+
+    def __call__(self, row: MemoryRow | None) -> float:
+        """The score of a memory, from 0 to 1; 0 for none."""
+        if row is None:
+            return 0.0
+        found = self._known.get(row.id)
+        if found is None:
+            found = self._known[row.id] = self._of(row.words.split())
+        return found
+
+    def _of(self, held: Sequence[str]) -> float:
+        if not (shared := self._rarity.keys() & set(held)):
+            return 0.0
+        length = self._base + self._by_length * len(held)
+        counts = ((self._rarity[term], held.count(term)) for term in sorted(shared))
+        return min(sum(rarity * count / (count + length) for rarity, count in counts) / self._best, 1.0)
 
 
 def _rarity(holding: int, total: int) -> float:
@@ -94,58 +108,72 @@ def _rarity(holding: int, total: int) -> float:
     return max(math.log((total - holding + 0.5) / (holding + 0.5)), 1e-6)
 
 
-def ranked(
-    candidates: Sequence[Candidate], question: Question, about: Statistics, *, weights: Weights = WEIGHTS, limit: int
-) -> list[Ranked]:
-    """The best candidates, best first; equals are in the order newest, then id."""
-    cache: dict[str, float] = {}
+class Ranking:
+    """The ranking for one question."""
 
-    def words(row: MemoryRow | None) -> float:
-        if row is None:
-            return 0.0
-        if row.id not in cache:
-            cache[row.id] = bm25(row.words, question.terms, about)
-        return cache[row.id]
+    def __init__(self, question: Question, about: Statistics, *, weights: Weights = WEIGHTS) -> None:
+        self._question = question
+        self._words = BM25(question.terms, about)
+        self._weights = {name: getattr(weights, name) for name in weights.__struct_fields__}
 
-    scored: list[tuple[float, Candidate, dict[str, float]]] = []
-    for candidate in candidates:
+    def promising(self, rows: Iterable[MemoryRow], cosine: Callable[[str], float], *, most: int) -> list[MemoryRow]:
+        """The best by what they say themselves: the turns beside these are worth a look."""
+        weights, speakers = self._weights, self._question.speakers
+        scored = [
+            (
+                -weights["words"] * self._words(row)
+                - weights["meaning"] * cosine(row.id)
+                - (weights["speaker"] if row.speaker in speakers else 0.0)
+                - weights["time"] * _time(row, self._question),
+                row.id,
+                row,
+            )
+            for row in rows
+        ]
+        return [row for _, _, row in nsmallest(most, scored)]
+
+    def best(self, candidates: Sequence[Candidate], *, limit: int) -> list[Ranked]:
+        """The best candidates, best first; equals are in the order newest, then id."""
+        return [
+            Ranked(
+                row=candidate.row,
+                score=round(score, 6),
+                signals={name: round(value, 4) for name, value in signals.items()},
+                why=_why(candidate, signals, self._question),
+            )
+            for score, candidate, signals in self._scored(candidates)[:limit]
+        ]
+
+    def _scored(self, candidates: Sequence[Candidate]) -> list[tuple[float, Candidate, dict[str, float]]]:
+        scored = []
+        for candidate in candidates:
+            signals = self._signals(candidate)
+            score = sum([self._weights[name] * value for name, value in signals.items()])
+            scored.append((score, candidate, signals))
+        scored.sort(key=lambda each: (-each[0], -each[1].row.at, each[1].row.id))
+        return scored
+
+    def _signals(self, candidate: Candidate) -> dict[str, float]:
+        """The signals of one candidate that are not 0."""
+        row, question = candidate.row, self._question
+        before, after = _near(row, candidate.before), _near(row, candidate.after)
         signals = {
-            "words": words(candidate.row),
-            "words_before": words(_near(candidate.row, candidate.before)),
-            "words_after": words(_near(candidate.row, candidate.after)),
-            **_meaning(candidate),
-            "speaker": float(candidate.row.speaker in question.speakers),
-            "time": _time(candidate.row, question),
+            "words": self._words(row),
+            "words_before": self._words(before),
+            "words_after": self._words(after),
+            "meaning": candidate.cosine,
+            "meaning_before": 0.0 if before is None else candidate.cosine_before,
+            "meaning_after": 0.0 if after is None else candidate.cosine_after,
+            "speaker": float(row.speaker in question.speakers),
+            "time": _time(row, question) if question.spans else 0.0,
             "says_when": float(question.asks_when and mentions_time(candidate.text)),
-            "asks": float(candidate.text.rstrip().endswith("?")),
+            "asks": float(candidate.text.endswith("?")),
         }
-        score = sum(getattr(weights, name) * value for name, value in signals.items())
-        scored.append((score, candidate, signals))
-    scored.sort(key=lambda each: (-each[0], -each[1].row.at, each[1].row.id))
-    return [
-        Ranked(
-            row=candidate.row,
-            score=round(score, 6),
-            signals={name: round(value, 4) for name, value in signals.items() if value},
-            why=_why(candidate, signals, question),
-        )
-        for score, candidate, signals in scored[:limit]
-    ]
+        return {name: value for name, value in signals.items() if value > 0}
 
 
 def _near(row: MemoryRow, other: MemoryRow | None) -> MemoryRow | None:
     return other if other is not None and abs(other.at - row.at) <= SAME_TALK else None
-
-
-def _meaning(candidate: Candidate) -> dict[str, float]:
-    if candidate.cosine is None:
-        return {}
-    near = [_near(candidate.row, other) is not None for other in (candidate.before, candidate.after)]
-    return {
-        "meaning": max(candidate.cosine, 0.0),
-        "meaning_before": max(candidate.cosine_before, 0.0) * near[0],
-        "meaning_after": max(candidate.cosine_after, 0.0) * near[1],
-    }
 
 
 def _time(row: MemoryRow, question: Question) -> float:
@@ -165,16 +193,17 @@ def _why(candidate: Candidate, signals: Mapping[str, float], question: Question)
     held = set(candidate.row.words.split())
     if shared := [term for term in question.terms if term in held]:
         reasons.append(f"it holds {', '.join(repr(term) for term in shared)}")
-    elif signals["words_before"] or signals["words_after"]:
+    elif "words_before" in signals or "words_after" in signals:
         reasons.append("the words stand in the turn next to it")
     if (cosine := signals.get("meaning", 0.0)) >= 0.2:
         reasons.append(f"it means something close (cosine {cosine:.2f})")
-    if signals["speaker"]:
+    if "speaker" in signals:
         reasons.append(f"it is {candidate.row.speaker}'s" if candidate.row.kind == "episode" else "it is about them")
-    if signals["time"] == 1.0:
+    time = signals.get("time", 0.0)
+    if time == 1.0:
         reasons.append(f"it is from {' or '.join(repr(span.words) for span in question.spans)}")
-    elif signals["time"] >= 0.05:
+    elif time >= 0.05:
         reasons.append(f"it was said soon after {' or '.join(repr(span.words) for span in question.spans)}")
-    if signals["says_when"]:
+    if "says_when" in signals:
         reasons.append("it says a time")
     return f"Recalled because {', and '.join(reasons)}." if reasons else "The nearest there is, though not near."

@@ -94,8 +94,9 @@ class VectorIndex:
         with self._lock:
             count = len(self._ids)
             query = np.mean([np.frombuffer(vector, "<f4") for vector in vectors], axis=0)
-            values = self._matrix[:count] @ query
-            wanted = np.isin(self._kinds[:count], [KINDS.index(kind) for kind in kinds])
+            # not `@`: this product waits for memory, and BLAS's threads would only wait for it in turns
+            values = np.einsum("ij,j->i", self._matrix[:count], query)
+            wanted = np.array([kind in kinds for kind in KINDS])[self._kinds[:count]]
             if not past:
                 wanted &= self._current[:count]
             allowed = np.where(wanted, values, -np.inf)

@@ -141,8 +141,8 @@ class Memories(Protocol):
         """Memories of a time, `begin <= at < end`, newest first."""
         ...
 
-    async def around(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
-        """The episodes next to these places (task id and position) and at them, each once."""
+    async def at(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
+        """The episodes at these places (task id and position), current or not, each once."""
         ...
 
     async def filling(self, slot: str, /) -> list[MemoryRow]:

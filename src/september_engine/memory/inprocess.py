@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from .._memory.rank import bm25
+from .._memory.rank import BM25
 from .base import Kind, Matches, MemoryRow, Statistics, VectorRow
 
 __all__ = ["InProcessMemories"]
@@ -79,7 +79,8 @@ class InProcessMemories:
         about = Statistics(total=total, mean_length=self._words / max(total, 1), holding=holding)
         ids = dict.fromkeys(id_ for term in terms for id_ in self._holding.get(term, ()))
         found = _those(map(self._rows.__getitem__, ids), kinds, past)
-        found.sort(key=lambda row: -bm25(row.words, terms, about))
+        score = BM25(terms, about)
+        found.sort(key=lambda row: -score(row))
         return Matches(rows=found[:limit], about=about)
 
     async def between(
@@ -88,12 +89,12 @@ class InProcessMemories:
         found = [row for row in _those(self._rows.values(), kinds, past) if begin <= row.at < end]
         return sorted(reversed(found), key=lambda row: -row.at)[:limit]
 
-    async def around(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
+    async def at(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
         found: dict[str, None] = {}
         for task_id, position in places:
             known = self._places.get(task_id, [])
-            place = bisect_left(known, (position - 1, ""))
-            while place < len(known) and known[place][0] <= position + 1:
+            place = bisect_left(known, (position, ""))
+            while place < len(known) and known[place][0] == position:
                 found[known[place][1]] = None
                 place += 1
         return [self._rows[id_] for id_ in found]

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
-from .._memory.rank import WEIGHTS, Candidate, Weights, ranked
+from .._memory.rank import WEIGHTS, Candidate, Ranking, Weights
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import checked, forgotten, settled
@@ -26,8 +26,11 @@ from .base import Embedder, Hit, Matches, Memories, Soul
 
 __all__ = ["LongTermMemory"]
 
-CANDIDATES = 200
+CANDIDATES = 150
 """So many memories each of words, meaning and time brings in to be ranked."""
+
+MOST_NEIGHBOURED = 60
+"""For so many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000
 BATCH = 64
@@ -214,14 +217,13 @@ class LongTermMemory:
         for span in question.spans:
             found = await self._memories.between(span.begin, span.end, kinds=kinds, past=past, limit=wanted)
             rows |= {row.id: row for row in found}
-        near = await self._neighbours(rows, question, matches, cosines, most=max(100, 2 * limit))
+        ranking = Ranking(question, matches.about, weights=self._weights)
+        near = await self._neighbours(rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))
         rows |= {row.id: row for row in near.values() if row.kind in kinds and (past or row.current)}
         chosen = [row for row in rows.values() if without_task is None or row.task_id != without_task]
         candidates = [_candidate(row, near, cosines) for row in chosen]
-        best = ranked(candidates, question, matches.about, weights=self._weights, limit=limit)
-        return [
-            Hit(memory=memory_of(one.row), score=one.score, signals=one.signals, why=one.why) for one in best
-        ]
+        best = ranking.best(candidates, limit=limit)
+        return [Hit(memory=memory_of(one.row), score=one.score, signals=one.signals, why=one.why) for one in best]
 
     async def _known_names(self) -> Names:
         if self._names is None:
@@ -247,25 +249,15 @@ class LongTermMemory:
         )
 
     async def _neighbours(
-        self,
-        rows: dict[str, MemoryRow],
-        question: Question,
-        matches: Matches,
-        cosines: Cosines | None,
-        *,
-        most: int,
+        self, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, most: int
     ) -> dict[tuple[str, int], MemoryRow]:
-        """The turns beside the most promising ones, by place: the answer may be next to the words."""
-        first = ranked(
-            [_candidate(row, {}, cosines) for row in rows.values()],
-            question,
-            matches.about,
-            weights=self._weights,
-            limit=most,
-        )
-        places = [place for one in first if (place := _place(one.row)) is not None]
-        found = await self._memories.around(places) if places else []
+        """All rows by place, and the turns beside the most promising ones: the answer may be next to the words."""
         near = {place: row for row in rows.values() if (place := _place(row)) is not None}
+        first = ranking.promising(rows.values(), _no_cosine if cosines is None else cosines.of, most=most)
+        beside = {
+            (place[0], place[1] + step) for row in first if (place := _place(row)) is not None for step in (-1, 1)
+        }
+        found = await self._memories.at(sorted(beside - near.keys()))
         return near | {place: row for row in found if (place := _place(row)) is not None}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -338,6 +330,10 @@ class LongTermMemory:
             return len(rows)
 
 
+def _no_cosine(id_: str) -> float:
+    return 0.0
+
+
 def _texts(traits: Sequence[Trait], aspect: Literal["value", "pattern"]) -> tuple[str, ...]:
     return tuple(trait.text for trait in traits if trait.aspect == aspect)
 
@@ -355,7 +351,7 @@ def _candidate(row: MemoryRow, near: dict[tuple[str, int], MemoryRow], cosines: 
         text=text_of(memory_of(row)),
         before=before,
         after=after,
-        cosine=None if cosines is None else cosines.of(row.id),
+        cosine=0.0 if cosines is None else cosines.of(row.id),
         cosine_before=0.0 if cosines is None or before is None else cosines.of(before.id),
         cosine_after=0.0 if cosines is None or after is None else cosines.of(after.id),
     )

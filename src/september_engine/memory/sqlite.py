@@ -28,6 +28,7 @@ class SQLiteMemories:
     def __init__(self, *, read: Reader, write: Callable[[Job], Awaitable[object]]) -> None:
         self._read = read
         self._write = write
+        self._counts = memories.TermCounts()
 
     def __repr__(self) -> str:
         return "SQLiteMemories()"
@@ -43,15 +44,15 @@ class SQLiteMemories:
         return await self._read(lambda db: memories.get(db, ids))
 
     async def match(self, terms: Sequence[str], /, *, kinds: Sequence[Kind], past: bool, limit: int) -> Matches:
-        return await self._read(lambda db: memories.match(db, terms, kinds, past, limit))
+        return await self._read(lambda db: memories.match(db, terms, kinds, past, limit, self._counts))
 
     async def between(
         self, begin: int, end: int, /, *, kinds: Sequence[Kind], past: bool, limit: int
     ) -> list[MemoryRow]:
         return await self._read(lambda db: memories.between(db, begin, end, kinds, past, limit))
 
-    async def around(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
-        return await self._read(lambda db: memories.around(db, places))
+    async def at(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
+        return await self._read(lambda db: memories.at(db, places))
 
     async def filling(self, slot: str, /) -> list[MemoryRow]:
         return await self._read(lambda db: memories.filling(db, slot))

@@ -8,14 +8,16 @@ the common ones, only the newest memories that hold all of them do.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from ..errors import StoreCorrupt
 from ..memory.base import Matches, MemoryRow, Statistics, VectorRow
 from ._rows import Row, crc_of
 
 __all__ = [
-    "around",
+    "TermCounts",
+    "at",
     "between",
     "filling",
     "get",
@@ -28,11 +30,21 @@ __all__ = [
     "without_vector",
 ]
 
+T = TypeVar("T")
+
 COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.body, m.crc, w.words"
 SELECT = f"SELECT {COLUMNS} FROM memories m JOIN memory_words w ON w.rowid = m.memory"
 
-MOST_SCORED = 4_000
-"""So many memories FTS5 may score for one question: some ten milliseconds."""
+BEST, NEWEST = "bm25(memory_words)", "memory_words.rowid DESC"
+
+MOST_SCORED = 1_500
+"""So many memories FTS5 may score for one question: some milliseconds."""
+
+MANY = 500
+"""FTS5 counts by reading: the count of a term that so many memories hold is worth keeping."""
+
+AT_ONCE = 400
+"""So many values one statement may bind: below every build's limit."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,35 +123,84 @@ def holds_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], vectors: M
 
 def get(db: sqlite3.Connection, ids: Sequence[str]) -> list[MemoryRow]:
     """The memories with these ids, in their order."""
-    found: list[MemoryRow] = []
-    for id_ in ids:
-        found += _all(db, f"{SELECT} WHERE m.id = ?", (id_,))
-    return found
+    found: dict[str, MemoryRow] = {}
+    for some in _chunks(ids):
+        found |= {row.id: row for row in _all(db, f"{SELECT} WHERE m.id IN ({_marks(some)})", some)}
+    return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
 
-def match(db: sqlite3.Connection, terms: Sequence[str], kinds: Sequence[str], past: bool, limit: int) -> Matches:
+def _chunks(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    return (tuple(values[start : start + AT_ONCE]) for start in range(0, len(values), AT_ONCE))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+class TermCounts:
+    """How many memories hold each common term, as it was when there were hardly fewer memories than now."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def of(self, db: sqlite3.Connection, term: str, total: int) -> int:
+        """The count: exact for a rare term, and for a common one within one in a hundred."""
+        count, then = self._known.get(term, (0, 0))
+        if count and then <= total <= then * 1.01:
+            return count
+        found = db.execute("SELECT doc FROM memory_terms WHERE term = ?", (term,)).fetchone()
+        count = 0 if found is None else int(found[0])
+        if count > MANY:
+            self._known[term] = (count, total)
+        return count
+
+
+def match(
+    db: sqlite3.Connection, terms: Sequence[str], kinds: Sequence[str], past: bool, limit: int, counted: TermCounts
+) -> Matches:
     """The memories that hold these terms best."""
     [(total, words)] = db.execute("SELECT memories, words FROM memory_totals")
-    counts = {term: _holding(db, term) for term in terms}
+    counts = {term: counted.of(db, term, total) for term in terms}
     about = Statistics(total=total, mean_length=words / max(total, 1), holding=counts)
     known = sorted((term for term in counts if counts[term]), key=lambda term: (counts[term], term))
     if not known:
         return Matches(rows=[], about=about)
     rare = _rare(known, counts)
     common = known[len(rare) :]
-    filters, values = _filters(kinds, past)
-    some = (
-        "SELECT m.memory FROM memory_words JOIN memories m ON m.memory = memory_words.rowid "
-        f"WHERE memory_words MATCH ? {filters} ORDER BY"
-    )
-    scored, newest = f"{some} bm25(memory_words) LIMIT ?", f"{some} memory_words.rowid DESC LIMIT ?"
-    keys: dict[int, None] = {}
-    for query, terms_, together in ((scored, rare, " OR "), (newest, common, " AND "), (newest, common[:1], "")):
-        if terms_ and len(keys) < limit:
+    rows: dict[str, MemoryRow] = {}
+    for order, terms_, together in ((BEST, rare, " OR "), (NEWEST, common, " AND "), (NEWEST, common[:1], "")):
+        if terms_ and len(rows) < limit:
             wanted = together.join(_quoted(term) for term in terms_)
-            keys |= dict.fromkeys(key for (key,) in db.execute(query, (wanted, *values, limit)).fetchall())
-    rows = [row for key in list(keys)[:limit] for row in _all(db, f"{SELECT} WHERE m.memory = ?", (key,))]
-    return Matches(rows=rows, about=about)
+            rows |= {row.id: row for row in _matching(db, wanted, order, kinds, past, limit)}
+    return Matches(rows=list(rows.values())[:limit], about=about)
+
+
+def _matching(
+    db: sqlite3.Connection, wanted: str, order: str, kinds: Sequence[str], past: bool, limit: int
+) -> list[MemoryRow]:
+    """The first memories for an FTS5 query that may be shown.
+
+    Looking at every match to see whether it may be costs more than scoring it. So the first are taken as they come, and
+    only where hardly any of them may be shown are all looked at.
+    """
+    filters, values = _filters(kinds, past)
+    some = "SELECT memory_words.rowid FROM memory_words"
+    taken = db.execute(f"{some} WHERE memory_words MATCH ? ORDER BY {order} LIMIT ?", (wanted, limit)).fetchall()
+    rows = _keyed(db, [key for (key,) in taken], filters, values)
+    if len(taken) < limit or len(rows) * 2 >= limit:
+        return rows
+    joined = f"{some} JOIN memories m ON m.memory = memory_words.rowid WHERE memory_words MATCH ? {filters}"
+    taken = db.execute(f"{joined} ORDER BY {order} LIMIT ?", (wanted, *values, limit)).fetchall()
+    return _keyed(db, [key for (key,) in taken], "", ())
+
+
+def _keyed(db: sqlite3.Connection, keys: Sequence[int], filters: str, values: tuple[str, ...]) -> list[MemoryRow]:
+    """The memories with these keys that pass, in the order of the keys."""
+    found: dict[int, MemoryRow] = {}
+    for some in _chunks(keys):
+        query = f"{SELECT} WHERE m.memory IN ({_marks(some)}) {filters}"
+        found |= {row[0]: _memory_row(row) for row in db.execute(query, (*some, *values)).fetchall()}
+    return [found[key] for key in keys if key in found]
 
 
 def _rare(known: Sequence[str], counts: Mapping[str, int]) -> Sequence[str]:
@@ -156,11 +217,6 @@ def _quoted(term: str) -> str:
     return '"' + term.replace('"', '""') + '"'
 
 
-def _holding(db: sqlite3.Connection, term: str) -> int:
-    found = db.execute("SELECT doc FROM memory_terms WHERE term = ?", (term,)).fetchone()
-    return 0 if found is None else int(found[0])
-
-
 def between(
     db: sqlite3.Connection, begin: int, end: int, kinds: Sequence[str], past: bool, limit: int
 ) -> list[MemoryRow]:
@@ -170,13 +226,13 @@ def between(
     return _all(db, f"{SELECT} {where}", (_in_range(begin), _in_range(end), *values, limit))
 
 
-def around(db: sqlite3.Connection, places: Sequence[tuple[str, int]]) -> list[MemoryRow]:
-    """The episodes at and next to these places."""
+def at(db: sqlite3.Connection, places: Sequence[tuple[str, int]]) -> list[MemoryRow]:
+    """The episodes at these places."""
     found: dict[str, MemoryRow] = {}
-    where = "WHERE m.task_id = ? AND m.position BETWEEN ? AND ?"
-    for task_id, position in places:
-        for row in _all(db, f"{SELECT} {where}", (task_id, position - 1, position + 1)):
-            found[row.id] = row
+    for some in _chunks(list(dict.fromkeys(places))):
+        wanted = f"WITH places (task_id, position) AS (VALUES {', '.join(['(?, ?)'] * len(some))}) {SELECT}"
+        there = "JOIN places p ON m.task_id = p.task_id AND m.position = p.position"
+        found |= {row.id: row for row in _all(db, f"{wanted} {there}", tuple(part for place in some for part in place))}
     return list(found.values())
 
 
