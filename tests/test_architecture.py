@@ -19,7 +19,7 @@ from .architecture import Module
 SOURCE = Path(september_engine.__file__).parent
 TESTS = Path(__file__).parent
 MOST_EXPORTS = 30
-HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic")
+HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_bash.git": "_bash/test_programs.py",
@@ -29,13 +29,18 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_bash.readers": "_bash/test_programs.py",
     "_bash.text": "_bash/test_shell.py",
     "_bash.writers": "_bash/test_programs.py",
+    "_memory.rows": "_memory/test_records.py",
+    "_memory.stems": "_memory/test_words.py",
     "_wiring": "test_engine.py",
+    "memory.inprocess": "memory/test_contract.py",
+    "memory.sqlite": "memory/test_contract.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",
     "sandbox._watched": "sandbox/test_process.py",
     "store._connection": "store/test_sqlite.py",
     "store._lock": "store/test_sqlite.py",
+    "store._memories": "memory/test_sqlite.py",
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
@@ -104,6 +109,7 @@ def loaded_by(code: str) -> set[str]:
     [
         "import september_engine",
         "import september_engine.models.anthropic",
+        "import september_engine.memory.longterm, september_engine.memory.minilm",
         "from september_engine import Engine, Settings; Engine(':memory:', settings=Settings())",
     ],
 )
@@ -202,6 +208,12 @@ BROKEN: Iterable[tuple[str, Law, dict[str, Module], str]] = [
         laws.pure_core,
         {"_turn.decide": Module("_turn.decide", "import time")},
         "_turn.decide imports time",
+    ),
+    (
+        "the core asks datetime for the time",
+        laws.pure_core,
+        {"_turn.decide": Module("_turn.decide", "import datetime\nnow = datetime.datetime.now()")},
+        "_turn.decide:2 asks for now",
     ),
     (
         "the core reads a file",

@@ -48,9 +48,7 @@ async def _ablate(embedder: Embedder, conversations: Mapping[str, object]) -> No
         line: list[str] = []
         for make in conversations.values():
             assert callable(make)
-            table = await score(
-                make(), make=InProcessMemories, embedder=embedder, weights=weights, only=["recall"]
-            )
+            table = await score(make(), make=InProcessMemories, embedder=embedder, weights=weights, only=["recall"])
             line.append(_percent(table["recall"]["all"]))
         print(f"  without {name:16}" + "".join(f"{each:>18}" for each in line))
 

@@ -9,27 +9,10 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["Conversation", "Question", "Said", "at", "diluted", "hand_made"]
+__all__ = ["Conversation", "Question", "Said", "at", "diluted", "hand_made", "small_talk"]
 
 DATA = Path(__file__).with_name("data")
 MINUTE = 60_000
-
-SMALL_TALK = """
-How are you today?|Pretty tired, but I can't complain.|The weather is awful again, isn't it?|Tell me about it, it never stops.
-Did you sleep well?|Like a stone, thanks for asking.|I have to hang up in a minute, somebody is at the door.|No problem, talk later!
-That made me smile, thank you.|You're welcome, any time.|I was stuck in traffic for an hour.|Sounds terrible, I'd lose my mind.
-What's for dinner at your place?|Leftovers, I think. Nothing special.|I should really clean the windows.|Mine are even worse, believe me.
-The news is depressing lately.|I stopped watching it, honestly.|My phone battery dies all the time.|Mine too, I carry a charger everywhere.
-Sorry for the late answer!|Don't worry, I was busy as well.|Can we talk about it at the weekend?|Sure, just call me when you are free.
-I laughed so hard at that video.|Which one? Send it to me!|I need more coffee.|Me too, a whole bucket.
-Work was a lot today.|Same here, one call after another.|Good luck for tomorrow!|Thanks, I can use it.
-I can't find my keys again.|Look in the jacket, they're always there.|It smells of rain outside.|I love that smell.
-Take care of yourself.|You too, and greetings to everybody.|That reminds me of the old days.|Those were good times.
-I wonder what the summer will bring.|Heat, I guess, and mosquitoes.|The bus was full this morning.|I walked, it was nicer.
-Have you seen the moon?|Yes! So bright and huge.|I'm thinking of cutting my hair.|Do it, it grows back.
-My neighbour is drilling again.|Earplugs are a blessing.|The music at the shop was so loud.|I noticed that as well.
-"""
-"""Pairs of a line and its reply that hold no fact: what most of a conversation is."""
 
 
 @attrs.frozen
@@ -66,6 +49,11 @@ def at(text: str) -> int:
     return int(dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp() * 1000)
 
 
+def small_talk() -> list[tuple[str, str]]:
+    """Lines that hold no fact, each with a reply."""
+    return [(line, reply) for line, _, reply in (each.partition(" | ") for each in _lines(DATA / "small_talk.txt"))]
+
+
 def hand_made(name: str) -> Conversation:
     """A conversation of the data folder."""
     turns: list[Said] = []
@@ -92,7 +80,7 @@ def hand_made(name: str) -> Conversation:
 def diluted(conversation: Conversation, *, to: int, seed: int) -> Conversation:
     """The same with small talk between, in its own sessions and inside of others, up to so many turns."""
     chance = random.Random(seed)
-    pairs = [pair for line in SMALL_TALK.strip().splitlines() for pair in _pairs(line.split("|"))]
+    pairs = small_talk()
     speakers = list(dict.fromkeys(turn.speaker for turn in conversation.turns))
     turns = list(conversation.turns)
     starts = [place for place, turn in enumerate(turns) if place and turn.at - turns[place - 1].at > 60 * MINUTE]
@@ -112,10 +100,6 @@ def diluted(conversation: Conversation, *, to: int, seed: int) -> Conversation:
         mixed += sorted(inserted.get(place, []), key=lambda said: (said.at, said.id))
         mixed += turns[place : place + 1]
     return attrs.evolve(conversation, turns=mixed)
-
-
-def _pairs(parts: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _lines(path: Path) -> list[str]:

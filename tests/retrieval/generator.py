@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from .conversations import MINUTE, SMALL_TALK, Conversation, Question, Said
+from .conversations import MINUTE, Conversation, Question, Said, small_talk
 
 __all__ = ["generated"]
 
@@ -69,7 +69,10 @@ TOPICS = [
     ),
     Topic(
         "a tortoise/a parrot/a ferret/a corgi/a rabbit",
-        ["We adopted {v} from the shelter, the children are over the moon.", "There's {v} living with us since Sunday!"],
+        [
+            "We adopted {v} from the shelter, the children are over the moon.",
+            "There's {v} living with us since Sunday!",
+        ],
         ["What did {n} adopt from the shelter?"],
         ["Which pet does {n} have?", "What kind of animal is part of {n}'s household?"],
         "Why is it so lively at yours?",
@@ -189,8 +192,7 @@ class _Writer:
         self._people = people
         self._now = 1_672_650_000_000 + chance.randrange(60) * DAY
         self._told: list[tuple[str, Topic, str, Said]] = []
-        parts = [line.split("|") for line in SMALL_TALK.strip().splitlines()]
-        self._pairs = [pair for line in parts for pair in zip(line[::2], line[1::2], strict=True)]
+        self._pairs = small_talk()
 
     def session(self) -> None:
         """Some days later, at another hour."""

@@ -123,11 +123,15 @@ async def score(
         for question in conversation.questions:
             for name in only:
                 ids = await all_ways[name](question)
-                recalled = tuple(len(question.evidence.intersection(ids[:cut])) / len(question.evidence) for cut in CUTS)
+                recalled = tuple(
+                    len(question.evidence.intersection(ids[:cut])) / len(question.evidence) for cut in CUTS
+                )
                 found[name]["all"].append(recalled)
                 found[name][question.kind].append(recalled)
     return {
-        name: {kind: tuple(sum(column) / len(rows) for column in zip(*rows, strict=True)) for kind, rows in kinds.items()}
+        name: {
+            kind: tuple(sum(column) / len(rows) for column in zip(*rows, strict=True)) for kind, rows in kinds.items()
+        }
         for name, kinds in found.items()
     }
 

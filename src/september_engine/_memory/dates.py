@@ -42,7 +42,8 @@ _PATTERNS = [
 ]
 
 _WHEN = re.compile(
-    rf"\b(?:{'|'.join(_DAYS)}|{'|'.join(name for name in _MONTHS if name not in ('may', 'march'))}|yesterday|today|tonight|"
+    rf"\b(?:{'|'.join(_DAYS)}|{'|'.join(name for name in _MONTHS if name not in ('may', 'march'))}|"
+    r"yesterday|today|tonight|"
     r"tomorrow|ago|(?:last|next|past|this) (?:night|week|weekend|month|year|summer|winter|spring|fall|autumn)|"
     r"(?:19|20)\d\d|since|weekend|birthday|anniversary|christmas|easter|thanksgiving)\b",
     re.IGNORECASE,

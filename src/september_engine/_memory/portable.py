@@ -1,4 +1,7 @@
-"""Portable: all memories as one JSON document, and back without a loss. Vectors are not in it: they can be made again."""
+"""Portable: all memories as one JSON document, and back without a loss.
+
+Vectors are not in it: they can be made again.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,11 @@ def _line(memory: Memory) -> str:
         case _:
             pass
     fields |= {"trust": source.trust, "origin": source.origin, "detail": source.detail or None}
-    fields |= {"task": source.task_id, "message": source.message_id, "superseded": memory.retired_at is not None or None}
+    fields |= {
+        "task": source.task_id,
+        "message": source.message_id,
+        "superseded": memory.retired_at is not None or None,
+    }
     fields["text"] = text_of(memory)
     kept = {name: value for name, value in fields.items() if value is not None}
     line = msgspec.json.encode(kept).decode().translate(_ESCAPED)

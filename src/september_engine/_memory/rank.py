@@ -9,6 +9,7 @@ score is their weighted sum. `python -m tests.retrieval --ablate` shows what eac
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nsmallest
 
@@ -27,6 +28,9 @@ SAME_TALK = 3 * 3_600_000
 """Turns further apart than this, in ms, are not of one talk: the one before does not explain the one after."""
 
 
+_SENTENCE = re.compile(r"[^.!?]+[.!?]*")
+
+
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """What each signal counts for. Chosen on one half of the conversations in tests/retrieval, reported on the other.
 
@@ -36,11 +40,11 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     words: float = 1.0
     words_before: float = 0.2
     words_after: float = 0.1
-    meaning: float = 0.75
+    meaning: float = 0.65
     meaning_before: float = 0.15
     meaning_after: float = 0.15
     speaker: float = 0.2
-    time: float = 0.6
+    time: float = 0.5
     says_when: float = 0.1
     asks: float = -0.12
 
@@ -167,7 +171,7 @@ class Ranking:
             "speaker": float(row.speaker in question.speakers),
             "time": _time(row, question) if question.spans else 0.0,
             "says_when": float(question.asks_when and mentions_time(candidate.text)),
-            "asks": float(candidate.text.endswith("?")),
+            "asks": _asks(candidate.text) if "?" in candidate.text else 0.0,
         }
         return {name: value for name, value in signals.items() if value > 0}
 
@@ -180,11 +184,19 @@ def _time(row: MemoryRow, question: Question) -> float:
     """1 in a time that was asked for; less soon after it, because things are told when they are over."""
     best = 0.0
     for span in question.spans:
+        narrow = min(1.0, 62 * DAY / (span.end - span.begin))  # "in 2023" tells little, where all is of 2023
         if span.begin <= row.at < span.end:
-            return 1.0
-        if row.at >= span.end:
-            best = max(best, 0.5 * math.exp((span.end - row.at) / (7 * DAY)))
+            best = max(best, narrow)
+        elif row.at >= span.end:
+            best = max(best, narrow * 0.5 * math.exp((span.end - row.at) / (7 * DAY)))
     return best
+
+
+def _asks(text: str) -> float:
+    """The part of a text that is questions: they rarely hold an answer, but many an answer ends with one."""
+    sentences = _SENTENCE.findall(text)
+    asked = sum(len(sentence) for sentence in sentences if sentence.rstrip().endswith("?"))
+    return asked / max(sum(map(len, sentences)), 1)
 
 
 def _why(candidate: Candidate, signals: Mapping[str, float], question: Question) -> str:
@@ -199,10 +211,9 @@ def _why(candidate: Candidate, signals: Mapping[str, float], question: Question)
         reasons.append(f"it means something close (cosine {cosine:.2f})")
     if "speaker" in signals:
         reasons.append(f"it is {candidate.row.speaker}'s" if candidate.row.kind == "episode" else "it is about them")
-    time = signals.get("time", 0.0)
-    if time == 1.0:
+    if any(span.begin <= candidate.row.at < span.end for span in question.spans):
         reasons.append(f"it is from {' or '.join(repr(span.words) for span in question.spans)}")
-    elif time >= 0.05:
+    elif signals.get("time", 0.0) >= 0.05:
         reasons.append(f"it was said soon after {' or '.join(repr(span.words) for span in question.spans)}")
     if "says_when" in signals:
         reasons.append("it says a time")

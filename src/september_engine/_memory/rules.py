@@ -63,8 +63,7 @@ def settled(new: Memory, standing: Sequence[Memory]) -> Outcome:
     replaced = [old for old in standing if old.id != new.id and _may_replace(new, old)]
     new = replace(new, supersedes=tuple(old.id for old in replaced))
     retired = [
-        replace(old, superseded_by=new.id, retired_at=new.recorded_at, retired_because="superseded")
-        for old in replaced
+        replace(old, superseded_by=new.id, retired_at=new.recorded_at, retired_because="superseded") for old in replaced
     ]
     return Outcome((*retired, new), new)
 

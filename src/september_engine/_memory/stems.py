@@ -15,18 +15,19 @@ __all__ = ["stem"]
 _IRREGULAR = """
 be am is are was were been being | go goes went gone | buy bought | eat ate eaten | drink drank drunk | drive drove
 driven | write wrote written | give gave given | take took taken | see saw seen | know knew known | grow grew grown |
-throw threw thrown | fly flew flown | draw drew drawn | wear wore worn | tear tore torn | begin began begun | swim swam
-swum | sing sang sung | run ran | ride rode ridden | break broke broken | speak spoke spoken | choose chose chosen |
-steal stole stolen | forget forgot forgotten | get got gotten | sell sold | tell told | say said | pay paid | make made |
-have has had | do does did done | think thought | teach taught | catch caught | bring brought | fight fought | seek
-sought | sleep slept | keep kept | leave left | feel felt | meet met | lose lost | send sent | spend spent | build built |
-lend lent | find found | hold held | hear heard | stand stood | understand understood | win won | sit sat | shoot shot |
-become became | come came | fall fell fallen | wake woke woken | hide hid hidden | bite bit bitten | feed fed | lead led |
-read | mean meant | learn learnt | burn burnt | dream dreamt | child children | person people | man men | woman women |
-foot feet | tooth teeth | mouse mice | wife wives | life lives | knife knives | leaf leaves | kid kids | mom mum mother
-mommy mummy | dad father daddy | good better best | bad worse worst | 0 zero | 1 one | 2 two | 3 three | 4 four |
-5 five | 6 six | 7 seven | 8 eight | 9 nine | 10 ten | 11 eleven | 12 twelve | television tv | bicycle bike bikes |
-refrigerator fridge | photograph photo photos pic pics picture pictures | mathematics math maths | hello hi hey
+throw threw thrown | fly flew flown | draw drew drawn | wear wore worn | tear tore torn | begin began begun | swim
+swam swum | sing sang sung | run ran | ride rode ridden | break broke broken | speak spoke spoken | choose chose
+chosen | steal stole stolen | forget forgot forgotten | get got gotten | sell sold | tell told | say said | pay paid
+| make made | have has had | do does did done | think thought | teach taught | catch caught | bring brought | fight
+fought | seek sought | sleep slept | keep kept | leave left | feel felt | meet met | lose lost | send sent | spend
+spent | build built | lend lent | find found | hold held | hear heard | stand stood | understand understood | win won
+| sit sat | shoot shot | become became | come came | fall fell fallen | wake woke woken | hide hid hidden | bite bit
+bitten | feed fed | lead led | read | mean meant | learn learnt | burn burnt | dream dreamt | child children | person
+people | man men | woman women | foot feet | tooth teeth | mouse mice | wife wives | life lives | knife knives | leaf
+leaves | kid kids | mom mum mother mommy mummy | dad father daddy | good better best | bad worse worst | 0 zero | 1
+one | 2 two | 3 three | 4 four | 5 five | 6 six | 7 seven | 8 eight | 9 nine | 10 ten | 11 eleven | 12 twelve |
+television tv | bicycle bike bikes | refrigerator fridge | photograph photo photos pic pics picture pictures |
+mathematics math maths | hello hi hey
 """
 _FORMS = {form: forms[0] for forms in (line.split() for line in _IRREGULAR.split("|")) for form in forms}
 
@@ -44,8 +45,8 @@ _FOURTH = "al ance ence er ic able ible ant ement ment ent ou ism ate iti ous iv
 
 
 def _pairs(rules: str) -> Sequence[tuple[str, str]]:
-    pairs = [(rule.split() + [""])[:2] for rule in rules.split(",")]
-    return sorted(((suffix, instead) for suffix, instead in pairs), key=lambda pair: -len(pair[0]))
+    parts = [rule.split() for rule in rules.split(",")]
+    return sorted(((suffix, "".join(instead)) for suffix, *instead in parts), key=lambda pair: -len(pair[0]))
 
 
 _RULES = (_pairs(_SECOND), _pairs(_THIRD))
@@ -55,8 +56,7 @@ _LAST = tuple(sorted(_FOURTH.split(), key=len, reverse=True))
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """The stem of one lower-case word. What is not plain a to z (a number, another script) is its own stem."""
-    if word in _FORMS:
-        return _FORMS[word]
+    word = _FORMS.get(word, word)
     if len(word) < 3 or not (word.isascii() and word.isalpha()):
         return word
     word = _inflection(_plural(word))

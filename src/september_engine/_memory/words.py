@@ -11,13 +11,14 @@ __all__ = ["STOP_WORDS", "spoken", "terms_of"]
 
 STOP_WORDS = frozenset(
     """
-    a about after again all also am an and any are as at be because been before being both but by can could did do does
-    doing done down during each else ever few for from further get got had has have having he her here hers herself him
-    himself his how i if in into is it its itself just like ll may me might mine more most much must my myself no nor
-    not now of off oh ok okay on once only or other our ours out over own re really s same shall she should so some
-    still such t than that the their theirs them themselves then there these they this those through to too under until
-    up us ve very was we well were what when where which while who whom whose why will with would yeah yes you your yours
-    yourself don didn doesn isn wasn aren couldn wouldn won hasn haven hadn d m im hey hi hello wow
+    a about after again all also am an and any are as at be because been before being both but by can could did do
+    does doing done down during each else ever few for from further get got had has have having he her here hers
+    herself him himself his how i if in into is it its itself just like ll may me might mine more most much must my
+    myself no nor not now of off oh ok okay on once only or other our ours out over own re really s same shall she
+    should so some still such t than that the their theirs them themselves then there these they this those through
+    to too under until up us ve very was we well were what when where which while who whom whose why will with would
+    yeah yes you your yours yourself don didn doesn isn wasn aren couldn wouldn won hasn haven hadn d m im hey hi
+    hello wow
     """.split()
 )
 """Words that say how something is asked or told, not what. They are neither indexed nor asked for."""
@@ -42,7 +43,9 @@ def spoken(text: str) -> list[str]:
 
 def _split(text: str) -> list[str]:
     """As the pattern does, but in scripts where a word has marks that are no letters, such as Devanagari."""
-    kept = "".join(char if char.isalnum() or char == "'" or unicodedata.category(char)[0] == "M" else " " for char in text)
+    kept = "".join(
+        char if char.isalnum() or char == "'" or unicodedata.category(char)[0] == "M" else " " for char in text
+    )
     return [word for word in (each.strip("'") for each in kept.split()) if word]
 
 

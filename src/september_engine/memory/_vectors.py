@@ -65,7 +65,7 @@ class VectorIndex:
                     self._ids.append(row.id)
                     self._make_room()
                 self._matrix[place] = np.frombuffer(row.vector, "<f4")
-                self._kinds[place] = KINDS.index(row.kind)  # type: ignore[arg-type]  # a store keeps any text
+                self._kinds[place] = KINDS.index(row.kind)
                 self._current[place] = row.current
                 self.last = row.number
 

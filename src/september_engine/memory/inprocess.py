@@ -86,8 +86,8 @@ class InProcessMemories:
     async def between(
         self, begin: int, end: int, /, *, kinds: Sequence[Kind], past: bool, limit: int
     ) -> list[MemoryRow]:
-        found = [row for row in _those(self._rows.values(), kinds, past) if begin <= row.at < end]
-        return sorted(reversed(found), key=lambda row: -row.at)[:limit]
+        found = [row for row in _those(reversed(self._rows.values()), kinds, past) if begin <= row.at < end]
+        return sorted(found, key=lambda row: -row.at)[:limit]
 
     async def at(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
         found: dict[str, None] = {}

@@ -20,9 +20,9 @@ from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import checked, forgotten, settled
 from .._seams import Clock, Ids
-from ..errors import EngineError, InvalidRequest
+from ..errors import InvalidRequest
 from ._vectors import Cosines, VectorIndex
-from .base import Embedder, Hit, Matches, Memories, Soul
+from .base import Embedder, Hit, Memories, Soul
 
 __all__ = ["LongTermMemory"]
 
@@ -49,7 +49,13 @@ class LongTermMemory:
     """
 
     def __init__(
-        self, memories: Memories, *, clock: Clock, ids: Ids, embedder: Embedder | None = None, weights: Weights = WEIGHTS
+        self,
+        memories: Memories,
+        *,
+        clock: Clock,
+        ids: Ids,
+        embedder: Embedder | None = None,
+        weights: Weights = WEIGHTS,
     ) -> None:
         self._memories = memories
         self._clock = clock
@@ -74,9 +80,11 @@ class LongTermMemory:
         A new value of what can have only one supersedes the old one, which stays readable. All become durable together.
         Raises `InvalidRequest` for what must not be remembered; then nothing is.
         """
+        new = [checked(self._named(memory)) for memory in memories]
         async with self._deciding:
+            await self._must_be_new([memory.id for memory in new])
             written: dict[str, Memory] = {}
-            results = [await self._decide(checked(self._named(memory)), written) for memory in memories]
+            results = [await self._decide(memory, written) for memory in new]
             await self._write(list(written.values()))
             return results
 
@@ -85,10 +93,14 @@ class LongTermMemory:
             memory, id=memory.id or self._ids("mem_"), recorded_at=memory.recorded_at or self._clock.now_ms()
         )
 
+    async def _must_be_new(self, ids: Sequence[str]) -> None:
+        known = [row.id for row in await self._memories.get(ids)]
+        known += [id_ for place, id_ in enumerate(ids) if id_ in ids[:place]] if len(set(ids)) < len(ids) else []
+        if known:
+            raise InvalidRequest(f"There is a memory {known[0]!r} already. What is remembered is not rewritten.")
+
     async def _decide(self, new: Memory, written: dict[str, Memory]) -> Memory:
         """Settle one memory against what is stored, and what this call is about to write."""
-        if new.id in written or await self._memories.get([new.id]):
-            raise InvalidRequest(f"There is a memory {new.id} already. What is remembered is not rewritten.")
         standing = {id_: await self._known(id_, written) for id_ in new.supersedes}
         slot = slot_of(new)
         if slot is not None:
@@ -201,9 +213,7 @@ class LongTermMemory:
         """
         if not 1 <= limit <= 100:
             raise InvalidRequest(f"The limit {limit} is not between 1 and 100.")
-        question = question_of(
-            query, now=self._clock.now_ms() if now is None else now, names=await self._known_names()
-        )
+        question = question_of(query, now=self._clock.now_ms() if now is None else now, names=await self._known_names())
         wanted = max(CANDIDATES, 2 * limit)
         matches, cosines = await asyncio.gather(
             self._memories.match(question.terms, kinds=kinds, past=past, limit=wanted),
@@ -230,9 +240,7 @@ class LongTermMemory:
             self._names = Names(await self._memories.names())
         return self._names
 
-    async def _cosines(
-        self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int
-    ) -> Cosines | None:
+    async def _cosines(self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines | None:
         """How close every memory is in meaning, to the question as it is put and without its names and times."""
         index = self._index
         if index is None or self._embedder is None or not question.text.strip():
@@ -244,9 +252,7 @@ class LongTermMemory:
             self.trouble = f"The embedder failed: {error}"
             return None
         self.trouble = None
-        return await anyio.to_thread.run_sync(
-            lambda: index.cosines(vectors, kinds=kinds, past=past, limit=limit)
-        )
+        return await anyio.to_thread.run_sync(lambda: index.cosines(vectors, kinds=kinds, past=past, limit=limit))
 
     async def _neighbours(
         self, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, most: int
@@ -318,9 +324,7 @@ class LongTermMemory:
         imported = memories_of(bundle)
         async with self._deciding:
             stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
-            write = [
-                memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None
-            ]
+            write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
             rows = [row_of(memory) for memory in write]
             if rows:
                 await self._memories.put(rows)

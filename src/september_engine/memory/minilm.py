@@ -116,9 +116,7 @@ class MiniLMEmbedder:
             attended = self._linear(self._attention(hidden, unseen, layer), f"{layer}.attention.output.dense")
             hidden = self._normalised(hidden + attended, f"{layer}.attention.output.LayerNorm")
             wide = self._gelu(self._linear(hidden, f"{layer}.intermediate.dense"))
-            hidden = self._normalised(
-                hidden + self._linear(wide, f"{layer}.output.dense"), f"{layer}.output.LayerNorm"
-            )
+            hidden = self._normalised(hidden + self._linear(wide, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
         mean = (hidden * there[:, :, None]).sum(1) / there.sum(1)[:, None]
         unit: Floats = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         return unit
@@ -129,17 +127,20 @@ class MiniLMEmbedder:
 
         def heads(which: str) -> Floats:
             projected = self._linear(hidden, f"{layer}.attention.self.{which}")
-            return projected.reshape(texts, length, HEADS, WIDTH // HEADS).transpose(0, 2, 1, 3)
+            split: Floats = projected.reshape(texts, length, HEADS, WIDTH // HEADS).transpose(0, 2, 1, 3)
+            return split
 
         scores = heads("query") @ heads("key").transpose(0, 1, 3, 2) / np.float32((WIDTH // HEADS) ** 0.5) + unseen
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
-        return (shares @ heads("value")).transpose(0, 2, 1, 3).reshape(texts, length, WIDTH)
+        joined: Floats = (shares @ heads("value")).transpose(0, 2, 1, 3).reshape(texts, length, WIDTH)
+        return joined
 
     def _linear(self, hidden: Floats, name: str) -> Floats:
         flat = hidden.reshape(-1, hidden.shape[-1])  # one large product is faster than many small ones
         out: Floats = flat @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
-        return out.reshape(*hidden.shape[:-1], -1)
+        shaped: Floats = out.reshape(*hidden.shape[:-1], -1)
+        return shaped
 
     def _normalised(self, hidden: Floats, name: str) -> Floats:
         centred = hidden - hidden.mean(-1, keepdims=True)

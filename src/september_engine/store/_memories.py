@@ -241,9 +241,7 @@ def filling(db: sqlite3.Connection, slot: str) -> list[MemoryRow]:
     return _all(db, f"{SELECT} WHERE m.slot = ? AND m.current = 1 ORDER BY m.memory", (slot,))
 
 
-def page(
-    db: sqlite3.Connection, kinds: Sequence[str], past: bool, after: str | None, limit: int
-) -> list[MemoryRow]:
+def page(db: sqlite3.Connection, kinds: Sequence[str], past: bool, after: str | None, limit: int) -> list[MemoryRow]:
     """Memories in the order they came."""
     key = 0 if after is None else _key_of(db, after)
     if key is None:
