@@ -121,7 +121,7 @@ def _relative(said: dict[str, str], today: dt.date) -> tuple[int, int]:
         then = today - dt.timedelta(days=round(count * length))
         if "window" in said:
             return _days(then, today + day)
-        slack = dt.timedelta(days=round(length / 2))
+        slack = dt.timedelta(days=max(1, round(length / 2)))
         return _days(then - slack, then + slack + day)
     return _calendar(said["which"].lower() == "this", said["unit"].lower(), today)
 
