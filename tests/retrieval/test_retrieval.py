@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 
@@ -22,12 +23,18 @@ WAYS = ("BM25", "vectors", "recall, no vectors", "recall")
 ONE_POINT = 0.01
 
 
-@pytest.fixture(scope="module", params=["letters", "MiniLM"])
+@cache
+def minilm() -> Embedder:
+    """One for all tests, so that no text is embedded twice."""
+    return Cached(MiniLMEmbedder())
+
+
+@pytest.fixture(params=["letters", "MiniLM"])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
     if request.param == "letters":
         return Cached(Hashed())
     try:
-        return Cached(MiniLMEmbedder())
+        return minilm()
     except ConfigurationError as missing:
         pytest.skip(missing.message)
 
@@ -46,11 +53,11 @@ async def test_a_recall_is_not_below_words_or_vectors_alone(
 async def test_questions_written_by_hand_are_answered() -> None:
     """Numbers to fall from: what these conversations reach with MiniLM, less some points."""
     try:
-        minilm = Cached(MiniLMEmbedder())
+        known = minilm()
     except ConfigurationError as missing:
         pytest.skip(missing.message)
     both = [hand_made("nadia_and_tom"), hand_made("lena")]
-    table: Table = await score(both, make=InProcessMemories, embedder=minilm, only=["recall"])
+    table: Table = await score(both, make=InProcessMemories, embedder=known, only=["recall"])
     at_5, at_10, at_25 = table["recall"]["all"]
     assert (at_5 > 0.84, at_10 > 0.93, at_25 > 0.97) == (True, True, True), table["recall"]["all"]
 

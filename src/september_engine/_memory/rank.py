@@ -15,11 +15,11 @@ from heapq import nsmallest
 
 import msgspec
 
-from .dates import DAY, mentions_time
+from .dates import DAY, mentions_time, spans_of
 from .question import Question
 from .rows import MemoryRow
 
-__all__ = ["BM25", "WEIGHTS", "Candidate", "Ranked", "Ranking", "Statistics", "Weights"]
+__all__ = ["BM25", "SOON", "WEIGHTS", "Candidate", "Ranked", "Ranking", "Statistics", "Weights"]
 
 K1, B = 1.2, 0.75
 """BM25's parameters, as FTS5 has them."""
@@ -29,6 +29,10 @@ SAME_TALK = 3 * 3_600_000
 
 
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
+
+
+SOON = 28 * DAY
+"""How long after a time something that was said may still be about it."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +132,7 @@ class Ranking:
                 -weights["words"] * self._words(row)
                 - weights["meaning"] * cosine(row.id)
                 - (weights["speaker"] if row.speaker in speakers else 0.0)
-                - weights["time"] * _time(row, self._question),
+                - weights["time"] * _time(row, "", self._question),
                 row.id,
                 row,
             )
@@ -137,7 +141,7 @@ class Ranking:
         return [row for _, _, row in nsmallest(most, scored)]
 
     def best(self, candidates: Sequence[Candidate], *, limit: int) -> list[Ranked]:
-        """The best candidates, best first; equals are in the order newest, then id."""
+        """The best candidates, best first, that anything speaks for; equals are in the order newest, then id."""
         return [
             Ranked(
                 row=candidate.row,
@@ -146,6 +150,7 @@ class Ranking:
                 why=_why(candidate, signals, self._question),
             )
             for score, candidate, signals in self._scored(candidates)[:limit]
+            if score > 0
         ]
 
     def _scored(self, candidates: Sequence[Candidate]) -> list[tuple[float, Candidate, dict[str, float]]]:
@@ -169,7 +174,7 @@ class Ranking:
             "meaning_before": 0.0 if before is None else candidate.cosine_before,
             "meaning_after": 0.0 if after is None else candidate.cosine_after,
             "speaker": float(row.speaker in question.speakers),
-            "time": _time(row, question) if question.spans else 0.0,
+            "time": _time(row, candidate.text, question),
             "says_when": float(question.asks_when and mentions_time(candidate.text)),
             "asks": _asks(candidate.text) if "?" in candidate.text else 0.0,
         }
@@ -180,14 +185,19 @@ def _near(row: MemoryRow, other: MemoryRow | None) -> MemoryRow | None:
     return other if other is not None and abs(other.at - row.at) <= SAME_TALK else None
 
 
-def _time(row: MemoryRow, question: Question) -> float:
-    """1 in a time that was asked for; less soon after it, because things are told when they are over."""
+def _time(row: MemoryRow, text: str, question: Question) -> float:
+    """1 for what was said in a time that was asked for, or speaks of it ("yesterday", said the day after); less for
+    what was said soon after it, because things are told when they are over.
+    """
+    if not question.spans:
+        return 0.0
+    told = spans_of(text, row.at) if mentions_time(text) else []
     best = 0.0
     for span in question.spans:
         narrow = min(1.0, 62 * DAY / (span.end - span.begin))  # "in 2023" tells little, where all is of 2023
-        if span.begin <= row.at < span.end:
+        if span.begin <= row.at < span.end or any(one.begin < span.end and span.begin < one.end for one in told):
             best = max(best, narrow)
-        elif row.at >= span.end:
+        elif 0 <= row.at - span.end < SOON:
             best = max(best, narrow * 0.5 * math.exp((span.end - row.at) / (7 * DAY)))
     return best
 
@@ -211,10 +221,11 @@ def _why(candidate: Candidate, signals: Mapping[str, float], question: Question)
         reasons.append(f"it means something close (cosine {cosine:.2f})")
     if "speaker" in signals:
         reasons.append(f"it is {candidate.row.speaker}'s" if candidate.row.kind == "episode" else "it is about them")
-    if any(span.begin <= candidate.row.at < span.end for span in question.spans):
-        reasons.append(f"it is from {' or '.join(repr(span.words) for span in question.spans)}")
-    elif signals.get("time", 0.0) >= 0.05:
-        reasons.append(f"it was said soon after {' or '.join(repr(span.words) for span in question.spans)}")
+    if "time" in signals:
+        times = " or ".join(repr(span.words) for span in question.spans)
+        inside = any(span.begin <= candidate.row.at < span.end for span in question.spans)
+        soon = _time(candidate.row, "", question) == signals["time"]
+        reasons.append(f"it {'is from' if inside else 'was said soon after' if soon else 'speaks of'} {times}")
     if "says_when" in signals:
         reasons.append("it says a time")
-    return f"Recalled because {', and '.join(reasons)}." if reasons else "The nearest there is, though not near."
+    return f"Recalled because {', and '.join(reasons or ['nothing is nearer, though it is not near'])}."

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
-from .._memory.rank import WEIGHTS, Candidate, Ranking, Weights
+from .._memory.rank import SOON, WEIGHTS, Candidate, Ranking, Weights
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import checked, forgotten, settled
@@ -225,8 +225,9 @@ class LongTermMemory:
             found = await self._memories.get(new)
             rows |= {row.id: row for row in found if row.kind in kinds and (past or row.current)}
         for span in question.spans:
-            found = await self._memories.between(span.begin, span.end, kinds=kinds, past=past, limit=wanted)
-            rows |= {row.id: row for row in found}
+            for begin, end in ((span.begin, span.end), (span.end, span.end + SOON)):
+                found = await self._memories.between(begin, end, kinds=kinds, past=past, limit=wanted)
+                rows |= {row.id: row for row in found}
         ranking = Ranking(question, matches.about, weights=self._weights)
         near = await self._neighbours(rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))
         rows |= {row.id: row for row in near.values() if row.kind in kinds and (past or row.current)}
