@@ -12,7 +12,9 @@ from september_engine._memory.rows import memory_of, row_of, slot_of, speaker_of
 
 from ..strategies import structs
 
-any_memory: st.SearchStrategy[Memory] = st.one_of(*map(structs, (Episode, Knowledge, Person, Relation, Trait)))
+any_memory: st.SearchStrategy[Memory] = st.one_of(
+    [structs(kind) for kind in (Episode, Knowledge, Person, Relation, Trait)]
+)
 
 
 @given(any_memory)

@@ -86,7 +86,7 @@ class MiniLMEmbedder:
         """The same as one array, in the calling thread."""
         np = self._np
         pieces = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        vectors = np.zeros((len(pieces), WIDTH), np.float32)
+        vectors: Floats = np.zeros((len(pieces), WIDTH), np.float32)
         by_length = sorted(range(len(pieces)), key=lambda place: len(pieces[place]))
         for start in range(0, len(by_length), BATCH):
             places = by_length[start : start + BATCH]
