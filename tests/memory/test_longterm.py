@@ -216,6 +216,16 @@ async def test_every_kind_is_recalled_and_kinds_can_be_chosen() -> None:
     assert isinstance(only.memory, Person)
 
 
+async def test_what_is_known_of_who_is_named_is_recalled_without_another_word() -> None:
+    memory = a_memory()
+    await memory.remember(
+        Knowledge(subject="Ana", attribute="home town", content="Bergen"), said("Hi Ana", speaker="B")
+    )
+    [hit] = await memory.recall("Who is Ana?")
+    assert texts([hit]) == ["Bergen"]
+    assert hit.why == "Recalled because it is about them."
+
+
 async def test_one_task_can_be_left_out() -> None:
     memory = a_memory()
     await memory.remember(said("I paint boats", task="here"), said("I paint houses", task="there"))

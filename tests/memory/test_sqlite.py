@@ -126,6 +126,7 @@ async def test_no_read_of_a_recall_looks_at_every_memory(path: Path) -> None:
         await store.memories.at([("task", 0)])
         await store.memories.between(0, 2_000, kinds=KINDS, past=False, limit=9)
         await store.memories.filling("s")
+        await store.memories.about(["Ana", "Ben"], past=False, limit=9)
         await store.memories.page(kinds=KINDS, past=True, after="a")
         await store.memories.vectors("m", after=0, limit=9)
     with closing(sqlite3.connect(path)) as db:

@@ -145,6 +145,10 @@ class Memories(Protocol):
         """The episodes at these places (task id and position), current or not, each once."""
         ...
 
+    async def about(self, subjects: Sequence[str], /, *, past: bool, limit: int) -> list[MemoryRow]:
+        """What is known of these subjects, as they are written in `speaker`: all kinds but episodes, newest first."""
+        ...
+
     async def filling(self, slot: str, /) -> list[MemoryRow]:
         """The current memories of a slot, oldest first."""
         ...

@@ -99,6 +99,10 @@ class InProcessMemories:
                 place += 1
         return [self._rows[id_] for id_ in found]
 
+    async def about(self, subjects: Sequence[str], /, *, past: bool, limit: int) -> list[MemoryRow]:
+        known = [row for row in reversed(self._rows.values()) if row.speaker in subjects and row.kind != "episode"]
+        return [row for row in known if past or row.current][:limit]
+
     async def filling(self, slot: str, /) -> list[MemoryRow]:
         return [row for row in self._rows.values() if row.slot == slot and row.current]
 

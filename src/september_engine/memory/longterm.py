@@ -27,7 +27,10 @@ from .base import Embedder, Hit, Memories, Soul
 __all__ = ["LongTermMemory"]
 
 CANDIDATES = 150
-"""So many memories each of words, meaning and time brings in to be ranked."""
+"""So many memories words and meaning each bring in to be ranked."""
+
+BESIDE = 60
+"""So many a time that is asked for brings in, and so many facts those who are named."""
 
 MOST_NEIGHBOURED = 60
 """For so many of these the turns before and after are looked at, too."""
@@ -224,9 +227,12 @@ class LongTermMemory:
             new = [id_ for id_ in cosines.nearest if id_ not in rows]
             found = await self._memories.get(new)
             rows |= {row.id: row for row in found if row.kind in kinds and (past or row.current)}
+        if question.speakers:
+            found = await self._memories.about(sorted(question.speakers), past=past, limit=BESIDE)
+            rows |= {row.id: row for row in found if row.kind in kinds}
         for span in question.spans:
             for begin, end in ((span.begin, span.end), (span.end, span.end + SOON)):
-                found = await self._memories.between(begin, end, kinds=kinds, past=past, limit=wanted)
+                found = await self._memories.between(begin, end, kinds=kinds, past=past, limit=BESIDE)
                 rows |= {row.id: row for row in found}
         ranking = Ranking(question, matches.about, weights=self._weights)
         near = await self._neighbours(rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))

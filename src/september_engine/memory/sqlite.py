@@ -54,6 +54,9 @@ class SQLiteMemories:
     async def at(self, places: Sequence[tuple[str, int]], /) -> list[MemoryRow]:
         return await self._read(lambda db: memories.at(db, places))
 
+    async def about(self, subjects: Sequence[str], /, *, past: bool, limit: int) -> list[MemoryRow]:
+        return await self._read(lambda db: memories.about(db, subjects, past, limit))
+
     async def filling(self, slot: str, /) -> list[MemoryRow]:
         return await self._read(lambda db: memories.filling(db, slot))
 

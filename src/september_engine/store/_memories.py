@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import StoreCorrupt
-from ..memory.base import Matches, MemoryRow, Statistics, VectorRow
+from ..memory.base import KINDS, Matches, MemoryRow, Statistics, VectorRow
 from ._rows import Row, crc_of
 
 __all__ = [
     "TermCounts",
+    "about",
     "at",
     "between",
     "filling",
@@ -35,7 +36,7 @@ T = TypeVar("T")
 COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.body, m.crc, w.words"
 SELECT = f"SELECT {COLUMNS} FROM memories m JOIN memory_words w ON w.rowid = m.memory"
 
-BEST, NEWEST = "bm25(memory_words)", "memory_words.rowid DESC"
+BEST, NEWEST = "bm25(memory_words, 1.0, 0.0)", "memory_words.rowid DESC"
 
 MOST_SCORED = 1_500
 """So many memories FTS5 may score for one question: some milliseconds."""
@@ -78,20 +79,20 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
     checked = (*values, row.body, crc_of(values, row.body))
     db.execute(f"INSERT OR REPLACE INTO memories VALUES ({', '.join('?' * len(checked))})", checked)
     if words != row.words:
-        _index(db, key, words, row.words)
+        _index(db, key, row, words)
     if row.speaker:
         db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
     return key
 
 
-def _index(db: sqlite3.Connection, key: int, before: str | None, words: str) -> None:
+def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
     """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
     if before is None:
-        db.execute("INSERT INTO memory_words (rowid, words) VALUES (?, ?)", (key, words))
+        db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
     else:
-        db.execute("UPDATE memory_words SET words = ? WHERE rowid = ?", (words, key))
+        db.execute("UPDATE memory_words SET words = ? WHERE rowid = ?", (row.words, key))
         db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
-    more = len(words.split()) - len((before or "").split())
+    more = len(row.words.split()) - len((before or "").split())
     totals = "UPDATE memory_totals SET memories = memories + ?, words = words + ?"
     db.execute(totals, (before is None, more))
 
@@ -148,7 +149,7 @@ class TermCounts:
         count, then = self._known.get(term, (0, 0))
         if count and then <= total <= then * 1.01:
             return count
-        found = db.execute("SELECT doc FROM memory_terms WHERE term = ?", (term,)).fetchone()
+        found = db.execute("SELECT doc FROM memory_terms WHERE term = ? AND col = 'words'", (term,)).fetchone()
         count = 0 if found is None else int(found[0])
         if count > MANY:
             self._known[term] = (count, total)
@@ -161,45 +162,45 @@ def match(
     """The memories that hold these terms best."""
     [(total, words)] = db.execute("SELECT memories, words FROM memory_totals")
     counts = {term: counted.of(db, term, total) for term in terms}
-    about = Statistics(total=total, mean_length=words / max(total, 1), holding=counts)
+    statistics = Statistics(total=total, mean_length=words / max(total, 1), holding=counts)
     known = sorted((term for term in counts if counts[term]), key=lambda term: (counts[term], term))
-    if not known:
-        return Matches(rows=[], about=about)
+    if not known or not kinds:
+        return Matches(rows=[], about=statistics)
     rare = _rare(known, counts)
     common = known[len(rare) :]
     rows: dict[str, MemoryRow] = {}
     for order, terms_, together in ((BEST, rare, " OR "), (NEWEST, common, " AND "), (NEWEST, common[:1], "")):
         if terms_ and len(rows) < limit:
-            wanted = together.join(_quoted(term) for term in terms_)
-            rows |= {row.id: row for row in _matching(db, wanted, order, kinds, past, limit)}
-    return Matches(rows=list(rows.values())[:limit], about=about)
+            wanted = f"words : ({together.join(_quoted(term) for term in terms_)})"
+            if set(kinds) != set(KINDS):
+                wanted += f" AND kind : ({' OR '.join(_quoted(kind) for kind in kinds)})"
+            rows |= {row.id: row for row in _matching(db, wanted, order, past, limit)}
+    return Matches(rows=list(rows.values())[:limit], about=statistics)
 
 
-def _matching(
-    db: sqlite3.Connection, wanted: str, order: str, kinds: Sequence[str], past: bool, limit: int
-) -> list[MemoryRow]:
+def _matching(db: sqlite3.Connection, wanted: str, order: str, past: bool, limit: int) -> list[MemoryRow]:
     """The first memories for an FTS5 query that may be shown.
 
-    Looking at every match to see whether it may be costs more than scoring it. So the first are taken as they come, and
-    only where hardly any of them may be shown are all looked at.
+    Looking at every match to see whether it is current costs more than scoring it. So the first are taken as they come,
+    and only where hardly any of them are current are all looked at.
     """
-    filters, values = _filters(kinds, past)
+    current = "" if past else "AND m.current = 1"
     some = "SELECT memory_words.rowid FROM memory_words"
     taken = db.execute(f"{some} WHERE memory_words MATCH ? ORDER BY {order} LIMIT ?", (wanted, limit)).fetchall()
-    rows = _keyed(db, [key for (key,) in taken], filters, values)
+    rows = _keyed(db, [key for (key,) in taken], current)
     if len(taken) < limit or len(rows) * 2 >= limit:
         return rows
-    joined = f"{some} JOIN memories m ON m.memory = memory_words.rowid WHERE memory_words MATCH ? {filters}"
-    taken = db.execute(f"{joined} ORDER BY {order} LIMIT ?", (wanted, *values, limit)).fetchall()
-    return _keyed(db, [key for (key,) in taken], "", ())
+    joined = f"{some} JOIN memories m ON m.memory = memory_words.rowid WHERE memory_words MATCH ? {current}"
+    taken = db.execute(f"{joined} ORDER BY {order} LIMIT ?", (wanted, limit)).fetchall()
+    return _keyed(db, [key for (key,) in taken], "")
 
 
-def _keyed(db: sqlite3.Connection, keys: Sequence[int], filters: str, values: tuple[str, ...]) -> list[MemoryRow]:
+def _keyed(db: sqlite3.Connection, keys: Sequence[int], current: str) -> list[MemoryRow]:
     """The memories with these keys that pass, in the order of the keys."""
     found: dict[int, MemoryRow] = {}
     for some in _chunks(keys):
-        query = f"{SELECT} WHERE m.memory IN ({_marks(some)}) {filters}"
-        found |= {row[0]: _memory_row(row) for row in db.execute(query, (*some, *values)).fetchall()}
+        query = f"{SELECT} WHERE m.memory IN ({_marks(some)}) {current}"
+        found |= {row[0]: _memory_row(row) for row in db.execute(query, some).fetchall()}
     return [found[key] for key in keys if key in found]
 
 
@@ -234,6 +235,12 @@ def at(db: sqlite3.Connection, places: Sequence[tuple[str, int]]) -> list[Memory
         there = "JOIN places p ON m.task_id = p.task_id AND m.position = p.position"
         found |= {row.id: row for row in _all(db, f"{wanted} {there}", tuple(part for place in some for part in place))}
     return list(found.values())
+
+
+def about(db: sqlite3.Connection, subjects: Sequence[str], past: bool, limit: int) -> list[MemoryRow]:
+    """What is known of these, newest first."""
+    where = f"m.speaker IN ({_marks(subjects)}) AND m.kind <> 'episode' {'' if past else 'AND m.current = 1'}"
+    return _all(db, f"{SELECT} WHERE {where} ORDER BY m.memory DESC LIMIT ?", (*subjects, limit))
 
 
 def filling(db: sqlite3.Connection, slot: str) -> list[MemoryRow]:

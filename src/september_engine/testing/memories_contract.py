@@ -88,6 +88,7 @@ class MemoriesContract:
             for term in odd:
                 found = await memories.match([term], kinds=KINDS, past=False, limit=9)
                 assert [row.id for row in found.rows] == [term]
+            assert (await memories.match(["episode"], kinds=KINDS, past=False, limit=9)).about.holding == {"episode": 0}
             assert (await memories.match([], kinds=KINDS, past=False, limit=9)).rows == []
             assert (await memories.match(['"', "a*", "words:x", "^b"], kinds=KINDS, past=False, limit=9)).rows == []
 
@@ -126,6 +127,15 @@ class MemoriesContract:
             assert [row.at for row in found] == [4, 3]
             assert len(await memories.between(-(10**30), 10**30, kinds=KINDS, past=False, limit=9)) == 5
             assert await memories.between(2, 5, kinds=["trait"], past=False, limit=9) == []
+
+    async def test_what_is_known_of_somebody_is_read_newest_first(self) -> None:
+        async with self.opened() as memories:
+            await memories.put([a_row(id_, kind="knowledge", speaker="Ana", task_id=None) for id_ in ("a", "b", "c")])
+            await memories.put([a_row("e", speaker="Ana"), a_row("x", kind="person", speaker="Ben", task_id=None)])
+            await memories.put([a_row("b", kind="knowledge", speaker="Ana", task_id=None, current=False)])
+            assert [row.id for row in await memories.about(["Ana"], past=False, limit=9)] == ["c", "a"]
+            assert [row.id for row in await memories.about(["Ben", "Ana"], past=True, limit=3)] == ["x", "c", "b"]
+            assert await memories.about([], past=True, limit=9) == []
 
     async def test_a_slot_holds_what_is_current(self) -> None:
         async with self.opened() as memories:

@@ -14,11 +14,13 @@ CREATE TABLE memories (
 );
 CREATE INDEX memories_by_place ON memories (task_id, position) WHERE position IS NOT NULL;
 CREATE INDEX memories_by_time ON memories (at);
+CREATE INDEX memories_by_speaker ON memories (speaker) WHERE kind <> 'episode';
 CREATE INDEX memories_by_slot ON memories (slot) WHERE slot IS NOT NULL AND current = 1;
 
 -- Stems, made by us and never changed by SQLite's tokenizer: everything that is not ASCII is part of a word for it.
-CREATE VIRTUAL TABLE memory_words USING fts5 (words, tokenize = 'ascii');
-CREATE VIRTUAL TABLE memory_terms USING fts5vocab ('memory_words', 'row');
+-- `kind` is there so that FTS5 can leave other kinds out by itself.
+CREATE VIRTUAL TABLE memory_words USING fts5 (words, kind, tokenize = 'ascii');
+CREATE VIRTUAL TABLE memory_terms USING fts5vocab ('memory_words', 'col');
 
 -- One row: how many memories there are, and how many words they have together.
 CREATE TABLE memory_totals (memories INTEGER NOT NULL, words INTEGER NOT NULL);
