@@ -1,10 +1,11 @@
-"""Prints how well memory finds what was said: `python -m tests.retrieval [--half held-out] [--ablate] [--speed]`."""
+"""Prints how well memory finds what was said: `python -m tests.retrieval`; `--help` says what else."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +15,7 @@ from september_engine.memory.base import Embedder
 from september_engine.memory.inprocess import InProcessMemories
 from september_engine.memory.minilm import MiniLMEmbedder
 
+from .conversations import read
 from .scorer import CUTS, Cached, Hashed, Table, score
 from .sets import DEVELOPMENT, HELD_OUT
 from .speed import speed
@@ -53,8 +55,11 @@ async def _ablate(embedder: Embedder, conversations: Mapping[str, object]) -> No
         print(f"  without {name:16}" + "".join(f"{each:>18}" for each in line))
 
 
-async def main(*, halves: list[str], ablate: bool) -> None:
+async def main(*, halves: list[str], ablate: bool, file: Path | None) -> None:
     embedder = _embedder()
+    if file is not None:
+        _show(file.name, await score(read(file), make=InProcessMemories, embedder=embedder))
+        return
     for half in halves:
         for name, make in HALVES[half].items():
             _show(f"{half}: {name}", await score(make(), make=InProcessMemories, embedder=embedder))
@@ -67,9 +72,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.retrieval", description="How well memory finds.")
     parser.add_argument("--half", choices=[*HALVES, "both"], default="held-out")
     parser.add_argument("--ablate", action="store_true", help="also what each signal is worth")
+    parser.add_argument("--file", type=Path, help="a JSON file of conversations of your own instead")
     parser.add_argument("--speed", type=int, nargs="?", const=100_000, help="only the time of a recall among so many")
     given = parser.parse_args()
     if given.speed:
         asyncio.run(speed(given.speed))
     else:
-        asyncio.run(main(halves=list(HALVES) if given.half == "both" else [given.half], ablate=given.ablate))
+        halves = list(HALVES) if given.half == "both" else [given.half]
+        asyncio.run(main(halves=halves, ablate=given.ablate, file=given.file))

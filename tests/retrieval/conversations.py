@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
+import msgspec
 
-__all__ = ["Conversation", "Question", "Said", "at", "diluted", "hand_made", "small_talk"]
+__all__ = ["Conversation", "Question", "Said", "at", "diluted", "hand_made", "read", "small_talk"]
 
 DATA = Path(__file__).with_name("data")
 MINUTE = 60_000
@@ -52,6 +53,11 @@ def at(text: str) -> int:
 def small_talk() -> list[tuple[str, str]]:
     """Lines that hold no fact, each with a reply."""
     return [(line, reply) for line, _, reply in (each.partition(" | ") for each in _lines(DATA / "small_talk.txt"))]
+
+
+def read(path: Path) -> list[Conversation]:
+    """Conversations of your own: a JSON list of objects with the fields of `Conversation`."""
+    return msgspec.json.decode(path.read_bytes(), type=list[Conversation])
 
 
 def hand_made(name: str) -> Conversation:

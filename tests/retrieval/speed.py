@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from september_engine.memory.base import Embedder, Episode, Source
+from september_engine.memory.base import Episode, Source
 from september_engine.memory.longterm import LongTermMemory
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.fakes import FakeClock, FakeIds

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("numpy", reason="the extra `embeddings` is not installed")
@@ -14,7 +16,7 @@ from september_engine.memory.base import Embedder
 from september_engine.memory.inprocess import InProcessMemories
 from september_engine.memory.minilm import MiniLMEmbedder
 
-from .conversations import Conversation, Question, Said, diluted, hand_made
+from .conversations import Conversation, Question, Said, diluted, hand_made, read
 from .generator import generated
 from .scorer import CUTS, Cached, Hashed, Table, score
 from .sets import QUICK
@@ -79,6 +81,14 @@ def test_conversations_are_the_same_each_time_and_as_long_as_was_asked() -> None
     assert len(long.turns) == 400
     assert [turn for turn in long.turns if not turn.id.startswith("small")] == list(one.turns)
     assert sorted(long.turns, key=lambda turn: turn.at) == list(long.turns)
+
+
+def test_conversations_of_your_own_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_bytes(msgspec.json.encode([hand_made("lena")]))
+    [read_again] = read(file)
+    assert read_again.questions == hand_made("lena").questions
+    assert list(read_again.turns) == list(hand_made("lena").turns)
 
 
 async def test_the_scorer_counts_the_evidence_that_is_found() -> None:
