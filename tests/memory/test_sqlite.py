@@ -41,6 +41,28 @@ async def test_what_was_put_survives_its_process(path: Path) -> None:
         assert len(await store.memories.vectors("m", after=0, limit=9)) == 1
 
 
+async def test_a_commit_that_failed_but_is_there_counts_as_done(path: Path) -> None:
+    """The worst answer of a disk: the commit is in the file, and its error says that it is not."""
+
+    def crash(name: str, /) -> None:
+        if name == "store.commit.before" and fails:
+            fails.clear()
+            assert store._write_connection is not None
+            assert store._write_connection._connection is not None
+            store._write_connection._connection.execute("COMMIT")  # the writer's own now fails
+
+    fails: list[bool] = []
+    store = SQLiteStore(path, crash=crash)
+    await store.open()
+    try:
+        fails.append(True)
+        await store.memories.put([a_row("a")], model="m", vectors={"a": b"aaaa"})
+        assert fails == []
+        assert len(await store.memories.vectors("m", after=0, limit=9)) == 1
+    finally:
+        await store.aclose()
+
+
 async def test_a_closed_store_has_no_memories(path: Path) -> None:
     store = SQLiteStore(path)
     with pytest.raises(EngineClosed):
@@ -60,12 +82,12 @@ def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
         assert [row.id for row in memories.get(db, ["a"])] == ["a"]
 
 
-@pytest.mark.parametrize("column", ["body", "speaker", "at", "current"])
+@pytest.mark.parametrize("column", ["body", "speaker", "at", "current", "words"])
 async def test_a_damaged_memory_is_not_shown(path: Path, column: str) -> None:
     async with opened(path) as store:
         await store.memories.put([a_row("a", "tea"), a_row("b", "coffee")])
     with closing(sqlite3.connect(path)) as db:
-        value = {"body": b"other", "speaker": "Eve", "at": 7, "current": 2}[column]
+        value = {"body": b"other", "speaker": "Eve", "at": 7, "current": 2, "words": "x"}[column]
         db.execute(f"UPDATE memories SET {column} = ? WHERE id = 'a'", (value,))
         db.commit()
     async with opened(path) as store:

@@ -37,7 +37,7 @@ class SQLiteMemories:
         self, rows: Sequence[MemoryRow], /, *, model: str = "", vectors: Mapping[str, bytes] | None = None
     ) -> None:
         write = partial(memories.put_memories, rows=rows, model=model, vectors=vectors or {})
-        landed = partial(memories.holds_memories, rows=rows, vectors=vectors or {})
+        landed = partial(memories.holds_memories, rows=rows)
         await self._write(Job(write=write, landed=landed))
 
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:

@@ -33,8 +33,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.body, m.crc, w.words"
-SELECT = f"SELECT {COLUMNS} FROM memories m JOIN memory_words w ON w.rowid = m.memory"
+COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.words, m.body, m.crc"
+SELECT = f"SELECT {COLUMNS} FROM memories m"
 
 BEST, NEWEST = "bm25(memory_words, 1.0, 0.0)", "memory_words.rowid DESC"
 
@@ -69,17 +69,17 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
     stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
     position = row.position
     if stored is not None:
-        key, words = int(stored[0]), stored[11]
+        key, words = int(stored[0]), stored[9]
         position = stored[5] if position is None else position
     else:
         key, words = _new_key(db), None
         if position is None and row.task_id is not None and row.kind == "episode":
             position = _next_position(db, row.task_id)
-    values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current))
-    checked = (*values, row.body, crc_of(values, row.body))
-    db.execute(f"INSERT OR REPLACE INTO memories VALUES ({', '.join('?' * len(checked))})", checked)
     if words != row.words:
         _index(db, key, row, words)
+    values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current), row.words)
+    checked = (*values, row.body, crc_of(values, row.body))
+    db.execute(f"INSERT OR REPLACE INTO memories VALUES ({_marks(checked)})", checked)
     if row.speaker:
         db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
     return key
@@ -87,11 +87,11 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
 
 def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
     """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
-    if before is None:
-        db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
-    else:
-        db.execute("UPDATE memory_words SET words = ? WHERE rowid = ?", (row.words, key))
+    if before is not None:  # FTS5 must be told what it had indexed
+        away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
+        db.execute(away, (key, before, row.kind))
         db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
+    db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
     more = len(row.words.split()) - len((before or "").split())
     totals = "UPDATE memory_totals SET memories = memories + ?, words = words + ?"
     db.execute(totals, (before is None, more))
@@ -113,10 +113,13 @@ def _key_of(db: sqlite3.Connection, id_: str) -> int | None:
     return None if found is None else int(found[0])
 
 
-def holds_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], vectors: Mapping[str, bytes]) -> bool:
-    """Whether these are in the database: asked after a commit whose outcome is in doubt."""
-    stored = {row.id: row for row in get(db, [row.id for row in rows])}
-    return not vectors and all(row.id in stored and stored[row.id].body == row.body for row in rows)
+def holds_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> bool:
+    """Whether these are in the database, and so the vectors that came with them: asked after a commit in doubt.
+
+    Vectors alone count as lost; writing them again is harmless.
+    """
+    stored = {row.id: row.body for row in get(db, [row.id for row in rows])}
+    return bool(rows) and all(stored.get(row.id) == row.body for row in rows)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -296,8 +299,8 @@ def _all(db: sqlite3.Connection, query: str, values: Row) -> list[MemoryRow]:
 
 
 def _memory_row(row: Row) -> MemoryRow:
-    _, id_, kind, at, task_id, position, speaker, slot, current, body, crc, words = row
-    if not isinstance(body, bytes) or crc_of(row[:9], body) != crc:
+    _, id_, kind, at, task_id, position, speaker, slot, current, words, body, crc = row
+    if not isinstance(body, bytes) or crc_of(row[:10], body) != crc:
         raise _corrupt("a memory")
     return MemoryRow(
         id=id_,

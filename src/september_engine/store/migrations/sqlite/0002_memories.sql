@@ -1,4 +1,4 @@
--- What is remembered for good, across tasks. The text to search it by is in `memory_words`, under the same key.
+-- What is remembered for good, across tasks. `words` are the stems to search it by.
 CREATE TABLE memories (
     memory   INTEGER PRIMARY KEY AUTOINCREMENT,
     id       TEXT    NOT NULL UNIQUE,
@@ -9,6 +9,7 @@ CREATE TABLE memories (
     speaker  TEXT,
     slot     TEXT,
     current  INTEGER NOT NULL,
+    words    TEXT    NOT NULL,
     body     BLOB    NOT NULL,
     crc      INTEGER NOT NULL
 );
@@ -18,8 +19,10 @@ CREATE INDEX memories_by_speaker ON memories (speaker) WHERE kind <> 'episode';
 CREATE INDEX memories_by_slot ON memories (slot) WHERE slot IS NOT NULL AND current = 1;
 
 -- Stems, made by us and never changed by SQLite's tokenizer: everything that is not ASCII is part of a word for it.
--- `kind` is there so that FTS5 can leave other kinds out by itself.
-CREATE VIRTUAL TABLE memory_words USING fts5 (words, kind, tokenize = 'ascii');
+-- `kind` is there so that FTS5 can leave other kinds out by itself. The text is kept in `memories` alone.
+CREATE VIRTUAL TABLE memory_words USING fts5 (
+    words, kind, tokenize = 'ascii', content = 'memories', content_rowid = 'memory'
+);
 CREATE VIRTUAL TABLE memory_terms USING fts5vocab ('memory_words', 'col');
 
 -- One row: how many memories there are, and how many words they have together.
@@ -36,5 +39,5 @@ CREATE TABLE memory_vectors (
     vector BLOB    NOT NULL,
     crc    INTEGER NOT NULL
 );
-CREATE UNIQUE INDEX memory_vectors_by_memory ON memory_vectors (model, memory);
+CREATE UNIQUE INDEX memory_vectors_by_memory ON memory_vectors (memory, model);
 CREATE INDEX memory_vectors_by_number ON memory_vectors (model, number);
