@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
+
+from .stems import stem
 
 __all__ = ["DAY", "Span", "mentions_time", "spans_of"]
 
@@ -41,12 +43,14 @@ _PATTERNS = [
     )
 ]
 
-_WHEN = re.compile(
-    rf"\b(?:{'|'.join(_DAYS)}|{'|'.join(name for name in _MONTHS if name not in ('may', 'march'))}|"
-    r"yesterday|today|tonight|"
-    r"tomorrow|ago|(?:last|next|past|this) (?:night|week|weekend|month|year|summer|winter|spring|fall|autumn)|"
-    r"(?:19|20)\d\d|since|weekend|birthday|anniversary|christmas|easter|thanksgiving)\b",
-    re.IGNORECASE,
+_TIME_TERMS = frozenset(
+    stem(word)
+    for word in (
+        *_DAYS,
+        *(name for name in _MONTHS if name not in ("may", "march")),
+        *"yesterday today tonight tomorrow ago week weekend month year summer winter autumn".split(),
+        *"birthday anniversary christmas easter thanksgiving".split(),
+    )
 )
 
 
@@ -58,9 +62,11 @@ class Span(msgspec.Struct, frozen=True):
     words: str
 
 
-def mentions_time(text: str) -> bool:
-    """Whether a text says a time at all: what answers "when"."""
-    return _WHEN.search(text) is not None
+def mentions_time(terms: Iterable[str]) -> bool:
+    """Whether a text of these stems says a time at all: what answers "when"."""
+    return any(
+        term in _TIME_TERMS or (len(term) == 4 and term[:2] in ("19", "20") and term.isdigit()) for term in terms
+    )
 
 
 def spans_of(text: str, now: int) -> list[Span]:

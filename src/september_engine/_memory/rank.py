@@ -175,7 +175,7 @@ class Ranking:
             "meaning_after": 0.0 if after is None else candidate.cosine_after,
             "speaker": float(row.speaker in question.speakers),
             "time": _time(row, candidate.text, question),
-            "says_when": float(question.asks_when and mentions_time(candidate.text)),
+            "says_when": float(question.asks_when and mentions_time(row.words.split())),
             "asks": _asks(candidate.text) if "?" in candidate.text else 0.0,
         }
         return {name: value for name, value in signals.items() if value > 0}
@@ -191,7 +191,7 @@ def _time(row: MemoryRow, text: str, question: Question) -> float:
     """
     if not question.spans:
         return 0.0
-    told = spans_of(text, row.at) if mentions_time(text) else []
+    told = spans_of(text, row.at) if text and mentions_time(row.words.split()) else []
     best = 0.0
     for span in question.spans:
         narrow = min(1.0, 62 * DAY / (span.end - span.begin))  # "in 2023" tells little, where all is of 2023

@@ -26,13 +26,13 @@ from .base import Embedder, Hit, Memories, Soul
 
 __all__ = ["LongTermMemory"]
 
-CANDIDATES = 150
+CANDIDATES = 100
 """So many memories words and meaning each bring in to be ranked."""
 
 BESIDE = 60
 """So many a time that is asked for brings in, and so many facts those who are named."""
 
-MOST_NEIGHBOURED = 60
+MOST_NEIGHBOURED = 50
 """For so many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000

@@ -38,7 +38,7 @@ SELECT = f"SELECT {COLUMNS} FROM memories m"
 
 BEST, NEWEST = "bm25(memory_words, 1.0, 0.0)", "memory_words.rowid DESC"
 
-MOST_SCORED = 1_500
+MOST_SCORED = 1_000
 """So many memories FTS5 may score for one question: some milliseconds."""
 
 MANY = 500
