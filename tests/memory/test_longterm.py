@@ -34,6 +34,7 @@ from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.fakes import FakeClock, FakeIds
 
 from .._memory.test_records import any_memory
+from ..retrieval.conversations import hand_made
 
 HOUR, DAY = 3_600_000, 86_400_000
 NOW = 1_710_343_800_000  # 2024-03-13, a Wednesday
@@ -342,3 +343,15 @@ async def test_nothing_is_remembered_where_the_store_refuses() -> None:
     with pytest.raises(StoreFull):
         await memory.remember(said("x"))
     assert await memory.page() == []
+
+
+async def test_both_stores_recall_the_same(tmp_path: Path) -> None:
+    conversation = hand_made("nadia_and_tom")
+    turns = [replace(said(turn.text, speaker=turn.speaker, at=turn.at), id=turn.id) for turn in conversation.turns]
+    async with a_file(tmp_path / "brain.sqlite") as memories:
+        one, two = a_memory(), a_memory(memories)
+        for memory in (one, two):
+            await memory.remember(*turns)
+        for question in conversation.questions:
+            here, there = [await memory.recall(question.text, now=question.asked_at) for memory in (one, two)]
+            assert here == there

@@ -69,7 +69,10 @@ class MiniLMEmbedder:
         words = {word: number for number, word in enumerate(vocabulary.splitlines())}
         self._tokenizer = BertWordPieceTokenizer(words, lowercase=True)
         self._tokenizer.enable_truncation(LONGEST)
-        self._weights: dict[str, Floats] = load(weights)
+        self._weights: dict[str, Floats] = {
+            name: numpy.ascontiguousarray(value.T) if name.startswith("encoder.") else value  # as products take them
+            for name, value in load(weights).items()
+        }
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
     def __repr__(self) -> str:
@@ -138,7 +141,7 @@ class MiniLMEmbedder:
 
     def _linear(self, hidden: Floats, name: str) -> Floats:
         flat = hidden.reshape(-1, hidden.shape[-1])  # one large product is faster than many small ones
-        out: Floats = flat @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        out: Floats = flat @ self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
         shaped: Floats = out.reshape(*hidden.shape[:-1], -1)
         return shaped
 
