@@ -28,6 +28,11 @@ def test_nothing_is_lost(memories: list[Memory]) -> None:
         (b'{"format":"september-memory/1","memories":[{"kind":"dream"}]}', "dream"),
         (b'{"format":"september-memory/9","memories":[]}', "september-memory/9"),
         (b'{"format":"september-memory/1","memories":[{"kind":"episode","text":"x","at":1}]}', "no id"),
+        (b'{"format":"september-memory/1","memories":[{"kind":"episode","id":"a","text":"x","at":1e40}]}', "at"),
+        (
+            b'{"format":"september-memory/1","memories":[{"kind":"episode","id":"a","text":"x","at":9223372036854775808}]}',
+            "<=",
+        ),
         (b'\xff{"format"', "not an export"),
     ],
 )

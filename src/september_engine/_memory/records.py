@@ -7,7 +7,7 @@ another one took its place, `superseded_by` say so, and it stays readable. Times
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -25,6 +25,9 @@ __all__ = [
     "Trait",
     "Trust",
 ]
+
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number that every store can keep; checked where a memory is read from outside."""
 
 Origin: TypeAlias = Literal["person", "host", "agent", "tool", "web", "file", "import"]
 """Who said it: a person in the conversation, the program around the engine, the agent itself, or what it read."""
@@ -63,11 +66,11 @@ class _Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """
 
     id: str = ""
-    recorded_at: int = 0
+    recorded_at: Whole = 0
     source: Source = Source()
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
-    retired_at: int | None = None
+    retired_at: Whole | None = None
     retired_because: str = ""
 
 
@@ -78,9 +81,9 @@ class Episode(_Memory, frozen=True, kw_only=True, tag="episode"):
     """
 
     text: str
-    at: int
+    at: Whole
     speaker: str | None = None
-    position: int | None = None
+    position: Whole | None = None
 
 
 class Knowledge(_Memory, frozen=True, kw_only=True, tag="knowledge"):
@@ -96,8 +99,8 @@ class Knowledge(_Memory, frozen=True, kw_only=True, tag="knowledge"):
     type: str = "fact"
     attribute: str | None = None
     confidence: float = 1.0
-    valid_from: int | None = None
-    valid_until: int | None = None
+    valid_from: Whole | None = None
+    valid_until: Whole | None = None
 
 
 class Person(_Memory, frozen=True, kw_only=True, tag="person"):
@@ -115,8 +118,8 @@ class Relation(_Memory, frozen=True, kw_only=True, tag="relation"):
     relation: str
     object: str
     confidence: float = 1.0
-    valid_from: int | None = None
-    valid_until: int | None = None
+    valid_from: Whole | None = None
+    valid_until: Whole | None = None
 
 
 class Trait(_Memory, frozen=True, kw_only=True, tag="trait"):
