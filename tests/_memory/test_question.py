@@ -56,3 +56,11 @@ def test_names_learnt_later_are_known() -> None:
     names = Names()
     names.add(["Ana", "", "?!"])
     assert question_of("Ana?", now=NOW, names=names).speakers == {"Ana"}
+
+
+def test_where_nobody_is_known_to_speak_any_name_may_be_a_speakers() -> None:
+    question = question_of("What did Caroline tell Ben? And why?", now=NOW, names=Names())
+    assert question.terms == ("carolin", "tell", "ben")
+    assert question.weak == {"carolin", "ben"}
+    assert question.anonymous == "What did I tell I And why?"
+    assert asked("Who is Biscuit?").weak == frozenset()

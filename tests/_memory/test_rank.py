@@ -38,6 +38,8 @@ def test_bm25_is_a_part_of_what_a_text_could_reach() -> None:
     assert 0 < one < both < 1
     assert score(row("d", "sunrise")) > score(row("e", "sunrise " + "over green hills " * 20))
     assert BM25([], ABOUT)(row("f", "x")) == 0
+    weak = BM25(["paint", "sunris"], ABOUT, weak={"sunris"})
+    assert weak(row("d", "sunrise")) < score(row("d", "sunrise"))
 
 
 def test_words_come_first_and_are_named() -> None:

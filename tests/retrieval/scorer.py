@@ -107,12 +107,16 @@ async def score(
     make: Callable[[], Memories],
     embedder: Embedder,
     weights: Weights = WEIGHTS,
+    bare: bool = False,
     only: Sequence[str] = ("BM25", "vectors", "rank fusion", "recall, no vectors", "recall"),
 ) -> Table:
-    """Recall of each way of searching, by kind of question, over all questions of these conversations."""
+    """Recall of each way of searching, by kind of question, over all questions of these conversations.
+
+    `bare` keeps from memory who spoke, and that the turns belong together.
+    """
     found: dict[str, dict[str, list[tuple[float, ...]]]] = defaultdict(lambda: defaultdict(list))
     for conversation in conversations:
-        ways = await _remembered(conversation, make(), embedder, weights)
+        ways = await _remembered(conversation, make(), embedder, weights, bare)
         all_ways: Mapping[str, Search] = {
             "BM25": ways.bm25,
             "vectors": ways.vectors,
@@ -136,19 +140,17 @@ async def score(
     }
 
 
-async def _remembered(conversation: Conversation, memories: Memories, embedder: Embedder, weights: Weights) -> _Ways:
+async def _remembered(
+    conversation: Conversation, memories: Memories, embedder: Embedder, weights: Weights, bare: bool
+) -> _Ways:
     clock, ids = FakeClock(), FakeIds()
     fused = LongTermMemory(memories, clock=clock, ids=ids, embedder=embedder, weights=weights)
-    turns = [
-        Episode(
-            id=turn.id,
-            text=turn.text,
-            speaker=turn.speaker,
-            at=turn.at,
-            source=Source(origin="person", task_id=turn.id.partition(":")[0] if ":" in turn.id else conversation.name),
-        )
-        for turn in conversation.turns
-    ]
+    turns: list[Episode] = []
+    for turn in conversation.turns:
+        task = turn.id.partition(":")[0] if ":" in turn.id else conversation.name
+        source = Source(origin="person", task_id=None if bare else task)
+        speaker = None if bare else turn.speaker
+        turns.append(Episode(id=turn.id, text=turn.text, speaker=speaker, at=turn.at, source=source))
     await fused.remember(*turns)
     index = VectorIndex(embedder.dimensions)
     index.add(await memories.vectors(embedder.name, after=0, limit=1_000_000))

@@ -41,11 +41,12 @@ def embedder(request: pytest.FixtureRequest) -> Embedder:
         pytest.skip(missing.message)
 
 
+@pytest.mark.parametrize("bare", [False, True], ids=["", "without speakers and tasks"])
 @pytest.mark.parametrize("make", QUICK.values(), ids=QUICK)
 async def test_a_recall_is_not_below_words_or_vectors_alone(
-    make: Callable[[], Sequence[Conversation]], embedder: Embedder
+    make: Callable[[], Sequence[Conversation]], bare: bool, embedder: Embedder
 ) -> None:
-    table = await score(make(), make=InProcessMemories, embedder=embedder, only=WAYS)
+    table = await score(make(), make=InProcessMemories, embedder=embedder, bare=bare, only=WAYS)
     for cut, *recalled in zip(CUTS, *(table[way]["all"] for way in WAYS), strict=True):
         words, vectors, without, fused = recalled
         assert without >= words - ONE_POINT, f"at {cut}, without vectors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -17,17 +18,23 @@ PERSON, AGENT = frozenset(("user", "human")), frozenset(("assistant", "agent", "
 """How a conversation calls the one who asks and the one who is asked, where they have no names."""
 
 
+_NAME = re.compile(r"(?<=[\w,;] )[A-Z][\w'’-]*")
+"""A word with a capital that does not begin a sentence."""
+
+
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One query.
 
     `terms` are the stems that an answer may hold, without the names of speakers: whoever asks about Ana wants what Ana
     said, and it is the others who say "Ana". `anonymous` is the text as Ana would have put it, for its meaning.
-    `speakers` are whom it names, `spans` the times it names.
+    `speakers` are whom it names, `spans` the times it names. Where nobody is known to speak, any name may be a
+    speaker's: `weak` are the stems of names then.
     """
 
     text: str
     anonymous: str
     terms: tuple[str, ...]
+    weak: frozenset[str] = frozenset()
     speakers: frozenset[str]
     spans: tuple[Span, ...]
     asks_when: bool
@@ -40,6 +47,9 @@ class Names:
         self._by_first: dict[str, list[tuple[str, list[str]]]] = {}
         self._known: set[str] = set()
         self.add(names)
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
 
     def add(self, names: Iterable[str]) -> None:
         for name in names:
@@ -71,7 +81,8 @@ def question_of(text: str, *, now: int, names: Names) -> Question:
     words = spoken(text)
     named = names.named_in(words)
     parts = {part for parts in named.values() for part in parts}
-    anonymous = _anonymous(text, parts, spans)
+    guessed = set() if names else {word for said in _NAME.findall(text) for word in spoken(said)}
+    anonymous = _anonymous(text, parts | guessed, spans)
     left_out = {stem for part in parts for stem in terms_of(part)}
     for span in spans:
         if not any(char.isdigit() for char in span.words):  # "last week" is said of any week, "4 October" of one
@@ -80,6 +91,7 @@ def question_of(text: str, *, now: int, names: Names) -> Question:
         text=text,
         anonymous=anonymous,
         terms=tuple(dict.fromkeys(term for term in terms_of(text) if term not in left_out)),
+        weak=frozenset(term for word in guessed for term in terms_of(word)),
         speakers=frozenset(named) or _pronouns(words, names),
         spans=tuple(spans),
         asks_when="when" in words or "date" in words,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import nsmallest
 
 import msgspec
@@ -23,6 +23,9 @@ __all__ = ["BM25", "SOON", "WEIGHTS", "Candidate", "Ranked", "Ranking", "Statist
 
 K1, B = 1.2, 0.75
 """BM25's parameters, as FTS5 has them."""
+
+WEAK = 0.4
+"""What a weak term counts for."""
 
 SAME_TALK = 3 * 3_600_000
 """Turns further apart than this, in ms, are not of one talk: the one before does not explain the one after."""
@@ -88,8 +91,9 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
 class BM25:
     """Okapi BM25 for the terms of one question, as a part of what a text could reach that holds them all often."""
 
-    def __init__(self, terms: Sequence[str], about: Statistics) -> None:
+    def __init__(self, terms: Sequence[str], about: Statistics, *, weak: Collection[str] = ()) -> None:
         self._rarity = {term: _rarity(about.holding.get(term, 0), about.total) * (K1 + 1) for term in terms}
+        self._rarity |= {term: self._rarity[term] * WEAK for term in self._rarity.keys() & set(weak)}
         self._best = sum(self._rarity.values())
         self._base, self._by_length = K1 * (1 - B), K1 * B / max(about.mean_length, 1.0)
         self._known: dict[str, float] = {}
@@ -121,7 +125,7 @@ class Ranking:
 
     def __init__(self, question: Question, about: Statistics, *, weights: Weights = WEIGHTS) -> None:
         self._question = question
-        self._words = BM25(question.terms, about)
+        self._words = BM25(question.terms, about, weak=question.weak)
         self._weights = {name: getattr(weights, name) for name in weights.__struct_fields__}
 
     def promising(self, rows: Iterable[MemoryRow], cosine: Callable[[str], float], *, most: int) -> list[MemoryRow]:
