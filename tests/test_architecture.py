@@ -19,7 +19,7 @@ from .architecture import Module
 SOURCE = Path(september_engine.__file__).parent
 TESTS = Path(__file__).parent
 MOST_EXPORTS = 30
-HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic")
+HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_bash.git": "_bash/test_programs.py",
@@ -107,6 +107,7 @@ def loaded_by(code: str) -> set[str]:
     [
         "import september_engine",
         "import september_engine.models.anthropic",
+        "import september_engine.memory.longterm, september_engine.memory.minilm",
         "from september_engine import Engine, Settings; Engine(':memory:', settings=Settings())",
     ],
 )
@@ -205,6 +206,12 @@ BROKEN: Iterable[tuple[str, Law, dict[str, Module], str]] = [
         laws.pure_core,
         {"_turn.decide": Module("_turn.decide", "import time")},
         "_turn.decide imports time",
+    ),
+    (
+        "the core asks datetime for the time",
+        laws.pure_core,
+        {"_turn.decide": Module("_turn.decide", "import datetime\nnow = datetime.datetime.now()")},
+        "_turn.decide:2 asks for now",
     ),
     (
         "the core reads a file",

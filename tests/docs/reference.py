@@ -20,6 +20,8 @@ import msgspec
 import september_engine
 from september_engine import blocking, engine, errors, events, messages, notes, permissions, settings, streams, tools
 from september_engine.http import auth
+from september_engine.memory import base as remembered
+from september_engine.memory import longterm, minilm
 from september_engine.models import anthropic, offline, scripted
 from september_engine.sandbox import base, choice
 from september_engine.store import memory, sqlite
@@ -251,6 +253,11 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
         (scripted, ["ScriptedModel", "say", "think", "call", "fail", "hold", "turn"]),
     ],
     "Stores": [(sqlite, ["SQLiteStore"]), (memory, ["MemoryStore"])],
+    "Memory": [
+        (longterm, ["LongTermMemory"]),
+        (remembered, ["Episode", "Knowledge", "Person", "Relation", "Trait", "Source", "Hit", "Soul", "Embedder"]),
+        (minilm, ["MiniLMEmbedder"]),
+    ],
     "For tests": [(fakes, ["FakeClock", "FakeIds", "SequenceRandom", "World"])],
 }
 

@@ -10,6 +10,7 @@ import attrs
 from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
+from ..memory.inprocess import InProcessMemories
 from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["MemoryStore"]
@@ -31,12 +32,16 @@ class _Task:
 
 
 class MemoryStore:
-    """A `Store` that keeps everything until the object goes; closing it loses nothing, so that it can be reopened."""
+    """A `Store` that keeps everything until the object goes; closing it loses nothing, so that it can be reopened.
+
+    `memories` is long-term memory, kept beside.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
         self._latest: list[tuple[str, str]] = []
         self._open = False
+        self.memories = InProcessMemories()
 
     def __repr__(self) -> str:
         return "MemoryStore()"
