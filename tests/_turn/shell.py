@@ -12,7 +12,8 @@ from typing import Any, Literal
 import attrs
 from msgspec.structs import replace
 
-from september_engine._turn.commands import CallModel, RunTool, todo
+from september_engine._turn.commands import CallModel, Compact, RunTool, todo
+from september_engine._turn.compaction import Told, cut_of, excerpts, most_summary_bytes, outcome, summary_text
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import (
     Fact,
@@ -35,7 +36,7 @@ from september_engine._turn.limits import Limits
 from september_engine._turn.present import block_start, block_stop, delta, present
 from september_engine._turn.state import Standing, TurnState, evolve, fold, standing
 from september_engine.events import Event, encode, name_of
-from september_engine.messages import Block, tool_uses
+from september_engine.messages import Block, Usage, tool_uses
 from september_engine.store.base import EventRow, FactRow
 
 from .build import LOOK
@@ -168,6 +169,7 @@ class Shell:
             parent = aimed_at.parent
             content = aimed_at.content if kind == "retry" else content
         known = self.row.prefix == prefix and parent == self.row.head is not None
+        left = fold(self.turn(parent))
         self.state, self.taken = TurnState(), []
         previous = self.row.head
         self.take(
@@ -185,6 +187,8 @@ class Shell:
                 previous=previous,
                 kind=kind,
                 target=target,
+                context=left.context,
+                since=left.since,
             )
         )
 
@@ -196,6 +200,8 @@ class Shell:
             match command:
                 case CallModel() if self.attempt is None:
                     self.attempt = Attempt(command, answer())
+                case Compact():
+                    self.compact(command)
                 case RunTool(id=call_id) if call_id not in self.running:
                     self.take(ToolsStarting(now=self.clock, tool_call_ids=[call_id]))
                     self.running.add(call_id)
@@ -205,7 +211,17 @@ class Shell:
     @property
     def owes(self) -> bool:
         owed = todo(self.state, concurrency=CONCURRENCY)
-        return any(self.attempt is None if isinstance(one, CallModel) else one.id not in self.running for one in owed)
+        return any(one.id not in self.running if isinstance(one, RunTool) else self.attempt is None for one in owed)
+
+    def compact(self, command: Compact) -> None:
+        """Tell what came before in excerpts, as an engine does whose model fails."""
+        model = "small" if command.fallback else "big"
+        facts = self.thread(self.state.turn_id)
+        cut = cut_of(facts, command, model=model)
+        text = summary_text(excerpts(cut.dropped, most_summary_bytes(command)), most_summary_bytes(command))
+        block = {"type": "compaction", "content": text} if self.count % 2 else None
+        told = Told(text=text, strategy="excerpts", block=block, model=model, usage=Usage(input_tokens=1))
+        self.take(outcome(facts, command, cut, told, now=self.clock, model=model))
 
     def stream(self) -> None:
         """Show the next half of a block."""

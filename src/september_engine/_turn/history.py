@@ -10,6 +10,7 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
 4. Where something that was sent must go (a provider refused it, or there is more media than a request may hold), the
    thinking so far goes with it: it is bound to what stood before it.
 5. So are the tools: under a prefix without any, those that were called before it are defined as gone, and no others.
+6. A compaction is such a place too. What it kept follows on its summary; what it left behind is not looked at again.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from .._context.check import sent_form, sent_id
+from .._context.check import COMPACTION, sent_form, sent_id
 from .._context.media import Weight, crowding, weigh
 from ..messages import Block, Prompt, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -33,9 +35,10 @@ from .facts import (
     TurnCompleted,
     TurnStarted,
 )
-from .limits import is_blocks
+from .kept import kept_facts
+from .limits import brief, is_blocks
 
-__all__ = ["prompt_of"]
+__all__ = ["prefix_in", "prompt_of"]
 
 NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
 MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider takes no more of them.]"
@@ -44,47 +47,58 @@ PLAIN: Mapping[str, Sequence[str]] = {"text": ("type", "text"), "tool_use": ("ty
 THINKING = ("thinking", "redacted_thinking")
 MEDIA = ("image", "document")
 
-
-def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
+def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str, ask: str | None = None) -> Prompt:
     """The prompt of the next model call on this thread: the facts of its turns, oldest first.
 
-    Thinking is sent back only where the same model made it under the same prefix.
+    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end.
     """
-    chosen = next(
-        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
-        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
-    )
+    facts = kept_facts(facts)
+    chosen = prefix_in(facts, prefix)
     writer = _Writer(prefix=prefix, model=model)
     for fact in facts:
         writer.take(fact)
-    messages = writer.finish()
+    messages = writer.finish(ask)
     return Prompt(system=chosen.system, tools=chosen.tools or writer.former_tools(), messages=messages)
+
+
+def prefix_in(facts: Sequence[Fact], prefix: str) -> PrefixChosen:
+    """What this prefix stands for; nothing where it is not in the log."""
+    return next(
+        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
+        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
+    )
 
 
 class _Writer:
     def __init__(self, *, prefix: str, model: str) -> None:
         self._bound_to = (prefix, model)
         self._messages: list[Block] = []
+        self._marks: dict[str, int] = {}
         self._turn_began = 0
+        self._before: tuple[list[Block], list[str]] = ([], [])
+        self._summary: str | None = None
         self._open: list[tuple[str, str]] = []
         self._results: dict[str, ToolFinished] = {}
         self._said: list[Block] = []
         self._kinds: dict[str, str] = {}
         self._ids: set[str] = set()
         self._media: list[Weight] = []
-        self._media_before = 0
         self._former: list[str] = []
 
     def take(self, fact: Fact) -> None:
         match fact:
             case TurnStarted():
                 self._answer_calls()
-                self._turn_began = len(self._messages)
-                self._media_before = len(self._media)
+                self._turn_began = self._marks[fact.message_id] = len(self._messages)
+                self._before = ([*self._messages], self._former)
                 self._say("user", _not_blank(fact.content))
             case AssistantReplied():
                 self._answer_calls()
+                self._marks[fact.message_id] = len(self._messages)
                 self._reply(fact)
+            case Compacted():
+                self._answer_calls()
+                self._compact(fact)
             case AssistantCut():
                 self._answer_calls()
                 self._say("assistant", _not_blank([{"type": "text", "text": fact.text}]))
@@ -97,18 +111,20 @@ class _Writer:
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
             case TurnCompleted(counts=False):
-                del self._messages[self._turn_began :]
-                del self._media[self._media_before :]
                 self._open, self._results, self._said = [], {}, []
+                self._messages, self._former = self._before
+                self._weigh_again()
             case PrefixChosen(prefix=prefix) if prefix == self._bound_to[0]:
                 self._choose(fact)
             case _:
                 pass
 
-    def finish(self) -> list[Block]:
+    def finish(self, ask: str | None) -> list[Block]:
         """The messages so far, made to end with a user message: no model continues an answer of its own."""
         self._answer_calls()
-        if self._messages and self._messages[-1]["role"] == "assistant":
+        if ask is not None:
+            self._say("user", [{"type": "text", "text": ask}])
+        elif self._messages and self._messages[-1]["role"] == "assistant":
             self._say("user", [{"type": "text", "text": "Continue."}])
         return self._messages
 
@@ -130,6 +146,38 @@ class _Writer:
         if called != self._former:
             self._take_out()
         self._former = called
+
+    def _compact(self, fact: Compacted) -> None:
+        """The summary, then what was kept; the messages that a refusal may bring back stay as they are.
+
+        What is kept from an answer of this turn on is kept with the turn's own message.
+        """
+        kept = min(self._marks.get(fact.kept_from, 0), len(self._messages))
+        began = self._turn_began
+        mine = self._messages[began : began + 1] if began < kept and self._messages[began]["role"] == "user" else []
+        lead = self._summary_of(fact)
+        moved = len(lead) + len(mine) - kept
+        self._marks = {name: mark + moved for name, mark in self._marks.items() if mark >= kept}
+        self._turn_began = began + moved if began >= kept else len(lead)
+        self._messages = [
+            {**message, "content": _without_thinking(message["content"])} for message in (*mine, *self._messages[kept:])
+        ]
+        if fact.result_bytes is not None:
+            for message in self._messages:
+                message["content"] = [_shortened(block, fact.result_bytes) for block in message["content"]]
+        self._messages[:0] = lead
+        self._weigh_again()
+
+    def _summary_of(self, fact: Compacted) -> list[Block]:
+        carried = [{"type": "text", "text": text} for text in fact.carried]
+        self._summary = fact.summary
+        if fact.block is None or fact.model != self._bound_to[1]:
+            return [{"role": "user", "content": [{"type": "text", "text": fact.summary}, *carried]}]
+        lead: list[Block] = [{"role": "assistant", "content": [fact.block]}]
+        return [*lead, {"role": "user", "content": carried}] if carried else lead
+
+    def _weigh_again(self) -> None:
+        self._media = [weigh(block) for message in self._messages for block in _media_in(message["content"])]
 
     def _say(self, role: str, content: list[Block]) -> None:
         if content:
@@ -185,10 +233,13 @@ class _Writer:
         for message in self._messages:
             content = _without_thinking(message["content"])
             if foreign and message["role"] == "assistant":
-                content = _plain(content)
+                if self._summary is not None and content and content[0]["type"] == COMPACTION:
+                    message["role"], content = "user", [{"type": "text", "text": self._summary}]
+                else:
+                    content = _plain(content)
             message["content"] = _no_media(content) if media else content
         if media:
-            self._media, self._media_before = [], 0
+            self._media = []
 
 
 def _called(messages: list[Block]) -> list[str]:
@@ -227,6 +278,17 @@ def _no_media(content: list[Block]) -> list[Block]:
         else:
             clean.append(block)
     return clean
+
+
+def _shortened(block: Block, most: int) -> Block:
+    """A tool's result of which only so much text is left."""
+    content = block.get("content")
+    if block.get("type") != "tool_result":
+        return block
+    if isinstance(content, str):
+        return {**block, "content": brief(content, most)}
+    texts = [{**inner, "text": brief(inner["text"], most)} if "text" in inner else inner for inner in content or []]
+    return {**block, "content": texts}
 
 
 def _result(call_id: str, finished: ToolFinished | None) -> Block:

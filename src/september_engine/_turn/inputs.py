@@ -9,6 +9,7 @@ import msgspec
 from ..events import ToolResultError
 from ..messages import JSON, Block, Usage
 from ..permissions import Rule
+from .facts import Compacted
 from .limits import Limits
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Refuse",
     "Resumed",
     "Start",
+    "Summarised",
     "ToolReturned",
     "ToolsStarting",
 ]
@@ -35,7 +37,10 @@ class _Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(_Input, frozen=True, kw_only=True):
-    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet."""
+    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
+
+    `context` and `since` are how the turn left the thread that this one goes on from.
+    """
 
     turn_id: str
     task_id: str
@@ -50,6 +55,8 @@ class Start(_Input, frozen=True, kw_only=True):
     kind: Literal["new", "edit", "retry"] = "new"
     target: str | None = None
     direct: bool = False
+    context: int = 0
+    since: str | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +114,15 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     usage: Usage | None = None
     blocks: int = 0
     has_fallback: bool = False
+
+
+class Summarised(_Input, frozen=True, kw_only=True):
+    """What came before was told in brief: the fact as it would be. `system` and `tools` are those of the prefix."""
+
+    step: int
+    compacted: Compacted
+    system: str
+    tools: list[Block]
 
 
 class ToolsStarting(_Input, frozen=True, kw_only=True):
@@ -189,6 +205,7 @@ Input: TypeAlias = (
     Start
     | ModelReplied
     | ModelFailed
+    | Summarised
     | ToolsStarting
     | ToolReturned
     | Answered

@@ -18,6 +18,7 @@ from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -30,6 +31,7 @@ from .facts import (
     TurnStarted,
 )
 from .limits import Limits
+from .size import budget_of, context_after
 
 __all__ = ["Call", "Request", "Standing", "TurnState", "cut_short", "evolve", "fold", "remembered", "standing"]
 
@@ -65,7 +67,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls."""
+    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
+
+    `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
+    is read for it. `too_long` says that a provider found it too long, and `shortened` that it was summarised since the
+    last answer.
+    """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
     task_id: str = ""
@@ -89,6 +96,20 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: int = 0
     usage: Usage = Usage()
     counts: bool = True
+    context: int = 0
+    since: str | None = None
+    began_with: tuple[int, str | None] = (0, None)
+    too_long: bool = False
+    shortened: bool = False
+    compactions: int = 0
+
+    @property
+    def owes_compaction(self) -> bool:
+        """Whether what came before is summarised before the next request."""
+        if self.status != "running" or self.open_calls or self.limits.compactions == 0:
+            return False
+        budget = budget_of(self.limits)
+        return self.too_long or (budget is not None and self.context > budget)
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
@@ -127,6 +148,11 @@ def fold(facts: Iterable[Fact], state: TurnState | None = None) -> TurnState:
 
 def evolve(state: TurnState, fact: Fact) -> TurnState:
     """The state after one more fact."""
+    context = context_after(state.context, state.began_with[0], fact)
+    return _evolved(state if context == state.context else replace(state, context=context), fact)
+
+
+def _evolved(state: TurnState, fact: Fact) -> TurnState:
     match fact:
         case TurnStarted():
             return replace(
@@ -139,9 +165,20 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 previous=fact.previous,
                 prefix=fact.prefix,
                 limits=fact.limits,
+                since=fact.since,
+                began_with=(fact.context, fact.since),
             )
         case AssistantReplied():
             return _replied(state, fact)
+        case Compacted():
+            return replace(
+                state,
+                since=fact.since,
+                too_long=False,
+                shortened=True,
+                compactions=state.compactions + 1,
+                usage=state.usage + (fact.usage or Usage()),
+            )
         case AttemptFailed():
             return replace(
                 state,
@@ -150,6 +187,7 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 next_block=state.next_block + fact.blocks,
                 fallback=state.fallback or fact.fallback,
                 repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
+                too_long=state.too_long or fact.too_long,
                 usage=state.usage + (fact.usage or Usage()),
             )
         case ToolStarted():
@@ -177,7 +215,8 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 resumed = _with_call(resumed, call_id, "owed")
             return resumed
         case TurnCompleted():
-            return replace(state, status="completed", counts=fact.counts)
+            since = state.since if fact.counts else state.began_with[1]
+            return replace(state, status="completed", counts=fact.counts, since=since)
         case TurnFailed():
             usage = state.usage + (fact.usage or Usage())
             return replace(state, status="errored", counts=fact.counts, usage=usage)
@@ -194,6 +233,7 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
         step=state.step + 1,
         attempt=1,
         wait_ms=0,
+        shortened=False,
         next_block=state.next_block + fact.blocks,
         raised=state.raised or cut_short(fact.content, fact.stop_reason),
         calls=calls,
@@ -227,7 +267,13 @@ def _with_call(state: TurnState, call_id: str, status: Literal["asked", "owed", 
 
 def remembered(facts: Iterable[Fact]) -> tuple[Rule, ...]:
     """The rules that people laid down by their answers on this thread."""
-    return tuple(rule for fact in facts if isinstance(fact, HumanAnswered) for rule in fact.remember)
+    rules: tuple[Rule, ...] = ()
+    for fact in facts:
+        if isinstance(fact, HumanAnswered):
+            rules += fact.remember
+        elif isinstance(fact, Compacted):
+            rules = fact.remember
+    return rules
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

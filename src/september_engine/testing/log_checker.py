@@ -26,6 +26,7 @@ from .._turn.facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -41,6 +42,7 @@ from .._turn.history import prompt_of
 from .._turn.present import present
 from .._turn.state import Standing, TurnState, evolve, standing
 from ..events import (
+    CompactionEvent,
     ContentBlockStart,
     ContentBlockStop,
     Error,
@@ -64,7 +66,18 @@ from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
 
 __all__ = ["check_log", "check_task"]
 
-PRESENTED = (ThreadLifecycle, Error, ToolCall, ToolResult, HitlRequest, HitlResolved, UsageEvent, Retry, Rewound)
+PRESENTED = (
+    ThreadLifecycle,
+    Error,
+    ToolCall,
+    ToolResult,
+    HitlRequest,
+    HitlResolved,
+    UsageEvent,
+    Retry,
+    Rewound,
+    CompactionEvent,
+)
 """The events that come from facts; those of the model's stream and of no consequence stand between them."""
 
 
@@ -208,7 +221,7 @@ def _misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str |
                 if len(state.call_ids.union(ids)) < len(state.call_ids) + len(ids)
                 else None
             )
-        case AssistantCut() | AttemptFailed():
+        case AssistantCut() | AttemptFailed() | Compacted():
             return "the answer was whole" if state.open_calls else None
         case ToolStarted():
             status = calls.get(fact.tool_call_id)
@@ -346,6 +359,8 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
             before = (prompt, fact)
         elif isinstance(fact, AttemptFailed) and fact.repair is not None:
             before, repaired = None, True
+        elif isinstance(fact, Compacted):
+            before = None
         if every_prefix:
             for prefix, model in ((turn.state.prefix, _writer(turn)), ("another prefix", "another model")):
                 prompt, last = prompt_of(turn.thread[: count + 1], prefix=prefix, model=model), looked_at.get(model)

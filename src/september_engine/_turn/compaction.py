@@ -1,0 +1,242 @@
+"""compaction: what is kept of a thread that has grown too long, and what takes the place of the rest. Pure.
+
+1. Kept are whole turns from the end on, as many as fit into half of the budget, so that the next compaction is far.
+   Where this turn alone is too long, its message and its last steps are. Calls and their results stay together.
+2. The rest is told in brief: by the model (`SUMMARISE`), by the provider, or, where both fail, in excerpts.
+3. What is still open is carried over word for word, whoever tells the rest.
+4. The log keeps everything: an edit or retry goes back to any message, also to one that was told in brief.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
+
+from .._context.tokens import BYTES_PER_TOKEN, prompt_tokens, tokens_of
+from ..messages import Block, Usage, text_of, tool_uses
+from .commands import Compact
+from .facts import (
+    AssistantCut,
+    AssistantReplied,
+    Compacted,
+    Fact,
+    HumanAnswered,
+    HumanAsked,
+    ToolFinished,
+    TurnFailed,
+    TurnStarted,
+)
+from .history import prefix_in, prompt_of
+from .inputs import Summarised
+from .kept import kept_facts
+from .limits import brief
+from .size import weight_of
+from .state import remembered
+
+__all__ = ["Cut", "Told", "cut_of", "excerpts", "most_summary_bytes", "outcome", "still_open", "summary_text"]
+
+HEAD = (
+    "This conversation is longer than can be given to you at once. What came before is told here in brief; what "
+    "follows on it is word for word."
+)
+OPEN_HEAD = "Still open from before, word for word:"
+SUMMARISE = """\
+Everything above will be taken out of your context now, to make room. What you write here is all that is left of it, \
+for yourself to go on with. Call no tool. Write these sections, each in short lines, and leave out those that have nothing:
+
+## Goals and open work
+What the person wants in the end, what is done, what is under way, and what comes next.
+## Decisions
+What was decided, by whom and why; what was ruled out.
+## Facts
+Names, numbers, identifiers, addresses, commands, errors and their causes, as exact as they were.
+## Files
+Which were read, made or changed, and what matters about each.
+## Preferences
+What the person asked for in manner, language or limits.
+## Open questions
+What was asked and has no answer yet, by the person or by you.
+
+If a summary stands at the beginning, take over from it all that still holds. Answer nothing, and address nobody."""
+
+MOST_SUMMARY_TOKENS = 4096
+LEAST_RESULT_BYTES = 1_000
+LINE_BYTES = 600
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a thread is cut: what is kept begins with message `kept_from` of turn `since`.
+
+    `dropped` are the facts that tell what came before it. `result_bytes` is how much is left of each result that is
+    kept, where even they are too much.
+    """
+
+    kept_from: str
+    since: str
+    dropped: Sequence[Fact]
+    result_bytes: int | None = None
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What takes the place of what was dropped: a text, and the provider's block where it made one.
+
+    `usage` is what it cost, failed attempts included.
+    """
+
+    text: str
+    strategy: str
+    block: Block | None = None
+    model: str = ""
+    usage: Usage | None = None
+
+
+def most_summary_bytes(command: Compact) -> int:
+    """How long a summary may be: an eighth of the window, where that is known."""
+    window = command.window or 8 * MOST_SUMMARY_TOKENS
+    return min(window // 8, MOST_SUMMARY_TOKENS) * BYTES_PER_TOKEN
+
+
+def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
+    """Where to cut. `facts` are those of the thread and of the turn that is too long."""
+    facts = kept_facts(facts)
+    weights = [weight_of(fact) for fact in facts]
+    from_here = list(accumulate(reversed(weights)))[::-1]
+    prompt = prompt_of(facts, prefix=command.prefix, model=model)
+    fixed = tokens_of(prompt.system) + tokens_of(prompt.tools) + most_summary_bytes(command) // BYTES_PER_TOKEN
+    # the budget is in what the provider counts, and the rest here in guesses
+    most = (command.budget or command.context) * prompt_tokens(prompt) // max(command.context, 1) - fixed
+    target = min(most // 2, from_here[0] // 2)
+    starts = [place for place, fact in enumerate(facts) if isinstance(fact, TurnStarted)]
+    mine = starts[-1]
+    place = min((start for start in starts[1:] if from_here[start] <= target), default=mine)
+    if from_here[place] > target:
+        steps = [at for at in range(mine + 1, len(facts)) if isinstance(facts[at], AssistantReplied)]
+        fit = (at for at in steps if weights[mine] + from_here[at] <= target)
+        place = next(fit, steps[-1] if steps else mine)
+    size = from_here[place] + (weights[mine] if place > mine else 0)
+    first, start = facts[place], facts[max(at for at in starts if at <= place)]
+    assert isinstance(first, TurnStarted | AssistantReplied)
+    assert isinstance(start, TurnStarted)
+    return Cut(
+        kept_from=first.message_id,
+        since=start.turn_id,
+        dropped=_dropped(facts, place, command.prefix),
+        result_bytes=_result_bytes(facts[place:], size, most) if size > most else None,
+    )
+
+
+def _dropped(facts: Sequence[Fact], place: int, prefix: str) -> list[Fact]:
+    """What tells all that came before: the last summary stands behind the first messages that were kept with it."""
+    behind = facts[place:]
+    summary = [fact for fact in behind if isinstance(fact, Compacted)][-1:]
+    chosen = prefix_in(facts, prefix)
+    return [*facts[:place], *summary, *([chosen] if chosen in behind else [])]
+
+
+def _result_bytes(kept: Sequence[Fact], size: int, most: int) -> int:
+    """An equal share of what the rest leaves to the results."""
+    results = [weight_of(fact) for fact in kept if isinstance(fact, ToolFinished)]
+    share = (most - (size - sum(results))) * 3 // 4 // max(len(results), 1)
+    return max(share * BYTES_PER_TOKEN, LEAST_RESULT_BYTES)
+
+
+def still_open(dropped: Sequence[Fact], most: int) -> list[str]:
+    """What must survive word for word: messages without an answer, and questions that nobody answered.
+
+    The place where whatever else a turn stands on is carried over, too. Of more than `most` bytes, the latest.
+    """
+    found: list[str] = []
+    asked: dict[str, str] = {}
+    said = ""
+    for fact in dropped:
+        match fact:
+            case Compacted():
+                before = [text.removeprefix(OPEN_HEAD) for text in fact.carried if text.startswith(OPEN_HEAD)]
+                found[:0] = [item for text in before for item in text.split("\n\n") if item]
+            case TurnStarted():
+                said = text_of(fact.content)
+            case AssistantReplied() if not tool_uses(fact.content) and text_of(fact.content).strip():
+                said = ""
+            case TurnFailed(counts=True) if said.strip():
+                found.append(f"The person wrote this, and the turn ended without an answer: {_paragraph(said)}")
+            case HumanAsked(kind="question"):
+                asked[fact.request_id] = f"You asked this, and nobody answered: {_paragraph(fact.question)}"
+            case HumanAnswered():
+                asked.pop(fact.request_id, None)
+            case _:
+                pass
+    kept, room = list[str](), most
+    for item in reversed([*found, *asked.values()]):
+        room -= len(item.encode())
+        if room < 0:
+            break
+        kept.append(item)
+    return ["\n\n".join([OPEN_HEAD, *reversed(kept)])] if kept else []
+
+
+def _paragraph(text: str) -> str:
+    return "\n".join(line for line in brief(text, LINE_BYTES).splitlines() if line.strip())
+
+
+def summary_text(text: str, most: int) -> str:
+    """A summary as it is sent."""
+    return f"{HEAD}\n\n{brief(text.strip(), most)}"
+
+
+def excerpts(dropped: Sequence[Fact], most: int) -> str:
+    """What was dropped, without a model: who said what, each in a line, the latest as far as there is room."""
+    before, lines = "", list[str]()
+    for fact in dropped:
+        match fact:
+            case Compacted():
+                before = fact.summary.removeprefix(HEAD).strip()
+            case TurnStarted():
+                lines.append(f"Person: {_line(text_of(fact.content))}")
+            case AssistantReplied():
+                names = ", ".join(use["name"] for use in tool_uses(fact.content))
+                called = f" (called {names})" if names else ""
+                lines.append(f"You: {_line(text_of(fact.content))}{called}")
+            case AssistantCut():
+                lines.append(f"You, interrupted: {_line(fact.text)}")
+            case _:
+                pass
+    room, kept = most // 2, list[str]()
+    for line in reversed(lines):
+        room -= len(line.encode()) + 1
+        if room < 0:
+            break
+        kept.append(line)
+    left_out = len(lines) - len(kept)
+    note = [f"({left_out} older messages are left out here.)"] if left_out else []
+    return "\n".join([*([brief(before, most // 3)] if before else []), *note, *reversed(kept)])
+
+
+def _line(text: str) -> str:
+    return " ".join(brief(text, LINE_BYTES).split())
+
+
+def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, now: int, model: str) -> Summarised:
+    """The input that tells of a compaction, with how long the request was and will be."""
+    chosen = prefix_in(kept_facts(facts), command.prefix)
+    compacted = Compacted(
+        at=now,
+        kept_from=cut.kept_from,
+        since=cut.since,
+        summary=told.text,
+        before_tokens=command.context,
+        after_tokens=0,
+        strategy=told.strategy,
+        carried=still_open(cut.dropped, most_summary_bytes(command) // 3),
+        block=told.block,
+        model=told.model,
+        result_bytes=cut.result_bytes,
+        usage=told.usage,
+        remember=remembered(facts),
+    )
+    before = prompt_of(facts, prefix=command.prefix, model=model)
+    after = prompt_of([*facts, compacted, chosen], prefix=command.prefix, model=model)
+    size = -(-prompt_tokens(after) * max(command.context, 1) // max(prompt_tokens(before), 1))
+    compacted = msgspec.structs.replace(compacted, after_tokens=size)
+    return Summarised(now=now, step=command.step, compacted=compacted, system=chosen.system, tools=chosen.tools)
