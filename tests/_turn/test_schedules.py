@@ -264,7 +264,9 @@ def assert_a_request_needs_no_more_than_what_was_kept(shell: Shell) -> None:
     """Read from where the turn says, a thread gives the very same request, and the same rules, as read whole."""
     for turn_id in dict.fromkeys(row.turn_id for row in shell.facts):
         whole, since = shell.thread(turn_id), fold(shell.turn(turn_id)).since
-        begin = next((at for at, fact in enumerate(whole) if isinstance(fact, TurnStarted) and fact.turn_id == since), 0)
+        begin = next(
+            (at for at, fact in enumerate(whole) if isinstance(fact, TurnStarted) and fact.turn_id == since), 0
+        )
         prefix = fold(shell.turn(turn_id)).prefix
         assert prompt_of(whole[begin:], prefix=prefix, model="big") == prompt_of(whole, prefix=prefix, model="big")
         assert remembered(whole[begin:]) == remembered(whole)

@@ -47,6 +47,7 @@ PLAIN: Mapping[str, Sequence[str]] = {"text": ("type", "text"), "tool_use": ("ty
 THINKING = ("thinking", "redacted_thinking")
 MEDIA = ("image", "document")
 
+
 def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str, ask: str | None = None) -> Prompt:
     """The prompt of the next model call on this thread: the facts of its turns, oldest first.
 
