@@ -12,6 +12,7 @@ from typing import Self
 import anyio
 import msgspec
 
+from . import _wiring
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.isolation import to_its_end
@@ -23,17 +24,6 @@ from ._runtime.world import World
 from ._turn.limits import Limits
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
-from ._wiring import (
-    Models,
-    checked_limits,
-    checked_patience,
-    checked_settings,
-    checked_system,
-    make_supervisor,
-    policy_of,
-    store_of,
-    tools_by_name,
-)
 from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
@@ -68,7 +58,8 @@ class Engine:
         store: A path (SQLite), ":memory:", a `Store`, or None for `SQLITE_DB_PATH` or `./brain.sqlite`.
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
-        tools: Tools made with `@tool`.
+        light: Summarises threads that grow too long; None for `LIGHT_MODEL`, else the model itself does.
+        tools: Tools made with `@tool`. With any, there is also `read_result`, for outputs too large to be given whole.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
@@ -85,6 +76,7 @@ class Engine:
         *,
         model: Model | str | None = None,
         fallback: Model | str | None = None,
+        light: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
@@ -93,14 +85,14 @@ class Engine:
         progress_timeout: float = 120.0,
         world: World | None = None,
     ) -> None:
-        self.settings = checked_settings(settings)
-        self._store = store_of(store, self.settings)
-        self._models = Models(model, fallback)
-        self._tools = tools_by_name(tools, self._store)
-        self._policy = policy_of(policy, self._tools, self.settings)
-        self._system = checked_system(system)
-        self._limits = checked_limits(limits, self.settings)
-        self._progress_timeout = checked_patience(progress_timeout)
+        self.settings = _wiring.checked_settings(settings)
+        self._store = _wiring.store_of(store, self.settings)
+        self._models = _wiring.Models(model, fallback, light)
+        self._tools = _wiring.tools_by_name(tools, self._store)
+        self._policy = _wiring.policy_of(policy, self._tools, self.settings)
+        self._system = _wiring.checked_system(system)
+        self._limits = _wiring.checked_limits(limits, self.settings)
+        self._progress_timeout = _wiring.checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
         self._supervisor: Supervisor | None = None
@@ -132,7 +124,7 @@ class Engine:
         return self
 
     async def _start(self) -> Supervisor:
-        supervisor = make_supervisor(
+        supervisor = _wiring.make_supervisor(
             store=self._store,
             models=await self._models.make(self.settings, self._world.clock),
             tools=self._tools,

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
-import attrs
 from msgspec.structs import replace
 
-from .._turn.commands import CallModel, Command, RunTool, todo
+from .._turn.commands import CallModel, Command, Compact, RunTool, todo
 from .._turn.decide import decide
 from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import (
@@ -24,18 +24,22 @@ from .._turn.inputs import (
     ModelFailed,
     ModelReplied,
     OutOfTime,
+    Summarised,
     ToolReturned,
     ToolsStarting,
 )
 from .._turn.present import present
+from .._turn.results import pieces_of
 from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
 from ..messages import Usage
-from ..store.base import Store, TurnRow
+from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
+from .compacting import Compaction
 from .effects import ModelCall, Resources, run_tool
-from .threads import Thread
+from .letters import Cancel, Flight, Leave, Letter, Stop
+from .threads import Left, Thread
 
 __all__ = ["Runner"]
 
@@ -43,35 +47,6 @@ logger = logging.getLogger(__name__)
 
 MODEL = "model"
 """The key of the model call in flight; a tool's is its call id."""
-
-
-class _Stop:
-    """Leave the turn as it is: the process is about to end."""
-
-
-class _Leave:
-    """Stop as soon as the turn waits for nothing but a person, which may be now."""
-
-
-class _Cancel:
-    """Somebody asked for the end of the turn."""
-
-
-@attrs.define(eq=False)
-class _Letter:
-    """Something in the inbox, and what became of it."""
-
-    item: Input | _Stop | _Leave | _Cancel
-    facts: Sequence[Fact] = ()
-    read: anyio.Event = attrs.field(factory=anyio.Event)
-
-
-@attrs.define
-class _Flight:
-    """An effect that is under way."""
-
-    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
-    landed: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class Runner:
@@ -96,10 +71,10 @@ class Runner:
         self._parent = parent
         self._thread: Thread | None = None
         self._facts = list(facts)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._shown: list[str] = []
-        self._call: ModelCall | None = None
-        self._inbox: list[_Letter] = []
+        self._call: ModelCall | Compaction | None = None
+        self._inbox: list[Letter] = []
         self._arrived = anyio.Event()
         self._paused = 0.0
         self._paused_at: float | None = None
@@ -133,18 +108,18 @@ class Runner:
 
     def cancel(self) -> None:
         """End the turn: what was shown stays, every call gets a result."""
-        self._put(_Cancel())
+        self._put(Cancel())
 
     def stop(self) -> None:
         """Leave the turn as it is in the log, as a crash would; what is in flight is cancelled."""
-        self._put(_Stop())
+        self._put(Stop())
 
     def leave(self) -> None:
         """Stop when the turn waits for nothing but a person: that pause needs no process."""
-        self._put(_Leave())
+        self._put(Leave())
 
-    def _put(self, item: Input | _Stop | _Leave | _Cancel) -> _Letter:
-        letter = _Letter(item)
+    def _put(self, item: Input | Stop | Leave | Cancel) -> Letter:
+        letter = Letter(item)
         self._inbox.append(letter)
         self._arrived.set()
         return letter
@@ -167,14 +142,14 @@ class Runner:
         """A log that cannot be written ends the turn at once, not when the model has finished for nothing."""
         await self.channel.run()
         if self.channel.failure is not None:
-            self._put(_Stop())
+            self._put(Stop())
 
     async def _loop(self, first: Input | None, group: anyio.abc.TaskGroup) -> None:
         try:
             if first is None:
                 self.begun.set()
-            letter = await self._next() if first is None else _Letter(first)
-            while not isinstance(letter.item, _Stop):
+            letter = await self._next() if first is None else Letter(first)
+            while not isinstance(letter.item, Stop):
                 letter.facts = await self._take(letter.item)
                 letter.read.set()
                 self.begun.set()
@@ -207,15 +182,15 @@ class Runner:
         message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
         return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
-    async def _next(self) -> _Letter:
+    async def _next(self) -> Letter:
         while not self._inbox:
             self._arrived = anyio.Event()
             await self._arrived.wait()
         return self._inbox.pop(0)
 
-    async def _take(self, item: Input | _Leave | _Cancel) -> Sequence[Fact]:
+    async def _take(self, item: Input | Leave | Cancel) -> Sequence[Fact]:
         match item:
-            case ModelReplied() | ModelFailed():
+            case ModelReplied() | ModelFailed() | Summarised():
                 self._flights.pop(MODEL, None)
                 self._shown, self._call = [], None
             case ToolReturned():
@@ -223,9 +198,9 @@ class Runner:
             case OutOfTime() | Broken():
                 await self._come_down()
                 item = replace(item, usage=self._spent())
-            case _Cancel():
+            case Cancel():
                 return await self._cancel()
-            case _Leave():
+            case Leave():
                 self._leaving = True
                 return ()
             case _:
@@ -266,7 +241,8 @@ class Runner:
             self.state = state
 
         row = self._turn_row(state, facts)
-        await self.channel.append(facts, events, standing=standing(state), turn=row, landed=landed)
+        blobs = [Blob(sha256=sha256, body=body) for sha256, body in pieces_of(item, facts).items()]
+        await self.channel.append(facts, events, standing=standing(state), turn=row, blobs=blobs, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -294,8 +270,8 @@ class Runner:
                 await self._decide(ToolsStarting(now=self._now(), tool_call_ids=ids, refused=refused))
             running = {call.id for call in self.state.calls if call.status == "running"}
             for command in commands:
-                if isinstance(command, CallModel) or command.id in running:
-                    self._flights[_key(command)] = flight = _Flight()
+                if not isinstance(command, RunTool) or command.id in running:
+                    self._flights[_key(command)] = flight = Flight()
                     group.start_soon(self._fly, command, flight)
 
     async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
@@ -309,7 +285,7 @@ class Runner:
         owed = todo(self.state, concurrency=self._resources.concurrency)
         return [command for command in owed if _key(command) not in self._flights]
 
-    async def _fly(self, command: Command, flight: _Flight) -> None:
+    async def _fly(self, command: Command, flight: Flight) -> None:
         try:
             with flight.scope:
                 match command:
@@ -318,9 +294,15 @@ class Runner:
                         call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())
+                    case Compact():
+                        facts = [*(await self._ancestors()).facts, *self._facts]
+                        self._call = compaction = Compaction(command, facts=facts, resources=self._resources)
+                        self._put(await compaction.run())
                     case RunTool():
                         self._resources.world.crash("runner.tool.before")
-                        returned = await run_tool(command, self._resources)
+                        stored = partial(self._store.blob, self.channel.row.task_id)
+                        page = self.state.limits.output_bytes * 3 // 4
+                        returned = await run_tool(command, self._resources, stored=stored, page=page)
                         self._resources.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:
@@ -334,7 +316,9 @@ class Runner:
     async def _ancestors(self) -> Thread:
         """The thread before this turn: asked for only because a request must be built."""
         if self._thread is None:
-            self._thread = await self._resources.recent.take(self._store, self.channel.row.task_id, self._parent)
+            # what this turn began with: a compaction of its own may not count in the end
+            since, recent = self.state.began_with[1], self._resources.recent
+            self._thread = await recent.take(self._store, self.channel.row.task_id, self._parent, since=since)
         return self._thread
 
     def _keep_thread(self) -> None:
@@ -342,7 +326,7 @@ class Runner:
         thread, self._thread = self._thread, None
         row = self.channel.row
         if thread is not None and row.head == self.state.turn_id and row.open_turn is None:
-            thread.add(self._facts)
+            thread.add(self._facts, Left(self.state.context, self.state.since))
             self._resources.recent.keep(row.task_id, self.state.turn_id, thread)
 
     async def _land(self) -> None:
@@ -394,4 +378,4 @@ async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 def _key(command: Command) -> str:
-    return MODEL if isinstance(command, CallModel) else command.id
+    return command.id if isinstance(command, RunTool) else MODEL

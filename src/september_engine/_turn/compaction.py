@@ -35,7 +35,17 @@ from .limits import brief
 from .size import weight_of
 from .state import remembered
 
-__all__ = ["Cut", "Told", "cut_of", "excerpts", "most_summary_bytes", "outcome", "still_open", "summary_text"]
+__all__ = [
+    "SUMMARISE",
+    "Cut",
+    "Told",
+    "cut_of",
+    "excerpts",
+    "most_summary_bytes",
+    "outcome",
+    "still_open",
+    "summary_text",
+]
 
 HEAD = (
     "This conversation is longer than can be given to you at once. What came before is told here in brief; what "
@@ -44,7 +54,7 @@ HEAD = (
 OPEN_HEAD = "Still open from before, word for word:"
 SUMMARISE = """\
 Everything above will be taken out of your context now, to make room. What you write here is all that is left of it, \
-for yourself to go on with. Call no tool. Write these sections, each in short lines, and leave out those that have nothing:
+for yourself to go on with. Call no tool. Write these sections, each in short lines; leave out those that have nothing:
 
 ## Goals and open work
 What the person wants in the end, what is done, what is under way, and what comes next.

@@ -44,6 +44,6 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
     window = "" if budget is None else f" of {state.limits.context_tokens} tokens"
     message = (
         f"The conversation is too long for the model's context window{window}: it has {before} tokens, and {after} "
-        "with all told in brief that can be. The message was left out; the conversation stands where it stood before it."
+        "with all told in brief that can be. The message was left out; the conversation stands where it stood before."
     )
     return [TurnFailed(at=input.now, code="CONTEXT_OVERFLOW", message=message, counts=False, usage=compacted.usage)]

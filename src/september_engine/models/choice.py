@@ -9,7 +9,7 @@ from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_model"]
+__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_light", "choose_model"]
 
 
 OFFLINE_PACE = 0.015
@@ -37,7 +37,15 @@ def choose_model(name: str | None, settings: Settings, clock: Clock | None = Non
 
 def choose_fallback(name: str | None, settings: Settings) -> Model | None:
     """The model of this name or `FALLBACK_MODEL`; None where there is neither, or no key to call it with."""
-    chosen = name or settings.fallback_model
-    if chosen is None or settings.provider_key is None or settings.llm_provider == "offline":
+    return _claude(name or settings.fallback_model, settings)
+
+
+def choose_light(name: str | None, settings: Settings) -> Model | None:
+    """The model of this name or `LIGHT_MODEL`, which summarises; None where there is neither, or no key."""
+    return _claude(name or settings.light_model, settings)
+
+
+def _claude(name: str | None, settings: Settings) -> Model | None:
+    if name is None or settings.provider_key is None or settings.llm_provider == "offline":
         return None
-    return AnthropicModel(name=chosen, api_key=settings.provider_key, base_url=settings.anthropic_base_url)
+    return AnthropicModel(name=name, api_key=settings.provider_key, base_url=settings.anthropic_base_url)

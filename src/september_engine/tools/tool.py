@@ -58,6 +58,7 @@ class Tool(Generic[P, R]):
         actions: What a call would do, where the rules are to look into it.
         roots: Absolute folders that the tool was made for: writing inside of them needs nobody's leave.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
+        reads_results: The engine answers the call itself, from the large outputs it has stored.
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
             looked at.
         hide: Puts files (absolute paths) out of reach of every later call: the engine tells its tools where its own
@@ -76,6 +77,7 @@ class Tool(Generic[P, R]):
     actions: Actions | None = None
     roots: tuple[str, ...] = ()
     asks_person: bool = False
+    reads_results: bool = False
     confined: bool = True
     hide: Callable[[Iterable[str]], None] | None = None
     _parameters: type[msgspec.Struct]
