@@ -73,7 +73,8 @@ If a summary stands at the beginning, take over from it all that still holds. An
 
 MOST_SUMMARY_TOKENS = 4096
 LEAST_RESULT_BYTES = 1_000
-LINE_BYTES = 600
+SHORTEST_LINE = 80
+PARAGRAPH_BYTES = 1_000
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +188,7 @@ def still_open(dropped: Sequence[Fact], most: int) -> list[str]:
 
 
 def _paragraph(text: str) -> str:
-    return "\n".join(line for line in brief(text, LINE_BYTES).splitlines() if line.strip())
+    return "\n".join(line for line in brief(text, PARAGRAPH_BYTES).splitlines() if line.strip())
 
 
 def summary_text(text: str, most: int) -> str:
@@ -198,18 +199,19 @@ def summary_text(text: str, most: int) -> str:
 def excerpts(dropped: Sequence[Fact], most: int) -> str:
     """What was dropped, without a model: who said what, each in a line, the latest as far as there is room."""
     before, lines = "", list[str]()
+    long = max(most // 20, SHORTEST_LINE)
     for fact in dropped:
         match fact:
             case Compacted():
                 before = fact.summary.removeprefix(HEAD).strip()
             case TurnStarted():
-                lines.append(f"Person: {_line(text_of(fact.content))}")
+                lines.append(f"Person: {_line(text_of(fact.content), long)}")
             case AssistantReplied():
                 names = ", ".join(use["name"] for use in tool_uses(fact.content))
                 called = f" (called {names})" if names else ""
-                lines.append(f"You: {_line(text_of(fact.content))}{called}")
+                lines.append(f"You: {_line(text_of(fact.content), long)}{called}")
             case AssistantCut():
-                lines.append(f"You, interrupted: {_line(fact.text)}")
+                lines.append(f"You, interrupted: {_line(fact.text, long)}")
             case _:
                 pass
     room, kept = most // 2, list[str]()
@@ -223,8 +225,8 @@ def excerpts(dropped: Sequence[Fact], most: int) -> str:
     return "\n".join([*([brief(before, most // 3)] if before else []), *note, *reversed(kept)])
 
 
-def _line(text: str) -> str:
-    return " ".join(brief(text, LINE_BYTES).split())
+def _line(text: str, long: int) -> str:
+    return " ".join(brief(text, long).split())
 
 
 def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, now: int, model: str) -> Summarised:
