@@ -110,7 +110,7 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     details: dict[str, JSON] = {}
     retry_after: float | None = None
     bad_history: bool = False
-    suspect: Literal["thinking", "media"] | None = None
+    suspect: Literal["thinking", "media", "foreign"] | None = None
     usage: Usage | None = None
     blocks: int = 0
     has_fallback: bool = False

@@ -23,6 +23,8 @@ MARKS = 4
 LOOKBACK = 20
 """Blocks before a mark, itself included, at which the provider looks for what it has cached."""
 
+COMPACTION_BETA = "compact-2026-09-04"
+
 SIGNED = ("thinking", "redacted_thinking")
 
 OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
@@ -74,6 +76,7 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
     if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
         yield "tool_choice: this model cannot be forced to use a tool"
     yield from _model_problems(body)
+    yield from _compaction_problems(body, headers)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
         yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
@@ -97,6 +100,18 @@ def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
         yield "adaptive thinking is not supported on this model"
     if isinstance(asked, int) and asked > most:
         yield f"max_tokens: {asked} > {most}, which is the maximum allowed number of output tokens for {model}"
+
+
+def _compaction_problems(body: Mapping[str, JSON], headers: Mapping[str, str]) -> Iterator[str]:
+    """A beta of the API: whoever does not name it may neither ask for a compaction nor send one back."""
+    if COMPACTION_BETA in headers.get("anthropic-beta", ""):
+        if "compaction" in body and _object(body["compaction"]).get("type") != "summarize":
+            yield "compaction.type: must be summarize"
+        return
+    if "compaction" in body:
+        yield "compaction: Extra inputs are not permitted"
+    if any(block.get("type") == "compaction" for _, block in _blocks(body)):
+        yield "messages.0.content.0: Input tag 'compaction' found using 'type' does not match any of the expected tags"
 
 
 def _mark_problems(marked: Sequence[tuple[str, Block]]) -> Iterator[str]:
