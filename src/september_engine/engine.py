@@ -12,7 +12,6 @@ from typing import Self
 import anyio
 import msgspec
 
-from . import _wiring
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.isolation import to_its_end
@@ -24,6 +23,17 @@ from ._runtime.world import World
 from ._turn.limits import Limits
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
+from ._wiring import (
+    Models,
+    checked_limits,
+    checked_patience,
+    checked_settings,
+    checked_system,
+    make_supervisor,
+    policy_of,
+    store_of,
+    tools_by_name,
+)
 from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
@@ -85,14 +95,14 @@ class Engine:
         progress_timeout: float = 120.0,
         world: World | None = None,
     ) -> None:
-        self.settings = _wiring.checked_settings(settings)
-        self._store = _wiring.store_of(store, self.settings)
-        self._models = _wiring.Models(model, fallback, light)
-        self._tools = _wiring.tools_by_name(tools, self._store)
-        self._policy = _wiring.policy_of(policy, self._tools, self.settings)
-        self._system = _wiring.checked_system(system)
-        self._limits = _wiring.checked_limits(limits, self.settings)
-        self._progress_timeout = _wiring.checked_patience(progress_timeout)
+        self.settings = checked_settings(settings)
+        self._store = store_of(store, self.settings)
+        self._models = Models(model, fallback, light)
+        self._tools = tools_by_name(tools, self._store)
+        self._policy = policy_of(policy, self._tools, self.settings)
+        self._system = checked_system(system)
+        self._limits = checked_limits(limits, self.settings)
+        self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
         self._supervisor: Supervisor | None = None
@@ -124,7 +134,7 @@ class Engine:
         return self
 
     async def _start(self) -> Supervisor:
-        supervisor = _wiring.make_supervisor(
+        supervisor = make_supervisor(
             store=self._store,
             models=await self._models.make(self.settings, self._world.clock),
             tools=self._tools,
@@ -257,11 +267,10 @@ class Engine:
         check_task_id(task_id)
         content = content_of(message, check_media(media, "media"))
         kind, target = aim_of(edit_message_id, retry_message_id)
-        ids = self._world.ids
         request = TurnRequest(
             task_id=task_id,
-            turn_id=ids("turn_"),
-            message_id=ids("msg_"),
+            turn_id=self._world.ids("turn_"),
+            message_id=self._world.ids("msg_"),
             content=content,
             direct=direct,
             kind=kind,
@@ -377,8 +386,7 @@ class Engine:
         if database != "ok" or provider == "LLM_AUTH":
             status = "degraded"
         uptime = round(self._world.clock.monotonic() - self._opened_at, 3)
-        subsystems = {"database": database, "llm_provider": provider}
-        return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
+        return Health(status=status, uptime_seconds=uptime, subsystems={"database": database, "llm_provider": provider})
 
     @property
     def model_name(self) -> str:

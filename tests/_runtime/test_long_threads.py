@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -143,7 +144,7 @@ async def test_requests_after_a_compaction_go_on_from_each_other() -> None:
         for number in range(9):
             await engine.execute(f"{number}: {LONG}", task_id="t")
     sent = [request.prompt for request in model.requests if not is_summary(request)]
-    broken = [changed_prefix(one, [{"type": "text", "text": "Yes. " * 50}], two) for one, two in zip(sent, sent[1:])]
+    broken = [changed_prefix(one, [{"type": "text", "text": "Yes. " * 50}], two) for one, two in pairwise(sent)]
     assert sum(problem is not None for problem in broken) == sum(map(is_summary, model.requests)) >= 1
 
 

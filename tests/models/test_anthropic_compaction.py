@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -69,11 +70,9 @@ def asked_for(server: MessagesServer) -> list[RecordedRequest]:
 
 
 async def test_the_provider_tells_in_brief_what_came_before_and_gets_its_block_back(server: MessagesServer) -> None:
-    usage = {"input_tokens": 0, "output_tokens": 0}
-    iterations = [{"type": "compaction", "input_tokens": 2_000, "output_tokens": 50, "cache_read_input_tokens": 500}]
-    told = reply(
-        compaction("In short: 7."), stop_reason="compaction", usage=usage, final_usage={"iterations": iterations}
-    )  # type: ignore[dict-item]
+    apart = {"type": "compaction", "input_tokens": 2_000, "output_tokens": 50, "cache_read_input_tokens": 500}
+    final: dict[str, Any] = {"iterations": [apart]}
+    told = reply(compaction("In short: 7."), stop_reason="compaction", usage={"input_tokens": 0}, final_usage=final)
     server.add(*said(7), told, *said(4))
     events = await run(server, model_at(server), 9)
     [shown] = [event for event in events if isinstance(event, CompactionEvent)]

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import msgspec
 
@@ -113,7 +112,7 @@ def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
     """Where to cut. `facts` are those of the thread and of the turn that is too long."""
     facts = kept_facts(facts)
     weights = [weight_of(fact) for fact in facts]
-    from_here = list(accumulate(reversed(weights)))[::-1]
+    from_here = _sums_to_the_end(weights)
     prompt = prompt_of(facts, prefix=command.prefix, model=model)
     fixed = tokens_of(prompt.system) + tokens_of(prompt.tools) + most_summary_bytes(command) // BYTES_PER_TOKEN
     # the budget is in what the provider counts, and the rest here in guesses
@@ -136,6 +135,14 @@ def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
         dropped=_dropped(facts, place, command.prefix),
         result_bytes=_result_bytes(facts[place:], size, most) if size > most else None,
     )
+
+
+def _sums_to_the_end(weights: Sequence[int]) -> list[int]:
+    total, sums = 0, list[int]()
+    for weight in reversed(weights):
+        total += weight
+        sums.append(total)
+    return sums[::-1]
 
 
 def _dropped(facts: Sequence[Fact], place: int, prefix: str) -> list[Fact]:

@@ -155,19 +155,7 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
 def _evolved(state: TurnState, fact: Fact) -> TurnState:
     match fact:
         case TurnStarted():
-            return replace(
-                state,
-                status="running",
-                task_id=fact.task_id,
-                turn_id=fact.turn_id,
-                message_id=fact.message_id,
-                parent=fact.parent,
-                previous=fact.previous,
-                prefix=fact.prefix,
-                limits=fact.limits,
-                since=fact.since,
-                began_with=(fact.context, fact.since),
-            )
+            return _started(state, fact)
         case AssistantReplied():
             return _replied(state, fact)
         case Compacted():
@@ -180,16 +168,7 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
                 usage=state.usage + (fact.usage or Usage()),
             )
         case AttemptFailed():
-            return replace(
-                state,
-                attempt=1 if fact.fallback else state.attempt + 1,
-                wait_ms=fact.wait_ms,
-                next_block=state.next_block + fact.blocks,
-                fallback=state.fallback or fact.fallback,
-                repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
-                too_long=state.too_long or fact.too_long,
-                usage=state.usage + (fact.usage or Usage()),
-            )
+            return _failed(state, fact)
         case ToolStarted():
             return _with_call(state, fact.tool_call_id, "running")
         case ToolFinished():
@@ -224,6 +203,35 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             return state
         case _:
             assert_never(fact)
+
+
+def _started(state: TurnState, fact: TurnStarted) -> TurnState:
+    return replace(
+        state,
+        status="running",
+        task_id=fact.task_id,
+        turn_id=fact.turn_id,
+        message_id=fact.message_id,
+        parent=fact.parent,
+        previous=fact.previous,
+        prefix=fact.prefix,
+        limits=fact.limits,
+        since=fact.since,
+        began_with=(fact.context, fact.since),
+    )
+
+
+def _failed(state: TurnState, fact: AttemptFailed) -> TurnState:
+    return replace(
+        state,
+        attempt=1 if fact.fallback else state.attempt + 1,
+        wait_ms=fact.wait_ms,
+        next_block=state.next_block + fact.blocks,
+        fallback=state.fallback or fact.fallback,
+        repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
+        too_long=state.too_long or fact.too_long,
+        usage=state.usage + (fact.usage or Usage()),
+    )
 
 
 def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:

@@ -56,7 +56,7 @@ class AnthropicModel:
     Constructing it imports the SDK, which takes seconds: do that in a thread, or before the event loop runs. It may be
     used in several event loops, one after the other or at once; each has connections of its own.
 
-    What the provider says of the model is remembered and kept to: the most tokens of an answer, its context window, and
+    What the provider says of the model is remembered and kept to: the most tokens of an answer, its context window,
     that it takes no adaptive thinking or tells nothing in brief. The attempt that taught it fails and may be made again.
 
     Args:
