@@ -28,7 +28,7 @@ def test_what_does_not_fit_is_given_in_part_and_names_the_whole() -> None:
     digest = hashlib.sha256(LONG.encode()).hexdigest()
     assert stored == StoredResult(sha256=digest, bytes=300)
     assert output.startswith(LONG[:30] + "\n[… 260 bytes left out …]\n" + LONG[-10:])
-    assert output.endswith(f'Read on with read_result(id="{digest}", offset=30).]')
+    assert output.endswith(f'Read on with read_result(result_id="{digest}", offset=30).]')
 
 
 def test_of_blocks_the_text_is_cut_and_the_pictures_stay() -> None:

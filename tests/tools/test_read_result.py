@@ -17,7 +17,7 @@ from tests.engines import Bench, soon
 
 LINES = "\n".join(f"line {number}: 🦊" for number in range(2_000))
 LIMITS = Limits(output_bytes=2_000)
-NOTE = re.compile(r'Read on with read_result\(id="([0-9a-f]{64})", offset=(\d+)\)')
+NOTE = re.compile(r'Read on with read_result\(result_id="([0-9a-f]{64})", offset=(\d+)\)')
 NEXT = re.compile(r"Read on with offset=(\d+)\.")
 
 
@@ -42,13 +42,15 @@ class Reading:
     def __call__(self, request: ModelRequest) -> Step:
         last = request.prompt.messages[-1]["content"][0]
         if last["type"] == "text":
-            return call("lines") if "lines" in last["text"] else call("read_result", id=self.id)
+            return call("lines") if "lines" in last["text"] else call("read_result", result_id=self.id)
         if (note := NOTE.search(last["content"])) is not None:
             self.id = note[1]
-            return call("read_result", id=self.id, offset=0)
+            return call("read_result", result_id=self.id, offset=0)
         self.read += last["content"].rpartition("\n[Bytes ")[0]
         following = NEXT.search(last["content"])
-        return say("I have it.") if following is None else call("read_result", id=self.id, offset=int(following[1]))
+        return (
+            say("I have it.") if following is None else call("read_result", result_id=self.id, offset=int(following[1]))
+        )
 
 
 async def test_a_large_result_is_given_in_part_and_read_to_its_end() -> None:
@@ -91,7 +93,9 @@ async def test_it_can_be_read_in_a_later_process_and_not_from_another_task(tmp_p
         assert refused.error.reason == "not_found"
 
 
-@pytest.mark.parametrize("input", [{}, {"id": ""}, {"id": "x", "offset": -1}, {"id": "x", "offset": "1"}])
+@pytest.mark.parametrize(
+    "input", [{}, {"result_id": ""}, {"result_id": "x", "offset": -1}, {"result_id": "x", "offset": "1"}]
+)
 def test_what_does_not_fit_is_refused(input: dict[str, object]) -> None:
     with pytest.raises(ToolInputError, match="Invalid input for read_result"):
         read_result.decode(input)

@@ -306,7 +306,7 @@ async def _outcome(command: RunTool, resources: Resources, stored: Stored, page:
 
 
 async def _read_on(arguments: Mapping[str, object], stored: Stored, page: int) -> _Outcome:
-    id, offset = str(arguments["id"]), arguments["offset"]
+    id, offset = str(arguments["result_id"]), arguments.get("offset", 0)
     body = await stored(id)
     if body is None:
         message = f"There is no stored result {id!r} in this conversation. Copy the id as it stands in the result."

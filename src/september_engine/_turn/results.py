@@ -42,7 +42,7 @@ def in_part(output: JSON, limit: int) -> tuple[JSON, StoredResult | None]:
     stored = StoredResult(sha256=hashlib.sha256(body).hexdigest(), bytes=len(body))
     note = (
         f"[Only head and tail of {stored.bytes} bytes are shown. "
-        f'Read on with {READ_RESULT}(id="{stored.sha256}", offset={limit * 3 // 4}).]'
+        f'Read on with {READ_RESULT}(result_id="{stored.sha256}", offset={limit * 3 // 4}).]'
     )
     if isinstance(shown, str):
         return f"{shown}\n{note}", stored

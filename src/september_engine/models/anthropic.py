@@ -57,7 +57,7 @@ class AnthropicModel:
     used in several event loops, one after the other or at once; each has connections of its own.
 
     What the provider says of the model is remembered and kept to: the most tokens of an answer, its context window,
-    that it takes no adaptive thinking or tells nothing in brief. The attempt that taught it fails and may be made again.
+    that it takes no adaptive thinking or tells nothing in brief. The attempt that taught it fails, to be made again.
 
     Args:
         name: The model's id, such as `claude-opus-5-5`.

@@ -14,7 +14,7 @@ __all__ = ["read_result"]
 
 @tool(timeout=None, safe_to_repeat=True)
 def _read(
-    id: Annotated[str, Meta(description="The id that stands where the output was cut.", min_length=1)],
+    result_id: Annotated[str, Meta(description="The id that stands where the output was cut.", min_length=1)],
     offset: Annotated[int, Meta(description="The byte to begin at.", ge=0)] = 0,
 ) -> str:
     """Read on in a result that was too large to be shown whole. Each call gives the next part and says where it ends.
