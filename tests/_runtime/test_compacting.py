@@ -18,6 +18,7 @@ from september_engine.models.base import Model, ModelRequest
 from september_engine.models.scripted import Script, ScriptedModel, fail, hold, say, turn
 from september_engine.permissions import Policy
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
+from tests._turn.build import replied, returned, starting, text, use
 from tests._turn.test_compaction import now, thread
 from tests.engines import ticks
 
@@ -34,7 +35,9 @@ COMMAND = Compact(
 )
 
 
-def compaction(model: Model, *, light: Model | None = None, clock: FakeClock | None = None, **more: Any) -> Compaction:
+def compaction(
+    model: Model, *, light: Model | None = None, clock: FakeClock | None = None, facts: Any = FACTS, **more: Any
+) -> Compaction:
     resources = Resources(
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model,
@@ -47,7 +50,7 @@ def compaction(model: Model, *, light: Model | None = None, clock: FakeClock | N
         progress_timeout=30.0,
     )
     command = Compact(**{**{name: getattr(COMMAND, name) for name in COMMAND.__struct_fields__}, **more})
-    return Compaction(command, facts=FACTS, resources=resources)
+    return Compaction(command, facts=facts, resources=resources)
 
 
 def model(*script: Any, **options: Any) -> ScriptedModel:
@@ -138,3 +141,13 @@ class Rude(ScriptedModel):
 async def test_a_model_that_breaks_the_port_is_no_reason_to_stop(window: int | None) -> None:
     made = await compaction(Rude([]), window=window).run()
     assert made.compacted.strategy == "excerpts"
+
+
+async def test_what_is_too_much_for_a_summary_is_told_with_less_of_its_results() -> None:
+    calls = replied(use("c"), message_id="m1")
+    facts = [*thread(2), *now(3, calls, starting("c"), returned("c", "row " * 4_000), replied(text("Rows."), step=1))]
+    big = model(say("Many rows."))
+    made = await compaction(big, facts=[*facts, *now(4)], context=7_000).run()
+    assert told(made) == ("summary", "Many rows.")
+    [result] = big.requests[0].prompt.messages[-3]["content"]
+    assert "left out" in result["content"]

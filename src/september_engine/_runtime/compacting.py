@@ -14,7 +14,7 @@ import anyio
 
 from .._context.tokens import prompt_tokens
 from .._turn.commands import Compact
-from .._turn.compaction import SUMMARISE, Cut, Told, cut_of, excerpts, most_summary_bytes, outcome, summary_text
+from .._turn.compaction import SUMMARISE, Cut, Told, cut_of, excerpts, leaner, most_summary_bytes, outcome, summary_text
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
 from .._turn.inputs import Summarised
@@ -81,7 +81,7 @@ class Compaction:
         return Told(text=summary, strategy="excerpts", usage=self.usage)
 
     def _ways(self, cut: Cut) -> Iterator[tuple[ModelRequest, str, Model]]:
-        """Who is asked for what, in this order; a request that cannot fit its model is not made."""
+        """Who is asked for what, in this order. What cannot fit its model is asked with less of the results, or not."""
         light = self._resources.light
         if light is not None:
             yield from self._fitting(light, "summary", cut)
@@ -92,10 +92,11 @@ class Compaction:
     def _fitting(self, model: Model, strategy: str, cut: Cut) -> Iterator[tuple[ModelRequest, str, Model]]:
         own = strategy == "provider"
         prompt = prompt_of(cut.dropped, prefix=self._command.prefix, model=model.name, ask=None if own else SUMMARISE)
-        window = self._command.window if model is self._model else window_of(model)
-        size = prompt_tokens(prompt) * self._measure
-        if cut.dropped and (window is None or size + self._command.max_tokens <= window):
-            yield ModelRequest(prompt=prompt, max_tokens=self._command.max_tokens, compact=own), strategy, model
+        window, most = self._command.window if model is self._model else window_of(model), self._command.max_tokens
+        for tried in (prompt, leaner(prompt)) if cut.dropped else ():
+            if window is None or prompt_tokens(tried) * self._measure + most <= window:
+                yield ModelRequest(prompt=tried, max_tokens=most, compact=own), strategy, model
+                return
 
     async def _asked(self, model: Model, request: ModelRequest) -> Reply | None:
         """The reply, after a few attempts where that may help; None where there is none to be had."""

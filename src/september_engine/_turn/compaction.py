@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .._context.tokens import BYTES_PER_TOKEN, prompt_tokens, tokens_of
-from ..messages import Block, Usage, text_of, tool_uses
+from ..messages import Block, Prompt, Usage, text_of, tool_uses
 from .commands import Compact
 from .facts import (
     AssistantCut,
@@ -27,7 +27,7 @@ from .facts import (
     TurnFailed,
     TurnStarted,
 )
-from .history import prefix_in, prompt_of
+from .history import prefix_in, prompt_of, shortened, without_thinking
 from .inputs import Summarised
 from .kept import kept_facts
 from .limits import brief
@@ -40,6 +40,7 @@ __all__ = [
     "Told",
     "cut_of",
     "excerpts",
+    "leaner",
     "most_summary_bytes",
     "outcome",
     "still_open",
@@ -196,6 +197,15 @@ def still_open(dropped: Sequence[Fact], most: int) -> list[str]:
 
 def _paragraph(text: str) -> str:
     return "\n".join(line for line in brief(text, PARAGRAPH_BYTES).splitlines() if line.strip())
+
+
+def leaner(prompt: Prompt) -> Prompt:
+    """The prompt with little of each result, for a summary of what is too much even for that."""
+    messages = [
+        {**message, "content": [shortened(block, LEAST_RESULT_BYTES) for block in without_thinking(message["content"])]}
+        for message in prompt.messages
+    ]
+    return msgspec.structs.replace(prompt, messages=messages)
 
 
 def summary_text(text: str, most: int) -> str:

@@ -38,7 +38,7 @@ from .facts import (
 from .kept import kept_facts
 from .limits import brief, is_blocks
 
-__all__ = ["prefix_in", "prompt_of"]
+__all__ = ["prefix_in", "prompt_of", "shortened", "without_thinking"]
 
 NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
 MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider takes no more of them.]"
@@ -161,11 +161,11 @@ class _Writer:
         self._marks = {name: mark + moved for name, mark in self._marks.items() if mark >= kept}
         self._turn_began = began + moved if began >= kept else len(lead)
         self._messages = [
-            {**message, "content": _without_thinking(message["content"])} for message in (*mine, *self._messages[kept:])
+            {**message, "content": without_thinking(message["content"])} for message in (*mine, *self._messages[kept:])
         ]
         if fact.result_bytes is not None:
             for message in self._messages:
-                message["content"] = [_shortened(block, fact.result_bytes) for block in message["content"]]
+                message["content"] = [shortened(block, fact.result_bytes) for block in message["content"]]
         self._messages[:0] = lead
         self._weigh_again()
 
@@ -189,7 +189,7 @@ class _Writer:
     def _reply(self, fact: AssistantReplied) -> None:
         content = sent_form(fact.content)
         if (fact.prefix, fact.model) != self._bound_to:
-            content = _without_thinking(content)
+            content = without_thinking(content)
         self._say("assistant", [self._opened(block) if block["type"] == "tool_use" else block for block in content])
 
     def _opened(self, use: Block) -> Block:
@@ -232,7 +232,7 @@ class _Writer:
 
     def _take_out(self, *, media: bool = False, foreign: bool = False) -> None:
         for message in self._messages:
-            content = _without_thinking(message["content"])
+            content = without_thinking(message["content"])
             if foreign and message["role"] == "assistant":
                 if self._summary is not None and content and content[0]["type"] == COMPACTION:
                     message["role"], content = "user", [{"type": "text", "text": self._summary}]
@@ -251,7 +251,7 @@ def _not_blank(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") != "text" or block.get("text", "").strip()]
 
 
-def _without_thinking(content: list[Block]) -> list[Block]:
+def without_thinking(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") not in THINKING]
 
 
@@ -281,8 +281,8 @@ def _no_media(content: list[Block]) -> list[Block]:
     return clean
 
 
-def _shortened(block: Block, most: int) -> Block:
-    """A tool's result of which only so much text is left."""
+def shortened(block: Block, most: int) -> Block:
+    """A tool's result of which only so much text is left; any other block as it is."""
     content = block.get("content")
     if block.get("type") != "tool_result":
         return block
