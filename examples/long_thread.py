@@ -4,9 +4,9 @@ The model here has a window of 2,000 tokens and remembers one thing, as long as 
 
 It prints:
 
-    turn 5: 1… tokens become … (summary)
-    turn …: 1… tokens become … (summary)
-    …
+    turn 14: … tokens become … (summary)
+    turn 21: … tokens become … (summary)
+    turn 28: … tokens become … (summary)
     After 30 turns the thread has 60 messages, and the last request had … of them.
     What is my cat called? Your cat is called Ada.
     And the first message can still be edited: Your cat is called Tom.
