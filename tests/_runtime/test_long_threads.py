@@ -9,19 +9,19 @@ from itertools import pairwise
 import attrs
 import pytest
 
-from september_engine import tool
+from september_engine import Engine, Turn, tool
 from september_engine._context.check import changed_prefix, problems
 from september_engine._context.tokens import prompt_tokens
 from september_engine._turn.compaction import SUMMARISE
 from september_engine._turn.limits import Limits
 from september_engine.errors import ModelError, TurnFailed
-from september_engine.events import CompactionEvent, UsageEvent
+from september_engine.events import CompactionEvent, TextDelta, UsageEvent
 from september_engine.messages import Prompt, Usage, text_of
 from september_engine.models.base import ModelRequest
 from september_engine.models.scripted import Answer, ScriptedModel, Step, call, fail, say, think, turn
 from september_engine.store.base import FactRow
 from september_engine.store.memory import MemoryStore
-from tests.engines import Bench, FlakyStore, soon
+from tests.engines import Bench, FlakyStore, held, soon, ticks
 
 WINDOW = 2_400
 LIMITS = Limits(context_tokens=WINDOW, max_tokens=300)
@@ -84,6 +84,7 @@ async def test_two_thousand_turns_never_exceed_the_window_and_read_little_of_the
             assert result.stop_reason == "end_turn"
             model.requests.clear()
             model._answered.clear()
+        assert store.rows == {}  # a process that goes on with a thread reads nothing of it
         assert len(await engine.messages("t", limit=1_001)) == 1_001
     assert script.largest > WINDOW / 2
     assert 20 < script.summaries < script.requests / 10
@@ -329,3 +330,48 @@ async def test_a_question_without_an_answer_survives_word_for_word() -> None:
             await engine.execute(f"{number}: {LONG}", task_id="t")
     assert sum(map(is_summary, model.requests)) > 1
     assert "Why is the sky blue?" in first_text(model.requests[-1].prompt)
+
+
+async def compacting(model: ScriptedModel, engine: Engine) -> Turn:
+    """A turn that waits for its summary."""
+    for number in range(12):
+        running = engine.execute(f"{number}: {LONG}", task_id="t")
+        while not turn_is_over(engine) and not any(map(is_summary, model.requests)):
+            await ticks(1)
+        if any(map(is_summary, model.requests)):
+            return running
+        await running
+    raise AssertionError("nothing was summarised")
+
+
+def turn_is_over(engine: Engine) -> bool:
+    return not engine._running.live
+
+
+async def test_a_cancel_ends_a_compaction_and_the_next_turn_makes_its_own() -> None:
+    waits = ScriptedModel(lambda request: held("In short") if is_summary(request) else say("Yes. " * 50))
+    bench = Bench()
+    async with bench.running(waits, limits=LIMITS) as engine:
+        waiting = await compacting(waits, engine)
+        assert await engine.cancel("t")
+        events = await soon(waiting)
+        assert [event.type for event in events[-2:]] == ["thread_lifecycle", "error"]
+        assert not any(isinstance(event, TextDelta) for event in events)
+        assert waits.open_streams == 0
+    async with bench.running(answering(lambda request: say("Yes.")), limits=LIMITS) as engine:
+        events = await soon(engine.execute("Go on.", task_id="t"))
+        assert sum(isinstance(event, CompactionEvent) for event in events) == 1
+
+
+async def test_a_process_that_dies_in_a_compaction_loses_nothing_but_the_summary() -> None:
+    waits = ScriptedModel(lambda request: held("In short") if is_summary(request) else say("Yes. " * 50))
+    bench = Bench()
+    async with bench.running(waits, limits=LIMITS) as engine:
+        await compacting(waits, engine)
+        before = await engine.messages("t")
+    model = answering(lambda request: say("Yes."))
+    async with bench.running(model, limits=LIMITS, recovery="resume") as engine:
+        events = await soon(engine.replay(task_id="t"))
+        assert sum(isinstance(event, CompactionEvent) for event in events) == 1
+        assert [is_summary(request) for request in model.requests] == [True, False]
+        assert (await engine.messages("t"))[: len(before)] == before
