@@ -80,6 +80,7 @@ async def test_the_provider_tells_in_brief_what_came_before_and_gets_its_block_b
     assert UsageEvent(input_tokens=2_500, output_tokens=60, cache_hit_tokens=500) in events
     [asked] = asked_for(server)
     assert asked.headers["anthropic-beta"] == "compact-2026-09-04"
+    assert asked.prompt.messages[-1]["role"] == "assistant"  # only what was said, and nothing of ours
     after = server.requests[server.requests.index(asked) + 1 :]
     assert all(request.prompt.messages[0] == {"role": "assistant", "content": [BLOCK]} for request in after)
     assert server.refusals == []

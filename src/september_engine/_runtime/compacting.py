@@ -91,7 +91,7 @@ class Compaction:
 
     def _fitting(self, model: Model, strategy: str, cut: Cut) -> Iterator[tuple[ModelRequest, str, Model]]:
         own = strategy == "provider"
-        prompt = prompt_of(cut.dropped, prefix=self._command.prefix, model=model.name, ask=None if own else SUMMARISE)
+        prompt = prompt_of(cut.dropped, prefix=self._command.prefix, model=model.name, ask="" if own else SUMMARISE)
         window, most = self._command.window if model is self._model else window_of(model), self._command.max_tokens
         for tried in (prompt, leaner(prompt)) if cut.dropped else ():
             if window is None or prompt_tokens(tried) * self._measure + most <= window:

@@ -51,7 +51,8 @@ MEDIA = ("image", "document")
 def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str, ask: str | None = None) -> Prompt:
     """The prompt of the next model call on this thread: the facts of its turns, oldest first.
 
-    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end.
+    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end; with "" the
+    last answer may be the last message, as it may where a provider is to tell all of it in brief.
     """
     facts = kept_facts(facts)
     chosen = prefix_in(facts, prefix)
@@ -123,9 +124,9 @@ class _Writer:
     def finish(self, ask: str | None) -> list[Block]:
         """The messages so far, made to end with a user message: no model continues an answer of its own."""
         self._answer_calls()
-        if ask is not None:
+        if ask:
             self._say("user", [{"type": "text", "text": ask}])
-        elif self._messages and self._messages[-1]["role"] == "assistant":
+        elif ask is None and self._messages and self._messages[-1]["role"] == "assistant":
             self._say("user", [{"type": "text", "text": "Continue."}])
         return self._messages
 

@@ -25,6 +25,8 @@ LOOKBACK = 20
 
 COMPACTION_BETA = "compact-2026-09-04"
 
+SAID = {"role": "user", "content": [{"type": "text", "text": "Say it in brief."}]}
+
 SIGNED = ("thinking", "redacted_thinking")
 
 OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
@@ -85,8 +87,10 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
         if block.get("type") in SIGNED or (block.get("type") == "text" and not str(block.get("text")).strip()):
             yield f"{path}: cache_control cannot be set here"
     prompt = prompt_of(body)
-    yield from problems(prompt)
     yield from _moved_thinking(prompt, issued)
+    if "compaction" in body:  # nothing is written behind it, so an answer that is whole may be last
+        prompt = msgspec.structs.replace(prompt, messages=[*prompt.messages, SAID])
+    yield from problems(prompt)
 
 
 def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
