@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from september_engine._context.check import problems
 from september_engine._turn.commands import Compact
-from september_engine._turn.compaction import Told, cut_of, excerpts, outcome, still_open
-from september_engine._turn.facts import Fact
+from september_engine._turn.compaction import Told, carried_over, cut_of, excerpts, outcome
+from september_engine._turn.facts import Fact, ToolFinished
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import Ask, Cancelled
 from september_engine._turn.kept import kept_facts
@@ -181,10 +181,21 @@ def test_of_too_much_that_is_open_the_latest_is_carried() -> None:
         for number in range(30)
         for fact in Turn(Cancelled(now=NOW, message_id="m"), content=[text(f"Question {number}?")]).facts
     ]
-    [carried] = still_open(facts, 400)
+    [carried] = carried_over(facts, 400)
     assert "Question 29?" in carried
     assert "Question 1?" not in carried
     assert len(carried.encode()) < 500
+
+
+def test_where_a_large_result_can_be_read_is_carried_over_from_one_compaction_to_the_next() -> None:
+    large = Turn(replied(use("a")), starting("a"), returned("a", "row " * 40_000), replied(text("So."), step=1)).facts
+    stored = next(fact.stored for fact in large if isinstance(fact, ToolFinished))
+    assert stored is not None
+    facts = compacted([*large, *thread(10), *now(11)], command(context=60_000))
+    again = compacted([*facts, *thread(6)[2:], *now(12)], command(context=6_000))
+    for told in (facts, again):
+        first = text_of(prompt(told)[0]["content"])
+        assert f'160000 bytes of look: read_result(result_id="{stored.sha256}")' in first
 
 
 def test_excerpts_say_who_said_what_and_how_much_is_missing() -> None:

@@ -3,7 +3,7 @@
 1. Kept are whole turns from the end on, as many as fit into half of the budget, so that the next compaction is far.
    Where this turn alone is too long, its message and its last steps are. Calls and their results stay together.
 2. The rest is told in brief: by the model (`SUMMARISE`), by the provider, or, where both fail, in excerpts.
-3. What is still open is carried over word for word, whoever tells the rest.
+3. What is still open, and where large results can be read, is carried over word for word, whoever tells the rest.
 4. The log keeps everything: an edit or retry goes back to any message, also to one that was told in brief.
 """
 
@@ -31,6 +31,7 @@ from .history import prefix_in, prompt_of, shortened, without_thinking
 from .inputs import Summarised
 from .kept import kept_facts
 from .limits import brief
+from .results import READ_RESULT
 from .size import weight_of
 from .state import remembered
 
@@ -38,12 +39,12 @@ __all__ = [
     "SUMMARISE",
     "Cut",
     "Told",
+    "carried_over",
     "cut_of",
     "excerpts",
     "leaner",
     "most_summary_bytes",
     "outcome",
-    "still_open",
     "summary_text",
 ]
 
@@ -52,6 +53,7 @@ HEAD = (
     "follows on it is word for word."
 )
 OPEN_HEAD = "Still open from before, word for word:"
+STORED_HEAD = "Large results from before that can still be read:"
 SUMMARISE = """\
 Everything above will be taken out of your context now, to make room. What you write here is all that is left of it, \
 for yourself to go on with. Call no tool. Write these sections, each in short lines; leave out those that have nothing:
@@ -161,19 +163,40 @@ def _result_bytes(kept: Sequence[Fact], size: int, most: int) -> int:
     return max(share * BYTES_PER_TOKEN, LEAST_RESULT_BYTES)
 
 
-def still_open(dropped: Sequence[Fact], most: int) -> list[str]:
-    """What must survive word for word: messages without an answer, and questions that nobody answered.
+def carried_over(dropped: Sequence[Fact], most: int) -> list[str]:
+    """What survives word for word: what is still open, and where large results can be read.
 
-    The place where whatever else a turn stands on is carried over, too. Of more than `most` bytes, the latest.
+    The place where whatever else a turn stands on is carried over, too: a list under a head of its own. Of more than
+    `most` bytes of one list, the latest.
     """
+    lists = {OPEN_HEAD: _open_in(dropped), STORED_HEAD: _stored_in(dropped)}
+    texts: list[str] = []
+    for head, found in lists.items():
+        kept, room = list[str](), most
+        for item in reversed([*_carried_before(dropped, head), *found]):
+            room -= len(item.encode())
+            if room < 0:
+                break
+            kept.append(item)
+        if kept:
+            texts.append("\n\n".join([head, *reversed(kept)]))
+    return texts
+
+
+def _carried_before(dropped: Sequence[Fact], head: str) -> list[str]:
+    """The list that the last compaction carried over under this head."""
+    before = [fact.carried for fact in dropped if isinstance(fact, Compacted)][-1:]
+    texts = [text.removeprefix(head) for carried in before for text in carried if text.startswith(head)]
+    return [item for text in texts for item in text.split("\n\n") if item]
+
+
+def _open_in(dropped: Sequence[Fact]) -> list[str]:
+    """Messages without an answer, and questions that nobody answered."""
     found: list[str] = []
     asked: dict[str, str] = {}
     said = ""
     for fact in dropped:
         match fact:
-            case Compacted():
-                before = [text.removeprefix(OPEN_HEAD) for text in fact.carried if text.startswith(OPEN_HEAD)]
-                found[:0] = [item for text in before for item in text.split("\n\n") if item]
             case TurnStarted():
                 said = text_of(fact.content)
             case AssistantReplied() if not tool_uses(fact.content) and text_of(fact.content).strip():
@@ -186,13 +209,20 @@ def still_open(dropped: Sequence[Fact], most: int) -> list[str]:
                 asked.pop(fact.request_id, None)
             case _:
                 pass
-    kept, room = list[str](), most
-    for item in reversed([*found, *asked.values()]):
-        room -= len(item.encode())
-        if room < 0:
-            break
-        kept.append(item)
-    return ["\n\n".join([OPEN_HEAD, *reversed(kept)])] if kept else []
+    return [*found, *asked.values()]
+
+
+def _stored_in(dropped: Sequence[Fact]) -> list[str]:
+    """Results of which the model was given only a part."""
+    names: dict[str, str] = {}
+    found: list[str] = []
+    for fact in dropped:
+        if isinstance(fact, AssistantReplied):
+            names |= {use["id"]: use["name"] for use in tool_uses(fact.content)}
+        elif isinstance(fact, ToolFinished) and fact.stored is not None:
+            name, stored = names.get(fact.tool_call_id, "a tool"), fact.stored
+            found.append(f'{stored.bytes} bytes of {name}: {READ_RESULT}(result_id="{stored.sha256}")')
+    return found
 
 
 def _paragraph(text: str) -> str:
@@ -257,7 +287,7 @@ def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, no
         before_tokens=command.context,
         after_tokens=0,
         strategy=told.strategy,
-        carried=still_open(cut.dropped, most_summary_bytes(command) // 3),
+        carried=carried_over(cut.dropped, most_summary_bytes(command) // 3),
         block=told.block,
         model=told.model,
         result_bytes=cut.result_bytes,
