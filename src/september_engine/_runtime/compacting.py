@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 import anyio
 
+from .._context.check import COMPACTION
 from .._context.tokens import prompt_tokens
 from .._turn.commands import Compact
 from .._turn.compaction import SUMMARISE, Cut, Told, cut_of, excerpts, leaner, most_summary_bytes, outcome, summary_text
@@ -25,8 +26,6 @@ from ..models.base import Model, ModelRequest, Progress, Reply, compacts, window
 from .effects import Resources, is_cancelled
 
 __all__ = ["Compaction"]
-
-BLOCK = "compaction"
 
 
 class Compaction:
@@ -72,7 +71,7 @@ class Compaction:
             reply = await self._asked(model, ask)
             if reply is None:
                 continue
-            block = next((block for block in reply.content if block.get("type") == BLOCK), None)
+            block = next((block for block in reply.content if block.get("type") == COMPACTION), None)
             text = block.get("content") if block is not None else text_of(reply.content)
             if isinstance(text, str) and text.strip():
                 summary = summary_text(text, most)

@@ -120,11 +120,11 @@ def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
     fixed = tokens_of(prompt.system) + tokens_of(prompt.tools) + most_summary_bytes(command) // BYTES_PER_TOKEN
     # the budget is in what the provider counts, and the rest here in guesses
     most = (command.budget or command.context) * prompt_tokens(prompt) // max(command.context, 1) - fixed
-    target = min(most // 2, from_here[0] // 2)
+    target = min(most // 2, from_here[0] // 2)  # half at most, or a provider that knows better is asked in vain
     starts = [place for place, fact in enumerate(facts) if isinstance(fact, TurnStarted)]
     mine = starts[-1]
     place = min((start for start in starts[1:] if from_here[start] <= target), default=mine)
-    if from_here[place] > target:
+    if from_here[place] > target:  # this turn alone is too much: with its message, as many of its last steps as fit
         steps = [at for at in range(mine + 1, len(facts)) if isinstance(facts[at], AssistantReplied)]
         fit = (at for at in steps if weights[mine] + from_here[at] <= target)
         place = next(fit, steps[-1] if steps else mine)
