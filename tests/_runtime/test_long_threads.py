@@ -375,3 +375,23 @@ async def test_a_process_that_dies_in_a_compaction_loses_nothing_but_the_summary
         assert sum(isinstance(event, CompactionEvent) for event in events) == 1
         assert [is_summary(request) for request in model.requests] == [True, False]
         assert (await engine.messages("t"))[: len(before)] == before
+
+
+async def test_what_a_provider_comes_to_refuse_in_the_past_is_told_in_brief_and_the_thread_goes_on() -> None:
+    refusing = False
+
+    def answer(request: ModelRequest) -> Step:
+        answers = [message for message in request.prompt.messages if message["role"] == "assistant"]
+        if refusing and "poison" in str(answers):
+            return fail(ModelError("messages: no.", bad_history=True))
+        return say("Here is poison." if len(answers) == 0 else "Yes.")
+
+    model = ScriptedModel(answer)
+    async with Bench().running(model) as engine:
+        await engine.execute("What is it?", task_id="t")
+        refusing = True
+        events = await soon(engine.execute("And now?", task_id="t"))
+        assert [event.strategy for event in events if isinstance(event, CompactionEvent)] == ["excerpts"]
+        assert "You: Here is poison." in first_text(model.requests[-1].prompt)
+        assert (await engine.execute("Still there?", task_id="t")).text == "Yes."
+        assert len(await engine.messages("t")) == 6

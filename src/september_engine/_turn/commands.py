@@ -31,7 +31,8 @@ class CallModel(msgspec.Struct, frozen=True, kw_only=True):
 class Compact(msgspec.Struct, frozen=True, kw_only=True):
     """Summarise what came before, so that the next request fits into `budget` tokens; it would have `context` now.
 
-    `budget` None is an unknown window: then half of what there is is the aim.
+    `budget` None is an unknown window: then half of what there is is the aim. With `all_of_it` nothing is kept but this
+    turn, because a provider refuses something in what came before.
     """
 
     step: int
@@ -42,6 +43,7 @@ class Compact(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     fallback: bool
     prefix: str
+    all_of_it: bool = False
 
 
 class RunTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +76,7 @@ def todo(state: TurnState, *, concurrency: int = 10) -> tuple[Command, ...]:
                 attempts=limits.attempts,
                 fallback=state.fallback,
                 prefix=state.prefix,
+                all_of_it=state.refused,
             ),
         )
     if not state.open_calls:

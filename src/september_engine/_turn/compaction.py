@@ -124,6 +124,7 @@ def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
     starts = [place for place, fact in enumerate(facts) if isinstance(fact, TurnStarted)]
     mine = starts[-1]
     place = min((start for start in starts[1:] if from_here[start] <= target), default=mine)
+    place = mine if command.all_of_it else place
     if from_here[place] > target:  # this turn alone is too much: with its message, as many of its last steps as fit
         steps = [at for at in range(mine + 1, len(facts)) if isinstance(facts[at], AssistantReplied)]
         fit = (at for at in steps if weights[mine] + from_here[at] <= target)

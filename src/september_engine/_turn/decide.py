@@ -196,6 +196,8 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
     if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
         return [replace(failed, fallback=True)]
+    if input.bad_history and may_shorten(state):
+        return [replace(failed, too_long=True)]  # what is refused may lie in the past: the thread goes on without it
     if input.bad_history or input.code == "CONTEXT_OVERFLOW":
         # a message that no model takes would be refused again with every message after it: the thread goes on without
         message = f"{brief(input.message)} The message was left out; the conversation stands where it stood before it."

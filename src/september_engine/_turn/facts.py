@@ -102,8 +102,9 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
     `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
-    block that is not of the kinds that all models know. `too_long` says that the whole was too long, and is told in
-    brief before the next attempt. `usage` is what the attempt cost, as far as that is known.
+    block that is not of the kinds that all models know. `too_long` says that what came before is told in brief before
+    the next attempt: it was too long or, by the `code`, refused for another reason. `usage` is what the attempt cost,
+    as far as that is known.
     """
 
     code: str

@@ -1,7 +1,7 @@
 """shortening: when what came before is told in brief, and when that helps no more. Part of `decide`. Pure.
 
 1. Each compaction takes at least a fifth away, and leaves a request that fits: otherwise the turn ends. So there is no
-   way in which they follow each other for ever.
+   way in which they follow each other for ever. One that gets rid of what a provider refuses need not save anything.
 2. Where nothing helps, the message is left out, and the thread stands where it stood before it: it is never stuck.
 """
 
@@ -19,7 +19,10 @@ LEAST_SHARE = 5
 
 
 def may_shorten(state: TurnState) -> bool:
-    """Whether a provider that found it too long is answered by a compaction: once, and where there is a past."""
+    """Whether a provider that found it too long, or refused it, is answered by a compaction.
+
+    Once until the next answer, and where there is a past.
+    """
     has_past = state.parent is not None or state.step > 0
     return has_past and not state.shortened and state.compactions < state.limits.compactions
 
@@ -38,7 +41,7 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
         return []
     budget, compacted = budget_of(state.limits), input.compacted
     before, after = compacted.before_tokens, compacted.after_tokens
-    enough = after * LEAST_SHARE <= before * (LEAST_SHARE - 1)
+    enough = state.refused or after * LEAST_SHARE <= before * (LEAST_SHARE - 1)
     if enough and (budget is None or after <= budget):
         return [compacted, PrefixChosen(at=input.now, prefix=state.prefix, system=input.system, tools=input.tools)]
     window = "" if budget is None else f" of {state.limits.context_tokens} tokens"

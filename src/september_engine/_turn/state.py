@@ -70,8 +70,8 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
 
     `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
-    is read for it. `too_long` says that a provider found it too long, and `shortened` that it was summarised since the
-    last answer.
+    is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
+    another reason, and `shortened` that it was summarised since the last answer.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -100,6 +100,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
     began_with: tuple[int, str | None] = (0, None)
     too_long: bool = False
+    refused: bool = False
     shortened: bool = False
     compactions: int = 0
 
@@ -163,6 +164,7 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
                 state,
                 since=fact.since,
                 too_long=False,
+                refused=False,
                 shortened=True,
                 compactions=state.compactions + 1,
                 usage=state.usage + (fact.usage or Usage()),
@@ -230,6 +232,7 @@ def _failed(state: TurnState, fact: AttemptFailed) -> TurnState:
         fallback=state.fallback or fact.fallback,
         repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
         too_long=state.too_long or fact.too_long,
+        refused=state.refused or (fact.too_long and fact.code != "CONTEXT_OVERFLOW"),
         usage=state.usage + (fact.usage or Usage()),
     )
 
