@@ -384,7 +384,7 @@ async def test_what_a_provider_comes_to_refuse_in_the_past_is_told_in_brief_and_
         answers = [message for message in request.prompt.messages if message["role"] == "assistant"]
         if refusing and "poison" in str(answers):
             return fail(ModelError("messages: no.", bad_history=True))
-        return say("Here is poison." if len(answers) == 0 else "Yes.")
+        return say("Yes." if refusing else "Here is poison.")
 
     model = ScriptedModel(answer)
     async with Bench().running(model) as engine:

@@ -45,7 +45,7 @@ def now(number: int, *inputs: Any, said: str = "and now?") -> list[Fact]:
 
 
 def command(**changes: Any) -> Compact:
-    most = {"context": 3_000, "budget": 2_640, "max_tokens": 300, "window": 3_000, "attempts": 1}
+    most: dict[str, Any] = {"context": 3_000, "budget": 2_640, "max_tokens": 300, "window": 3_000, "attempts": 1}
     return replace(Compact(step=0, fallback=False, prefix="p1", **most), **changes)
 
 
