@@ -85,6 +85,7 @@ class Bench:
         fallback: Model | None = None,
         planner: Model | None = None,
         notes: Any = None,
+        light: Model | None = None,
         limits: Limits | None = None,
         system: str = "Be kind.",
         progress_timeout: float = 120.0,
@@ -97,6 +98,7 @@ class Bench:
             model=answering,
             fallback=fallback,
             planner=planner,
+            light=light,
             tools=tools,
             notes=notes,
             policy=policy,
@@ -181,15 +183,19 @@ class FlakyStore:
         self._look()
         return await self.inner.turn(task_id, turn_id)
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
         self._look()
-        return await self.inner.thread(task_id, turn_id)
+        return await self.inner.thread(task_id, turn_id, since=since)
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
         return await self.inner.turns(task_id)
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self.inner.find(task_id, message_id)
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        self._look()
+        return await self.inner.blob(task_id, sha256)
 
     async def open(self) -> None:
         await self.inner.open()

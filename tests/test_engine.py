@@ -112,7 +112,7 @@ async def test_a_task_goes_on_with_its_history_in_the_next_turn_and_the_next_pro
         await engine.execute("Really?", task_id="t")
     sent = later.requests[0].prompt
     assert sent.messages[: len(model.requests[2].prompt.messages)] == model.requests[2].prompt.messages
-    assert (sent.system, [each["name"] for each in sent.tools]) == ("Be kind.", ["look"])
+    assert (sent.system, [each["name"] for each in sent.tools]) == ("Be kind.", ["look", "read_result"])
 
 
 async def test_media_stand_before_the_text_and_are_stored(bench: Bench) -> None:
@@ -162,7 +162,7 @@ async def test_messages_say_who_said_what_after_what(bench: Bench) -> None:
 
 async def test_a_task_that_is_deleted_while_its_messages_are_read_is_not_found() -> None:
     class Meanwhile(FlakyStore):
-        async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+        async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
             await self.delete(task_id)
             return await super().thread(task_id, turn_id)
 

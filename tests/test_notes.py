@@ -224,9 +224,9 @@ class TestTheProgram:
         reads: list[str] = []
         thread = store.thread
 
-        async def counted(task_id: str, turn_id: str, /) -> Any:
+        async def counted(task_id: str, turn_id: str, /, *, since: str | None = None) -> Any:
             reads.append(turn_id)
-            return await thread(task_id, turn_id)
+            return await thread(task_id, turn_id, since=since)
 
         store.thread = counted  # type: ignore[method-assign]
         async with Bench(store=store).running(lambda request: say("Yes.")) as engine:

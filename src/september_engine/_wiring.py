@@ -20,13 +20,14 @@ from ._seams import Clock
 from ._turn.limits import Limits
 from .errors import ConfigurationError
 from .models.base import Model
-from .models.choice import choose_fallback, choose_model, choose_planner
+from .models.choice import choose_fallback, choose_light, choose_model, choose_planner
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .store.memory import MemoryStore
 from .store.sqlite import SQLiteStore
 from .tools.note import NoteKeys, note_tool
+from .tools.read_result import read_result
 from .tools.tool import Tool
 from .tools.update_plan import update_plan
 
@@ -83,6 +84,9 @@ def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTo
         named[tool.name] = tool
         if tool.hide is not None:
             tool.hide(files)
+    if named:
+        # always, and not once there is something to read: a set of tools that changes would start a new prefix
+        named.setdefault(read_result.name, read_result)
     return named
 
 
@@ -103,16 +107,16 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
     if limits is None:
-        return Limits(max_tokens=settings.max_tokens)
+        limits = Limits(max_tokens=settings.max_tokens)
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
-        if value is None and name in ("tokens", "seconds"):
+        if value is None and name in ("tokens", "seconds", "context_tokens"):
             continue
         kind = int | float if name == "seconds" else int
         if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
             raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from 0 up.")
-    return limits
+    return limits if settings.reactive_compact_enabled else msgspec.structs.replace(limits, compactions=0)
 
 
 def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[NoteKeys, list[AnyTool]]:
@@ -149,18 +153,27 @@ def checked_patience(seconds: float) -> float:
 
 
 class Models:
-    """The model, its fallback and its planner. What the caller made stays the caller's to close; the rest is ours."""
+    """The model, its fallback, its planner, and the one that summarises.
 
-    def __init__(self, model: Model | str | None, fallback: Model | str | None, planner: Model | str | None) -> None:
-        for given in (model, fallback, planner):
+    What the caller made stays the caller's to close; what is made here is ours.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | None,
+        fallback: Model | str | None,
+        planner: Model | str | None = None,
+        light: Model | str | None = None,
+    ) -> None:
+        for given in (model, fallback, planner, light):
             if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
                 raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
-        self._asked_for = (model, fallback, planner)
+        self._asked_for = (model, fallback, planner, light)
         self._ours: list[Model] = []
 
-    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None, Model | None]:
+    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None, Model | None, Model | None]:
         """In a thread, because a provider's SDK takes seconds to import. Raises `ConfigurationError`."""
-        model, fallback, planner = self._asked_for
+        model, fallback, planner, light = self._asked_for
         if model is None or isinstance(model, str):
             model = await anyio.to_thread.run_sync(choose_model, model, settings, clock)
             self._ours.append(model)
@@ -168,7 +181,9 @@ class Models:
             fallback = await self._made(choose_fallback, fallback, settings)
         if planner is None or isinstance(planner, str):
             planner = await self._made(choose_planner, planner, settings)
-        return model, fallback, planner
+        if light is None or isinstance(light, str):
+            light = await self._made(choose_light, light, settings)
+        return model, fallback, planner, light
 
     async def _made(
         self, choose: Callable[[str | None, Settings], Model | None], name: str | None, settings: Settings
@@ -187,7 +202,7 @@ class Models:
 def make_supervisor(
     *,
     store: Store,
-    models: tuple[Model, Model | None, Model | None],
+    models: tuple[Model, Model | None, Model | None, Model | None],
     tools: dict[str, AnyTool],
     policy: Policy,
     system: str,
@@ -209,6 +224,7 @@ def make_supervisor(
         model=models[0],
         fallback=models[1],
         planner=models[2],
+        light=models[3],
         tools=tools,
         policy=policy,
         threads=anyio.CapacityLimiter(THREADS),

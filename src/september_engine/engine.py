@@ -65,7 +65,8 @@ class Engine:
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
         planner: Says before a turn whether it is worth a plan; None for `PLANNER_MODEL`, without which nobody plans.
-        tools: Tools made with `@tool`.
+        light: Summarises threads that grow too long; None for `LIGHT_MODEL`, else the model itself does.
+        tools: Tools made with `@tool`. With any, there is also `read_result`, for outputs too large to be given whole.
         notes: What the agent may note in working memory: types by key, or "any"; None gives it no `note` tool.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
@@ -84,6 +85,7 @@ class Engine:
         model: Model | str | None = None,
         fallback: Model | str | None = None,
         planner: Model | str | None = None,
+        light: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
         notes: Mapping[str, Any] | Literal["any"] | None = None,
         policy: Policy | None = None,
@@ -95,7 +97,7 @@ class Engine:
     ) -> None:
         self.settings = checked_settings(settings)
         self._store = store_of(store, self.settings)
-        self._models = Models(model, fallback, planner)
+        self._models = Models(model, fallback, planner, light)
         keys, noting = checked_notes(notes)
         self._tools = tools_by_name(tools, self._store, own=noting)
         self._notes = Notes(lambda: self._running, keys)
@@ -267,11 +269,10 @@ class Engine:
         check_task_id(task_id)
         content = content_of(message, check_media(media, "media"))
         kind, target = aim_of(edit_message_id, retry_message_id)
-        ids = self._world.ids
         request = TurnRequest(
             task_id=task_id,
-            turn_id=ids("turn_"),
-            message_id=ids("msg_"),
+            turn_id=self._world.ids("turn_"),
+            message_id=self._world.ids("msg_"),
             content=content,
             direct=direct,
             kind=kind,

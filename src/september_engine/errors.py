@@ -228,7 +228,7 @@ class ModelError(EngineError):
         retryable: bool = False,
         retry_after: float | None = None,
         bad_history: bool = False,
-        suspect: Literal["thinking", "media"] | None = None,
+        suspect: Literal["thinking", "media", "foreign"] | None = None,
         **details: JSON,
     ) -> None:
         if retry_after is not None:
@@ -239,7 +239,7 @@ class ModelError(EngineError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.bad_history = bad_history
-        self.suspect: Literal["thinking", "media"] | None = suspect
+        self.suspect: Literal["thinking", "media", "foreign"] | None = suspect
 
 
 class TurnFailed(EngineError):

@@ -175,7 +175,7 @@ class Plan(_Event, frozen=True, kw_only=True, tag="plan"):
 
 
 class CompactionEvent(_Event, frozen=True, kw_only=True, tag="compaction_event"):
-    """Earlier turns were summarised."""
+    """Earlier turns were summarised: by a model ("summary"), by its provider, or, where both failed, by "excerpts"."""
 
     before_tokens: int
     after_tokens: int

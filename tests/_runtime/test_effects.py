@@ -48,6 +48,7 @@ def resources(
         model=model or ScriptedModel([]),
         planner=None,
         fallback=fallback,
+        light=None,
         tools={tool.name: tool for tool in tools},
         policy=Policy(),
         threads=anyio.CapacityLimiter(4),
@@ -58,7 +59,11 @@ def resources(
 
 async def run(*tools: AnyTool, clock: FakeClock | None = None, **input: Any) -> ToolReturned:
     command = RunTool(id="call_1", tool=tools[0].name if tools else "nothing", input=input)
-    return await run_tool(command, resources(*tools, clock=clock))
+    return await run_tool(command, resources(*tools, clock=clock), stored=nothing_stored, page=100)
+
+
+async def nothing_stored(sha256: str) -> bytes | None:
+    return None
 
 
 # ── tools ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +152,7 @@ async def test_an_unknown_tool_is_a_result_that_names_the_known_ones() -> None:
     def here() -> None:
         """Be here."""
 
-    returned = await run_tool(RunTool(id="c", tool="gone", input={}), resources(here))
+    returned = await run_tool(RunTool(id="c", tool="gone", input={}), resources(here), stored=nothing_stored, page=9)
     assert returned.error is not None
     assert returned.error.reason == "unknown_tool"
     assert "here" in returned.error.message

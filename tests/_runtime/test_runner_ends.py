@@ -230,7 +230,7 @@ async def test_a_log_that_fails_under_a_model_that_hangs_ends_the_turn_at_once()
 
 async def test_a_thread_that_cannot_be_read_fails_the_turn_with_an_event() -> None:
     class Unreadable(FlakyStore):
-        async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+        async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
             raise StoreBusy("It cannot be read now.")
 
     bench = Bench(store=Unreadable())

@@ -12,6 +12,7 @@ from september_engine._turn.facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -183,6 +184,8 @@ def brief(fact: Fact) -> str:
             return f"cut after {fact.text}"
         case AttemptFailed():
             return f"attempt failed, next in {fact.wait_ms} ms"
+        case Compacted():
+            return f"compacted from {fact.kept_from}"
         case ToolStarted():
             return f"started {fact.tool_call_id}"
         case ToolFinished(error=None):

@@ -12,9 +12,11 @@ from typing import Any, Literal
 import attrs
 from msgspec.structs import replace
 
-from september_engine._turn.commands import CallModel, Command, MakePlan, RunTool, todo
+from september_engine._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
+from september_engine._turn.compaction import Told, cut_of, excerpts, most_summary_bytes, outcome, summary_text
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import (
+    Compacted,
     Fact,
     NotesShown,
     TurnStarted,
@@ -43,7 +45,7 @@ from september_engine._turn.notes import current, notes_of, recall
 from september_engine._turn.present import block_start, block_stop, delta, present
 from september_engine._turn.state import Standing, TurnState, counting, evolve, fold, standing
 from september_engine.events import Event, encode, name_of
-from september_engine.messages import Block, tool_uses
+from september_engine.messages import Block, Usage, tool_uses
 from september_engine.store.base import EventRow, FactRow
 
 from .build import LOOK, steps
@@ -179,6 +181,7 @@ class Shell:
             parent = aimed_at.parent
             content = aimed_at.content if kind == "retry" else content
         known = self.row.prefix == prefix and parent == self.row.head is not None
+        left = fold(self.turn(parent))
         self.state, self.taken = TurnState(), []
         previous = self.row.head
         self.take(
@@ -196,6 +199,8 @@ class Shell:
                 previous=previous,
                 kind=kind,
                 target=target,
+                context=left.context,
+                since=left.since,
                 planner=planner,
                 direct=direct,
             )
@@ -206,6 +211,7 @@ class Shell:
         if self.row.open_turn is not None:
             self.take(NotesSet(now=self.clock, notes=list(notes)))
             return
+        left = fold(self.turn(self.row.head))
         self.state, self.taken = TurnState(), []
         self.take(
             Start(
@@ -219,6 +225,8 @@ class Shell:
                 parent=self.row.head,
                 previous=self.row.head,
                 kind="note",
+                context=left.context,
+                since=left.since,
                 notes=list(notes),
             )
         )
@@ -235,6 +243,8 @@ class Shell:
                 case CallModel() if self.attempt is None:
                     self.recall()
                     self.attempt = Attempt(command, answer())
+                case Compact():
+                    self.compact(command)
                 case RunTool(id=call_id) if call_id not in self.running:
                     self.take(ToolsStarting(now=self.clock, tool_call_ids=[call_id]))
                     self.running.add(call_id)
@@ -247,7 +257,7 @@ class Shell:
 
     def _under_way(self, command: Command) -> bool:
         match command:
-            case CallModel():
+            case CallModel() | Compact():
                 return self.attempt is not None
             case MakePlan():
                 return self.planning
@@ -263,14 +273,25 @@ class Shell:
         if recalled is not None:
             assert self.take(recalled)
             thread = self.thread(self.state.turn_id)
-        shown = [fact.notes for fact in counting(thread) if isinstance(fact, NotesShown)]
-        assert current(notes_of(thread), self.clock) == (shown[-1] if shown else {})
+        shown = [fact for fact in counting(thread) if isinstance(fact, NotesShown | Compacted)]
+        last = shown[-1] if shown else None
+        assert current(notes_of(thread), self.clock) == (last.notes if isinstance(last, NotesShown) else {})
         assert recall(thread, self.clock) is None
 
     def plan(self, input: Planned | PlanFailed) -> None:
         """The planner under way ends."""
         self.planning = False
         self.take(input)
+
+    def compact(self, command: Compact) -> None:
+        """Tell what came before in excerpts, as an engine does whose model fails."""
+        model = "small" if command.fallback else "big"
+        facts = self.thread(self.state.turn_id)
+        cut = cut_of(facts, command, model=model)
+        text = summary_text(excerpts(cut.dropped, most_summary_bytes(command)), most_summary_bytes(command))
+        block = {"type": "compaction", "content": text} if self.count % 2 else None
+        told = Told(text=text, strategy="excerpts", block=block, model=model, usage=Usage(input_tokens=1))
+        self.take(outcome(facts, command, cut, told, now=self.clock, model=model))
 
     def stream(self) -> None:
         """Show the next half of a block."""

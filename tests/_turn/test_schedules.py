@@ -26,6 +26,7 @@ from september_engine._turn.facts import (
     ToolStarted,
     TurnCompleted,
     TurnFailed,
+    TurnStarted,
 )
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import (
@@ -41,6 +42,9 @@ from september_engine._turn.inputs import (
     WriteNote,
 )
 from september_engine._turn.limits import Limits
+from september_engine._turn.notes import notes_of
+from september_engine._turn.plan import plan_of
+from september_engine._turn.state import fold, remembered
 from september_engine.events import ToolResultError
 from september_engine.messages import Block, Usage, tool_uses
 from september_engine.testing.log_checker import check_log
@@ -80,8 +84,12 @@ limits = st.builds(
     seconds=st.sampled_from([None, 60.0]),
     attempts=st.integers(1, 3),
     output_bytes=st.just(100),
+    max_tokens=st.just(4),
+    context_tokens=st.sampled_from([None, None, 1_000, 2_000]),
+    compactions=st.sampled_from([10, 10, 2, 0]),
 )
-usages = st.builds(Usage, input_tokens=st.integers(0, 30), output_tokens=st.integers(0, 9))
+read = st.one_of(st.integers(0, 30), st.integers(900, 2_500))
+usages = st.builds(Usage, input_tokens=read, output_tokens=st.integers(0, 9))
 stops = st.sampled_from(["tool_use", "end_turn", "end_turn", "max_tokens", "pause_turn", "refusal"])
 errors = st.sampled_from([None, None, ToolResultError(reason="tool_failed", message="It broke.")])
 failures = st.fixed_dictionaries(
@@ -221,6 +229,7 @@ def test_whatever_happens_the_log_is_whole(data: st.DataObject) -> None:
     assert check_log(shell.facts, shell.events) == []
     assert_the_promises(shell)
     assert_the_next_message_always_works(shell)
+    assert_a_request_needs_no_more_than_what_was_kept(shell)
 
 
 @settings(max_examples=300, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
@@ -296,6 +305,20 @@ def assert_the_promises(shell: Shell) -> None:
                     over = True
         assert set(finished.values()) <= {1}
         assert not over or finished.keys() == tools.keys(), "every call has one result"
+
+
+def assert_a_request_needs_no_more_than_what_was_kept(shell: Shell) -> None:
+    """Read from where the turn says, a thread gives the very same request, rules, plan and notes as read whole."""
+    for turn_id in dict.fromkeys(row.turn_id for row in shell.facts):
+        whole, since = shell.thread(turn_id), fold(shell.turn(turn_id)).since
+        begin = next(
+            (at for at, fact in enumerate(whole) if isinstance(fact, TurnStarted) and fact.turn_id == since), 0
+        )
+        prefix = fold(shell.turn(turn_id)).prefix
+        assert prompt_of(whole[begin:], prefix=prefix, model="big") == prompt_of(whole, prefix=prefix, model="big")
+        assert remembered(whole[begin:]) == remembered(whole)
+        assert plan_of(whole[begin:]) == plan_of(whole)
+        assert notes_of(whole[begin:]) == notes_of(whole)
 
 
 def assert_the_next_message_always_works(shell: Shell) -> None:

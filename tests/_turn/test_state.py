@@ -56,6 +56,7 @@ def test_a_turn_begins_with_what_its_first_fact_says() -> None:
         previous="turn_00",
         prefix="p1",
         limits=limits,
+        context=state.context,
     )
 
 
@@ -125,7 +126,8 @@ def test_a_call_that_is_safe_to_repeat_is_owed_again() -> None:
 
 def test_facts_that_change_nothing_owed_change_nothing() -> None:
     state = Turn().state
-    assert evolve(state, AssistantCut(at=NOW, message_id="m", text="Hel")) == state
+    cut = evolve(state, AssistantCut(at=NOW, message_id="m", text="Hel"))
+    assert cut == replace(state, context=state.context + 1)
     assert fold(Turn().facts[1:], state) == state
 
 

@@ -247,8 +247,8 @@ class TestKeeping:
     def test_a_block_of_another_kind_with_an_unknown_delta_is_not_whole_and_is_left_out(self) -> None:
         answer = reply(
             *said("a"),
-            start(1, type="compaction", content=None),
-            delta(1, "compaction_delta", content="S"),
+            start(1, type="hologram", content=None),
+            delta(1, "hologram_delta", content="S"),
             stop(1),
             *ended(),
         )

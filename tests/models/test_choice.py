@@ -10,7 +10,13 @@ from september_engine.errors import ConfigurationError
 from september_engine.messages import Prompt
 from september_engine.models.anthropic import DEFAULT_MODEL, AnthropicModel
 from september_engine.models.base import Chunk, ModelRequest, Reply
-from september_engine.models.choice import OFFLINE_PACE, choose_fallback, choose_model, choose_planner
+from september_engine.models.choice import (
+    OFFLINE_PACE,
+    choose_fallback,
+    choose_light,
+    choose_model,
+    choose_planner,
+)
 from september_engine.models.offline import OfflineModel
 from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock
@@ -57,6 +63,27 @@ def test_a_fallback_needs_a_name_and_a_key() -> None:
     fallback = choose_fallback(None, Settings(anthropic_api_key="k", fallback_model="claude-haiku-5-5"))
     assert fallback is not None
     assert fallback.name == "claude-haiku-5-5"
+
+
+def test_so_does_the_model_that_summarises() -> None:
+    assert choose_light(None, Settings(anthropic_api_key="k")) is None
+    assert choose_light("claude-haiku-5-5", Settings()) is None
+    light = choose_light(None, Settings(anthropic_api_key="k", light_model="claude-haiku-5-5"))
+    assert light is not None
+    assert light.name == "claude-haiku-5-5"
+
+
+async def test_the_model_of_the_settings_summarises() -> None:
+    said = [reply(text("Yes. " * 200)) for _ in range(40)]
+    async with MessagesServer(said, api_key="k3y") as server:
+        settings = Settings(anthropic_api_key="k3y", anthropic_base_url=server.url, light_model="claude-haiku-5-5")
+        limits = Limits(context_tokens=3_000, max_tokens=200)
+        async with Engine(MemoryStore(), settings=settings, limits=limits) as engine:
+            for _ in range(12):
+                await engine.execute("word " * 100, task_id="t")
+        asked = [request.body["model"] for request in server.requests]
+        assert "claude-haiku-5-5" in asked
+        assert all("compaction" not in request.body for request in server.requests)
 
 
 async def test_both_models_are_called_at_the_address_and_with_the_key_of_the_settings() -> None:

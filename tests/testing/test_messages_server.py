@@ -39,6 +39,9 @@ HEADERS = {"authorization": "Bearer key", "anthropic-version": "2026-10-21"}
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
+ANSWER: Block = {"type": "text", "text": "Hello."}
+
+
 def user(*content: Block) -> Block:
     return {"role": "user", "content": list(content) or [{"type": "text", "text": "Hello."}]}
 
@@ -272,6 +275,19 @@ class TestRules:
         assert refusal(longer, HEADERS, []) is None
         older = asked(user(), model="claude-sonnet-4-5", thinking={"type": "enabled", "budget_tokens": 1024})
         assert refusal(older, HEADERS, []) is None
+
+    def test_compactions_are_a_beta_that_must_be_named(self) -> None:
+        named = {**HEADERS, "anthropic-beta": "compact-2026-09-04"}
+        said = asked(user({"type": "text", "text": "Hi"}), {"role": "assistant", "content": [ANSWER]})
+        order = {"compaction": {"type": "summarize"}}
+        assert refusal(said | order, named, []) is None
+        assert "Extra inputs" in str(refusal(said | order, HEADERS, []))
+        assert "the last message must be the user's" in str(refusal(said, named, []))
+        assert "must be summarize" in str(refusal(said | {"compaction": {"type": "erase"}}, named, []))
+        block = {"type": "compaction", "content": "In short.", "signature": "c2ln"}
+        later = asked({"role": "assistant", "content": [block]}, user({"type": "text", "text": "Hi"}))
+        assert refusal(later, named, []) is None
+        assert "does not match any of the expected tags" in str(refusal(later, HEADERS, []))
 
     def test_what_a_mark_is_called_may_be_a_key_of_an_input(self) -> None:
         use = {"type": "tool_use", "id": "a", "name": "x", "input": {"cache_control": 1}}

@@ -16,9 +16,19 @@ from ..messages import JSON, Block, Prompt, tool_uses
 from .definitions import TOOL_NAME, definition_problems
 from .media import Weight, crowding, media_problem, weigh
 
-__all__ = ["changed_prefix", "media_problems", "problems", "sendable", "sent_form", "sent_id"]
+__all__ = [
+    "COMPACTION",
+    "changed_prefix",
+    "media_problems",
+    "problems",
+    "sendable",
+    "sent_form",
+    "sent_id",
+]
 
 THINKING = ("thinking", "redacted_thinking")
+COMPACTION = "compaction"
+"""The kind of block in which a provider tells what came before; it stands first, and alone."""
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -139,7 +149,7 @@ def _problems(prompt: Prompt) -> Iterator[str]:
         for problem in _message_problems(message, f"messages.{index}"):
             shaped = False
             yield problem
-    if isinstance(messages[0], dict) and messages[0].get("role") != "user":
+    if isinstance(messages[0], dict) and messages[0].get("role") != "user" and not _is_compaction(messages[0]):
         yield "messages.0: the first message must be the user's"
     if isinstance(messages[-1], dict) and messages[-1].get("role") not in ("user", "system"):
         yield f"messages.{len(messages) - 1}: the last message must be the user's; no model continues its own answer"
@@ -149,6 +159,15 @@ def _problems(prompt: Prompt) -> Iterator[str]:
         if not prompt.tools and any(tool_uses(message["content"]) for message in messages):
             yield "tools: must be defined where messages hold calls"
         yield from _crowding_problems(messages)
+
+
+def _is_compaction(message: Block) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and [_kind_of(block) for block in content] == [COMPACTION]
+
+
+def _kind_of(block: JSON) -> JSON:
+    return block.get("type") if isinstance(block, dict) else None
 
 
 def _unsendable(value: JSON, where: str) -> Iterator[str]:
@@ -261,8 +280,10 @@ def _result_problems(block: Block) -> Iterator[str]:
 
 
 def _place_problems(messages: list[Block]) -> Iterator[str]:
-    """A system message stands between what the user said and what the model answers."""
+    """A system message stands between what the user said and what the model answers; a compaction stands first."""
     for index, message in enumerate(messages):
+        if index > 0 and any(block["type"] == COMPACTION for block in message["content"]):
+            yield f"messages.{index}: a compaction must be the first message"
         if message["role"] != "system":
             continue
         if index > 0 and messages[index - 1]["role"] != "user":

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import anyio
 import attrs
+from msgspec.structs import replace
 
 from .._seams import Clock
 from .._turn.calls import DONE
@@ -18,8 +19,10 @@ from .._turn.commands import CallModel, RunTool
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
 from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned, Write, WriteNote
+from .._turn.limits import Limits
 from .._turn.notes import current, note_problem, notes_of
 from .._turn.present import BlockType, block_start, block_stop
+from .._turn.results import page_of
 from .._turn.state import remembered
 from ..errors import ModelError
 from ..events import ToolResultError
@@ -33,6 +36,7 @@ from ..models.base import (
     Reply,
     TextChunk,
     ThinkingChunk,
+    window_of,
 )
 from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
 from ..permissions import Ask as Refer
@@ -43,20 +47,27 @@ from .isolation import in_thread, is_cancelled, isolated
 from .threads import RecentThreads
 from .world import World
 
-__all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
+__all__ = ["AnyTool", "ModelCall", "Resources", "Stored", "is_cancelled", "run_tool"]
 
 AnyTool: TypeAlias = Tool[..., Any]
+Stored: TypeAlias = Callable[[str], Awaitable[bytes | None]]
+"""Finds the whole of a large output by its id."""
+
 _Outcome: TypeAlias = tuple[JSON, ToolResultError | None]
 
 
 @attrs.define(kw_only=True)
 class Resources:
-    """What the turns of one engine share. `provider` is how the last model call went: "ok" or its error's code."""
+    """What the turns of one engine share. `provider` is how the last model call went: "ok" or its error's code.
+
+    `light` is the model that summarises; None leaves it to the turn's own.
+    """
 
     world: World
     model: Model
     fallback: Model | None
     planner: Model | None
+    light: Model | None
     tools: Mapping[str, AnyTool]
     policy: Policy
     threads: anyio.CapacityLimiter
@@ -64,6 +75,15 @@ class Resources:
     progress_timeout: float
     recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
+
+    def limits_of(self, limits: Limits) -> Limits:
+        """The limits of a turn that begins now: with the model's window, where nothing else was said."""
+        window = limits.context_tokens if limits.context_tokens is not None else window_of(self.model)
+        return replace(limits, context_tokens=window)
+
+    def answering(self, fallback: bool) -> Model:
+        """The model that answers, or that has taken over."""
+        return self.fallback if fallback and self.fallback is not None else self.model
 
     def judge(self, name: str, input: dict[str, JSON], rules: Sequence[Rule]) -> Decision:
         """Whether the rules let this call run. A call that cannot run anyway is nobody's question."""
@@ -128,8 +148,7 @@ class ModelCall:
         return max(left, 0.0)
 
     async def _attempt(self) -> ModelReplied | ModelFailed:
-        fallback = self._resources.fallback
-        model = fallback if self._command.fallback and fallback is not None else self._resources.model
+        model = self._resources.answering(self._command.fallback)
         try:
             prompt = prompt_of(self._facts, prefix=self._command.prefix, model=model.name)
             request = ModelRequest(prompt=prompt, max_tokens=self._command.max_tokens)
@@ -257,8 +276,11 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
         return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
-async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
+async def run_tool(command: RunTool, resources: Resources, *, stored: Stored, page: int) -> ToolReturned:
     """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
+
+    A tool that reads on in large outputs gets them from `stored`, `page` bytes at a time. What the store raises then
+    is raised here.
 
     A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
     what it returns later counts for nothing. An async tool that does not obey a cancellation is left in the same way.
@@ -268,7 +290,7 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     if tool is not None and tool.writes is not None:
         return _written(command, _write_of(tool, command.input), clock.now_ms())
     began = clock.monotonic()
-    output, error = await _outcome(command, resources)
+    output, error = await _outcome(command, resources, stored, page)
     return ToolReturned(
         now=clock.now_ms(),
         tool_call_id=command.id,
@@ -298,7 +320,7 @@ def _written(command: RunTool, write: Write | Refuse, now: int) -> ToolReturned:
     return ToolReturned(now=now, tool_call_id=command.id, output=DONE, write=write)
 
 
-async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
+async def _outcome(command: RunTool, resources: Resources, stored: Stored, page: int) -> _Outcome:
     tool = resources.tools.get(command.tool)
     if tool is None:
         known = ", ".join(sorted(resources.tools)) or "none"
@@ -308,12 +330,24 @@ async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
         arguments = tool.decode(command.input)
     except ToolError as error:
         return None, encode_error(error)
+    if tool.reads_results:
+        return await _read_on(arguments, stored, page)
     work = _guarded(tool, arguments, resources)
     outcome = await isolated(work, clock=resources.world.clock, seconds=tool.timeout)
     if outcome is None:
         message = f"{tool.name} did not end within {tool.timeout:g} seconds and was stopped."
         return None, ToolResultError(reason="timeout", message=message)
     return outcome
+
+
+async def _read_on(arguments: Mapping[str, object], stored: Stored, page: int) -> _Outcome:
+    id, offset = str(arguments["result_id"]), arguments.get("offset", 0)
+    body = await stored(id)
+    if body is None:
+        message = f"There is no stored result {id!r} in this conversation. Copy the id as it stands in the result."
+        return None, ToolResultError(reason="not_found", message=message)
+    assert isinstance(offset, int)
+    return page_of(body, offset, page), None
 
 
 async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
-import attrs
 from msgspec.structs import replace
 
-from .._turn.commands import CallModel, Command, MakePlan, RunTool, todo
+from .._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from .._turn.decide import decide
 from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import (
@@ -25,21 +25,25 @@ from .._turn.inputs import (
     OutOfTime,
     PlanFailed,
     Planned,
+    Summarised,
     ToolReturned,
     ToolsStarting,
 )
 from .._turn.notes import recall
 from .._turn.present import present
+from .._turn.results import pieces_of
 from .._turn.state import TurnState, evolve, fold, remembered, standing
 from ..errors import EngineError
 from ..events import Event
 from ..messages import Usage
-from ..store.base import Store, TurnRow
+from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
+from .compacting import Compaction
 from .effects import ModelCall, Resources, run_tool
+from .letters import Cancel, Flight, Leave, Letter, Stop
 from .planner import PlanCall
 from .stopwatch import Stopwatch
-from .threads import Thread
+from .threads import Left, Thread
 
 __all__ = ["Runner"]
 
@@ -51,35 +55,6 @@ MODEL = "model"
 
 RETURNS = (ModelReplied, ModelFailed, Planned, PlanFailed, ToolReturned)
 """What comes back from an effect."""
-
-
-class _Stop:
-    """Leave the turn as it is: the process is about to end."""
-
-
-class _Leave:
-    """Stop as soon as the turn waits for nothing but a person, which may be now."""
-
-
-class _Cancel:
-    """Somebody asked for the end of the turn."""
-
-
-@attrs.define(eq=False)
-class _Letter:
-    """Something in the inbox, and what became of it."""
-
-    item: Input | _Stop | _Leave | _Cancel
-    facts: Sequence[Fact] = ()
-    read: anyio.Event = attrs.field(factory=anyio.Event)
-
-
-@attrs.define
-class _Flight:
-    """An effect that is under way."""
-
-    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
-    landed: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class Runner:
@@ -104,10 +79,10 @@ class Runner:
         self._parent = parent
         self._thread: Thread | None = None
         self._facts = list(facts)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._shown: list[str] = []
-        self._call: ModelCall | PlanCall | None = None
-        self._inbox: list[_Letter] = []
+        self._call: ModelCall | PlanCall | Compaction | None = None
+        self._inbox: list[Letter] = []
         self._arrived = anyio.Event()
         self._stopwatch = Stopwatch(resources.world.clock)
         self._leaving = False
@@ -135,18 +110,18 @@ class Runner:
 
     def cancel(self) -> None:
         """End the turn: what was shown stays, every call gets a result."""
-        self._put(_Cancel())
+        self._put(Cancel())
 
     def stop(self) -> None:
         """Leave the turn as it is in the log, as a crash would; what is in flight is cancelled."""
-        self._put(_Stop())
+        self._put(Stop())
 
     def leave(self) -> None:
         """Stop when the turn waits for nothing but a person: that pause needs no process."""
-        self._put(_Leave())
+        self._put(Leave())
 
-    def _put(self, item: Input | _Stop | _Leave | _Cancel) -> _Letter:
-        letter = _Letter(item)
+    def _put(self, item: Input | Stop | Leave | Cancel) -> Letter:
+        letter = Letter(item)
         self._inbox.append(letter)
         self._arrived.set()
         return letter
@@ -169,14 +144,14 @@ class Runner:
         """A log that cannot be written ends the turn at once, not when the model has finished for nothing."""
         await self.channel.run()
         if self.channel.failure is not None:
-            self._put(_Stop())
+            self._put(Stop())
 
     async def _loop(self, first: Input | None, group: anyio.abc.TaskGroup) -> None:
         try:
             if first is None:
                 self.begun.set()
-            letter = await self._next() if first is None else _Letter(first)
-            while not isinstance(letter.item, _Stop):
+            letter = await self._next() if first is None else Letter(first)
+            while not isinstance(letter.item, Stop):
                 letter.facts = await self._take(letter.item)
                 letter.read.set()
                 self.begun.set()
@@ -209,15 +184,15 @@ class Runner:
         message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
         return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
-    async def _next(self) -> _Letter:
+    async def _next(self) -> Letter:
         while not self._inbox:
             self._arrived = anyio.Event()
             await self._arrived.wait()
         return self._inbox.pop(0)
 
-    async def _take(self, item: Input | _Leave | _Cancel) -> Sequence[Fact]:
+    async def _take(self, item: Input | Leave | Cancel) -> Sequence[Fact]:
         match item:
-            case ModelReplied() | ModelFailed() | Planned() | PlanFailed():
+            case ModelReplied() | ModelFailed() | Planned() | PlanFailed() | Summarised():
                 self._flights.pop(MODEL, None)
                 self._shown, self._call = [], None
             case ToolReturned():
@@ -225,9 +200,9 @@ class Runner:
             case OutOfTime() | Broken():
                 await self._come_down()
                 item = replace(item, usage=self._spent())
-            case _Cancel():
+            case Cancel():
                 return await self._cancel()
-            case _Leave():
+            case Leave():
                 self._leaving = True
                 return ()
             case _:
@@ -268,7 +243,8 @@ class Runner:
             self.state = state
 
         turn = self._turn_row(state, facts)
-        await self.channel.append(facts, events, standing=standing(state), turn=turn, landed=landed)
+        blobs = [Blob(sha256=sha256, body=body) for sha256, body in pieces_of(item, facts).items()]
+        await self.channel.append(facts, events, standing=standing(state), turn=turn, blobs=blobs, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -297,7 +273,7 @@ class Runner:
             running = {call.id for call in self.state.calls if call.status == "running"}
             for command in commands:
                 if not isinstance(command, RunTool) or command.id in running:
-                    self._flights[_key(command)] = flight = _Flight()
+                    self._flights[_key(command)] = flight = Flight()
                     group.start_soon(self._fly, command, flight)
 
     async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
@@ -311,7 +287,7 @@ class Runner:
         owed = todo(self.state, concurrency=self._resources.concurrency)
         return [command for command in owed if _key(command) not in self._flights]
 
-    async def _fly(self, command: Command, flight: _Flight) -> None:
+    async def _fly(self, command: Command, flight: Flight) -> None:
         try:
             with flight.scope:
                 match command:
@@ -324,9 +300,15 @@ class Runner:
                         planning = PlanCall(command=command, facts=await self._recalled(), resources=self._resources)
                         self._call = planning
                         self._put(await planning.run())
+                    case Compact():
+                        facts = [*(await self._ancestors()).facts, *self._facts]
+                        self._call = compaction = Compaction(command, facts=facts, resources=self._resources)
+                        self._put(await compaction.run())
                     case RunTool():
                         self._resources.world.crash("runner.tool.before")
-                        returned = await run_tool(command, self._resources)
+                        stored = partial(self._store.blob, self.channel.row.task_id)
+                        page = self.state.limits.output_bytes * 3 // 4
+                        returned = await run_tool(command, self._resources, stored=stored, page=page)
                         self._resources.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:
@@ -349,7 +331,9 @@ class Runner:
     async def _ancestors(self) -> Thread:
         """The thread before this turn: asked for only because a request must be built."""
         if self._thread is None:
-            self._thread = await self._resources.recent.take(self._store, self.channel.row.task_id, self._parent)
+            # what this turn began with: a compaction of its own may not count in the end
+            since, recent = self.state.began_with[1], self._resources.recent
+            self._thread = await recent.take(self._store, self.channel.row.task_id, self._parent, since=since)
         return self._thread
 
     def _keep_thread(self) -> None:
@@ -358,10 +342,11 @@ class Runner:
         row, recent, turn_id = self.channel.row, self._resources.recent, self.state.turn_id
         if row.head != turn_id or row.open_turn is not None:
             return
+        left = Left(self.state.context, self.state.since)
         if thread is None:  # the turn asked no model
-            recent.go_on(row.task_id, self._parent, turn_id, self._facts)
+            recent.go_on(row.task_id, self._parent, turn_id, self._facts, left)
         else:
-            thread.add(self._facts)
+            thread.add(self._facts, left)
             recent.keep(row.task_id, turn_id, thread)
 
     async def _land(self) -> None:

@@ -105,9 +105,16 @@ class Supervisor:
             await after.closed.wait()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
-        planner = self.resources.planner is not None
+        shared = self.resources
         start = await plan_turn(
-            self.store, row, request, now=now, limits=self.limits, prefix=self.prefix, planner=planner
+            self.store,
+            row,
+            request,
+            now=now,
+            limits=shared.limits_of(self.limits),
+            prefix=self.prefix,
+            recent=shared.recent,
+            planner=shared.planner is not None,
         )
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
         runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)

@@ -9,15 +9,18 @@ from typing import Literal
 import attrs
 import msgspec
 
+from .._context.tokens import tokens_of
 from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
 from .._turn.inputs import Start, WriteNote
 from .._turn.limits import Limits
+from .._turn.state import fold
 from .._turn.transcript import RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
 from ..messages import Block
 from ..store.base import FactRow, Store, TaskRow
 
 __all__ = [
+    "Left",
     "Prefix",
     "RecentThreads",
     "Thread",
@@ -36,11 +39,14 @@ class Prefix:
     system: str
     tools: list[Block]
     id: str
+    tokens: int
+    """A guess."""
 
     @classmethod
     def of(cls, system: str, tools: list[Block]) -> Prefix:
         raw = msgspec.json.encode([system, tools], order="sorted")
-        return cls(system=system, tools=tools, id=hashlib.sha256(raw).hexdigest()[:16])
+        size = tokens_of(system) + tokens_of(tools)
+        return cls(system=system, tools=tools, id=hashlib.sha256(raw).hexdigest()[:16], tokens=size)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,17 +73,39 @@ async def read_thread(store: Store, task_id: str, turn_id: str | None) -> list[F
     return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id))
 
 
+@attrs.frozen
+class Left:
+    """How a turn leaves its thread: the tokens of its context, and the turn from which requests read it."""
+
+    context: int = 0
+    since: str | None = None
+
+
 @attrs.define
 class Thread:
-    """The facts of a turn and its ancestors, the oldest first, and how many bytes they are in the log."""
+    """What a request needs of the facts of a turn and its ancestors, the oldest first.
+
+    `size` is how many bytes they are in the log; `left` how the last turn left the thread, where that is known.
+    """
 
     facts: list[Fact] = attrs.field(factory=list)
     size: int = 0
+    left: Left | None = None
 
-    def add(self, facts: Sequence[Fact]) -> None:
-        """Go on with what came after."""
+    def add(self, facts: Sequence[Fact], left: Left) -> None:
+        """Go on with what came after; what no request needs any more is let go."""
         self.facts += facts
         self.size += sum(len(encode_fact(fact)) for fact in facts)
+        if self.left is None or left.since != self.left.since:
+            self.facts = list(_since(self.facts, left.since))
+            self.size = sum(len(encode_fact(fact)) for fact in self.facts)
+        self.left = left
+
+
+def _since(facts: Sequence[Fact], turn_id: str | None) -> Sequence[Fact]:
+    """The facts from the start of this turn on; all of them where it is not among them."""
+    starts = (place for place, fact in enumerate(facts) if isinstance(fact, TurnStarted) and fact.turn_id == turn_id)
+    return facts[next(starts, 0) :]
 
 
 class RecentThreads:
@@ -94,14 +122,22 @@ class RecentThreads:
         self._threads: dict[str, tuple[str, Thread]] = {}
         self._size = 0
 
-    async def take(self, store: Store, task_id: str, turn_id: str | None) -> Thread:
-        """The thread up to and including this turn, which is kept no more. Raises `StoreCorrupt`."""
+    async def take(self, store: Store, task_id: str, turn_id: str | None, *, since: str | None = None) -> Thread:
+        """The thread up to and including this turn, which is kept no more. Raises `StoreCorrupt`.
+
+        It begins with turn `since`, and is empty where that is not an ancestor but the turn that goes on.
+        """
         if turn_id is None:
             return Thread()
         if task_id in self._threads and self._threads[task_id][0] == turn_id:
             return self._forget(task_id)
-        rows = await store.thread(task_id, turn_id)
+        rows = await store.thread(task_id, turn_id, since=since)
         return Thread(_decoded(rows), sum(len(row.body) for row in rows))
+
+    def left(self, task_id: str, turn_id: str) -> Left | None:
+        """How this turn left its thread, where it is the last one of a thread that is kept."""
+        kept_for, thread = self._threads.get(task_id, ("", None))
+        return thread.left if thread is not None and kept_for == turn_id else None
 
     def keep(self, task_id: str, turn_id: str, thread: Thread) -> None:
         """Keep the thread whose last turn is this one."""
@@ -111,11 +147,11 @@ class RecentThreads:
         while self._size > self.MOST_BYTES:
             self._forget(next(iter(self._threads)))
 
-    def go_on(self, task_id: str, parent: str | None, turn_id: str, facts: Sequence[Fact]) -> None:
+    def go_on(self, task_id: str, parent: str | None, turn_id: str, facts: Sequence[Fact], left: Left) -> None:
         """Where the thread up to `parent` is kept, keep it with the facts of the turn that followed."""
         if parent is not None and task_id in self._threads and self._threads[task_id][0] == parent:
             thread = self._forget(task_id)
-            thread.add(facts)
+            thread.add(facts, left)
             self.keep(task_id, turn_id, thread)
 
     def drop(self, task_id: str) -> None:
@@ -159,6 +195,7 @@ async def plan_turn(
     now: int,
     limits: Limits,
     prefix: Prefix,
+    recent: RecentThreads,
     planner: bool = False,
 ) -> Start:
     """The input that starts the turn: where it goes on from, and whether the prefix must be written with it.
@@ -167,13 +204,14 @@ async def plan_turn(
     """
     head = None if row is None else row.head
     content, parent = request.content, head
-    if request.kind == "note":
-        return _quiet(row, request, now=now, limits=limits)
     if request.kind != "new" and request.target is not None:
         aimed_at = await _aimed_at(store, request.task_id, request.target, request.kind)
         parent = aimed_at.parent
         content = aimed_at.content if request.kind == "retry" else content
     known = row is not None and row.prefix == prefix.id and parent == head and head is not None
+    left = await _left(store, recent, request.task_id, parent)
+    if request.kind == "note":
+        return _quiet(row, request, left, now=now, limits=limits)
     return Start(
         now=now,
         turn_id=request.turn_id,
@@ -189,11 +227,22 @@ async def plan_turn(
         kind=request.kind,
         target=request.target,
         direct=request.direct,
+        context=left.context if known else left.context + prefix.tokens,
+        since=left.since,
         planner=planner,
     )
 
 
-def _quiet(row: TaskRow | None, request: TurnRequest, *, now: int, limits: Limits) -> Start:
+async def _left(store: Store, recent: RecentThreads, task_id: str, turn_id: str | None) -> Left:
+    if turn_id is None:
+        return Left()
+    if (known := recent.left(task_id, turn_id)) is not None:
+        return known
+    state = fold(await read_turn(store, task_id, turn_id))
+    return Left(state.context, state.since)
+
+
+def _quiet(row: TaskRow | None, request: TurnRequest, left: Left, *, now: int, limits: Limits) -> Start:
     """A turn without a message and without a prompt: the prefix stays what it was."""
     head = None if row is None else row.head
     return Start(
@@ -208,6 +257,8 @@ def _quiet(row: TaskRow | None, request: TurnRequest, *, now: int, limits: Limit
         previous=head,
         kind="note",
         notes=request.notes,
+        context=left.context,
+        since=left.since,
     )
 
 

@@ -48,12 +48,15 @@ from .inputs import (
     Planned,
     Resumed,
     Start,
+    Summarised,
     ToolReturned,
     ToolsStarting,
 )
-from .limits import backoff_ms, brief, clip, exceeded
+from .limits import backoff_ms, brief, exceeded
 from .planning import is_small_talk
 from .request import is_answer
+from .results import in_part
+from .shortening import may_shorten, over_budget, summarised
 from .state import TurnState, cut_short, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
@@ -73,6 +76,7 @@ def decide(state: TurnState, input: Input) -> list[Fact]:
     after = fold(facts, state)
     if facts and after.status == "running" and not after.open_calls:
         over = exceeded(after.limits, steps=after.step, tool_calls=after.tool_calls, usage=after.usage)
+        over = over or over_budget(after)
         if over is not None:
             facts.append(TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=_spent(after)))
     return facts
@@ -92,6 +96,8 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _recalled(state, input)
         case NotesSet():
             return [noted(note, input.now, by="code") for note in input.notes]
+        case Summarised():
+            return summarised(state, input)
         case ToolsStarting():
             return _tools_starting(state, input)
         case ToolReturned():
@@ -130,6 +136,8 @@ def _start(input: Start) -> list[Fact]:
         target=input.target,
         direct=input.direct,
         planning=input.planner and not input.direct and not is_small_talk(input.content),
+        context=input.context,
+        since=input.since,
     )
     if input.kind == "note":
         notes = [noted(note, input.now, by="code") for note in input.notes]
@@ -218,6 +226,8 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         retracts=retracts,
         usage=input.usage,
     )
+    if input.code == "CONTEXT_OVERFLOW" and not input.bad_history and may_shorten(state):
+        return [replace(failed, too_long=True)]
     left = [repair for repair in REPAIRS if repair not in state.repairs]
     if input.bad_history and left:
         return [replace(failed, repair=input.suspect if input.suspect in left else left[0])]
@@ -225,6 +235,8 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
     if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
         return [replace(failed, fallback=True)]
+    if input.bad_history and may_shorten(state):
+        return [replace(failed, too_long=True)]  # what is refused may lie in the past: the thread goes on without it
     if input.bad_history or input.code == "CONTEXT_OVERFLOW":
         # a message that no model takes would be refused again with every message after it: the thread goes on without
         message = f"{brief(input.message)} The message was left out; the conversation stands where it stood before it."
@@ -242,12 +254,14 @@ def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
     if not any(call.id == input.tool_call_id and call.status == "running" for call in state.calls):
         return []
+    output, stored = in_part(input.output, state.limits.output_bytes)
     finished = ToolFinished(
         at=input.now,
         tool_call_id=input.tool_call_id,
-        output=clip(input.output, state.limits.output_bytes),
+        output=output,
         error=input.error,
         duration_ms=input.duration_ms,
+        stored=stored,
     )
     return [finished] if input.write is None else [written(input.write, input.now), finished]
 
@@ -269,8 +283,8 @@ def _answered(state: TurnState, input: Answered) -> list[Fact]:
     if request.kind == "permission":
         message = input.feedback or "A person did not allow this."
         return [answered, no_result(request.tool_call_id, input.now, "permission_denied", message)]
-    output = clip(input.answer, state.limits.output_bytes)
-    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=output)]
+    output, stored = in_part(input.answer, state.limits.output_bytes)
+    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=output, stored=stored)]
 
 
 def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:

@@ -20,6 +20,7 @@ __all__ = [
     "AssistantCut",
     "AssistantReplied",
     "AttemptFailed",
+    "Compacted",
     "Fact",
     "HumanAnswered",
     "HumanAsked",
@@ -28,6 +29,7 @@ __all__ = [
     "PlanChosen",
     "PlanSkipped",
     "PrefixChosen",
+    "StoredResult",
     "ToolFinished",
     "ToolStarted",
     "TurnCompleted",
@@ -49,7 +51,8 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
 
     `parent` is the turn this one goes on from and `previous` the one the thread stood at: they differ when an edit or
     retry (`kind`, aimed at message `target`) moved the thread. With `planning` the turn owes a planning step first: it
-    is stored so that whoever resumes the turn obeys it.
+    is stored so that whoever resumes the turn obeys it. `context` is how many tokens the thread had before this
+    message, and `since` the turn from which it is read for a request; None is its first.
 
     A turn of kind "note" is one of the program's own: nobody says anything, working memory is written, and it ends. It
     has no message.
@@ -67,6 +70,8 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     target: str | None = None
     direct: bool = False
     planning: bool = False
+    context: int = 0
+    since: str | None = None
 
 
 class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
@@ -106,7 +111,9 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
     `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
-    block that is not of the kinds that all models know. `usage` is what the attempt cost, as far as that is known.
+    block that is not of the kinds that all models know. `too_long` says that what came before is told in brief before
+    the next attempt: it was too long or, by the `code`, refused for another reason. `usage` is what the attempt cost,
+    as far as that is known.
     """
 
     code: str
@@ -117,6 +124,14 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     fallback: bool = False
     repair: Literal["thinking", "media", "foreign"] | None = None
     usage: Usage | None = None
+    too_long: bool = False
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the whole of a tool's output is: a blob of the task, and how many bytes it has."""
+
+    sha256: str
+    bytes: int
 
 
 class ToolStarted(_Fact, frozen=True, kw_only=True, tag="tool_started"):
@@ -126,12 +141,13 @@ class ToolStarted(_Fact, frozen=True, kw_only=True, tag="tool_started"):
 
 
 class ToolFinished(_Fact, frozen=True, kw_only=True, tag="tool_finished"):
-    """A call has its result, for good."""
+    """A call has its result, for good. Where `output` is only head and tail, `stored` is the whole."""
 
     tool_call_id: str
     output: JSON
     error: ToolResultError | None = None
     duration_ms: int | None = None
+    stored: StoredResult | None = None
 
 
 class HumanAsked(_Fact, frozen=True, kw_only=True, tag="human_asked"):
@@ -184,6 +200,34 @@ class Noted(_Fact, frozen=True, kw_only=True, tag="noted"):
     expires_at: int | None = None
 
 
+class Compacted(_Fact, frozen=True, kw_only=True, tag="compacted"):
+    """From here on, what came before the message `kept_from` is told in brief; the log keeps all of it.
+
+    `kept_from` is a person's message, or an answer of this very turn: then the turn's own message is kept as well.
+    `since` is the turn that it stands in. `summary` and `carried` (what was still open) are the texts as they are sent;
+    `block` is what the provider of `model` made instead of `summary`, for that model alone. `result_bytes` is how much
+    is left of each tool result that was kept. `remember` are the rules that people had laid down by then, `plan` and
+    `notes` what was planned and noted.
+
+    It belongs to its turn: where the turn does not count, neither does this.
+    """
+
+    kept_from: str
+    since: str
+    summary: str
+    before_tokens: int
+    after_tokens: int
+    strategy: str
+    carried: list[str] = []
+    block: Block | None = None
+    model: str = ""
+    result_bytes: int | None = None
+    usage: Usage | None = None
+    remember: tuple[Rule, ...] = ()
+    plan: list[PlanStep] = []
+    notes: list[Noted] = []
+
+
 class NotesShown(_Fact, frozen=True, kw_only=True, tag="notes_shown"):
     """The model is shown the whole working memory, by key, with the message of this turn."""
 
@@ -225,6 +269,7 @@ Fact: TypeAlias = (
     | AssistantReplied
     | AssistantCut
     | AttemptFailed
+    | Compacted
     | ToolStarted
     | ToolFinished
     | HumanAsked

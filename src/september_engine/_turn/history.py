@@ -13,6 +13,7 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
    the first answer of the turn.
 6. The tools are part of a prefix, too: under one without any, those that were called before it are defined as gone,
    and no others.
+7. A compaction is such a place too. What it kept follows on its summary; what it left behind is not looked at again.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from .._context.check import sent_form, sent_id
+from .._context.check import COMPACTION, sent_form, sent_id
 from .._context.media import Weight, crowding, weigh
 from ..messages import Block, Prompt, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -38,11 +40,12 @@ from .facts import (
     TurnCompleted,
     TurnStarted,
 )
-from .limits import is_blocks
+from .kept import kept_facts
+from .limits import brief, is_blocks
 from .notes import notes_block
 from .plan import plan_block
 
-__all__ = ["prompt_of"]
+__all__ = ["prefix_in", "prompt_of", "shortened", "without_thinking"]
 
 NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
 MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider takes no more of them.]"
@@ -52,46 +55,59 @@ THINKING = ("thinking", "redacted_thinking")
 MEDIA = ("image", "document")
 
 
-def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
+def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str, ask: str | None = None) -> Prompt:
     """The prompt of the next model call on this thread: the facts of its turns, oldest first.
 
-    Thinking is sent back only where the same model made it under the same prefix.
+    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end; with "" the
+    last answer may be the last message, as it may where a provider is to tell all of it in brief.
     """
-    chosen = next(
-        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
-        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
-    )
+    facts = kept_facts(facts)
+    chosen = prefix_in(facts, prefix)
     writer = _Writer(prefix=prefix, model=model)
     for fact in facts:
         writer.take(fact)
-    messages = writer.finish()
+    messages = writer.finish(ask)
     return Prompt(system=chosen.system, tools=chosen.tools or writer.former_tools(), messages=messages)
+
+
+def prefix_in(facts: Sequence[Fact], prefix: str) -> PrefixChosen:
+    """What this prefix stands for; nothing where it is not in the log."""
+    return next(
+        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
+        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
+    )
 
 
 class _Writer:
     def __init__(self, *, prefix: str, model: str) -> None:
         self._bound_to = (prefix, model)
         self._messages: list[Block] = []
+        self._marks: dict[str, int] = {}
         self._turn_began = 0
+        self._before: tuple[list[Block], list[str]] = ([], [])
+        self._summary: str | None = None
         self._open: list[tuple[str, str]] = []
         self._results: dict[str, ToolFinished] = {}
         self._said: list[Block] = []
         self._kinds: dict[str, str] = {}
         self._ids: set[str] = set()
         self._media: list[Weight] = []
-        self._media_before = 0
         self._former: list[str] = []
 
     def take(self, fact: Fact) -> None:
         match fact:
             case TurnStarted():
                 self._answer_calls()
-                self._turn_began = len(self._messages)
-                self._media_before = len(self._media)
+                self._turn_began = self._marks[fact.message_id] = len(self._messages)
+                self._before = ([*self._messages], self._former)
                 self._say("user", _not_blank(fact.content))
             case AssistantReplied():
                 self._answer_calls()
+                self._marks[fact.message_id] = len(self._messages)
                 self._reply(fact)
+            case Compacted():
+                self._answer_calls()
+                self._compact(fact)
             case AssistantCut():
                 self._answer_calls()
                 self._say("assistant", _not_blank([{"type": "text", "text": fact.text}]))
@@ -108,18 +124,20 @@ class _Writer:
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
             case TurnCompleted(counts=False):
-                del self._messages[self._turn_began :]
-                del self._media[self._media_before :]
                 self._open, self._results, self._said = [], {}, []
+                self._messages, self._former = self._before
+                self._weigh_again()
             case PrefixChosen(prefix=prefix) if prefix == self._bound_to[0]:
                 self._choose(fact)
             case _:
                 pass
 
-    def finish(self) -> list[Block]:
+    def finish(self, ask: str | None) -> list[Block]:
         """The messages so far, made to end with a user message: no model continues an answer of its own."""
         self._answer_calls()
-        if self._messages and self._messages[-1]["role"] == "assistant":
+        if ask:
+            self._say("user", [{"type": "text", "text": ask}])
+        elif ask is None and self._messages and self._messages[-1]["role"] == "assistant":
             self._say("user", [{"type": "text", "text": "Continue."}])
         return self._messages
 
@@ -142,6 +160,38 @@ class _Writer:
             self._take_out()
         self._former = called
 
+    def _compact(self, fact: Compacted) -> None:
+        """The summary, then what was kept; the messages that a refusal may bring back stay as they are.
+
+        What is kept from an answer of this turn on is kept with the turn's own message.
+        """
+        kept = min(self._marks.get(fact.kept_from, 0), len(self._messages))
+        began = self._turn_began
+        mine = self._messages[began : began + 1] if began < kept and self._messages[began]["role"] == "user" else []
+        lead = self._summary_of(fact)
+        moved = len(lead) + len(mine) - kept
+        self._marks = {name: mark + moved for name, mark in self._marks.items() if mark >= kept}
+        self._turn_began = began + moved if began >= kept else len(lead)
+        self._messages = [
+            {**message, "content": without_thinking(message["content"])} for message in (*mine, *self._messages[kept:])
+        ]
+        if fact.result_bytes is not None:
+            for message in self._messages:
+                message["content"] = [shortened(block, fact.result_bytes) for block in message["content"]]
+        self._messages[:0] = lead
+        self._weigh_again()
+
+    def _summary_of(self, fact: Compacted) -> list[Block]:
+        carried = [{"type": "text", "text": text} for text in fact.carried]
+        self._summary = fact.summary
+        if fact.block is None or fact.model != self._bound_to[1]:
+            return [{"role": "user", "content": [{"type": "text", "text": fact.summary}, *carried]}]
+        lead: list[Block] = [{"role": "assistant", "content": [fact.block]}]
+        return [*lead, {"role": "user", "content": carried}] if carried else lead
+
+    def _weigh_again(self) -> None:
+        self._media = [weigh(block) for message in self._messages for block in _media_in(message["content"])]
+
     def _say(self, role: str, content: list[Block]) -> None:
         if content:
             # a reply has no media: what is only a user's was left out of it
@@ -159,7 +209,7 @@ class _Writer:
     def _reply(self, fact: AssistantReplied) -> None:
         content = sent_form(fact.content)
         if (fact.prefix, fact.model) != self._bound_to:
-            content = _without_thinking(content)
+            content = without_thinking(content)
         self._say("assistant", [self._opened(block) if block["type"] == "tool_use" else block for block in content])
 
     def _opened(self, use: Block) -> Block:
@@ -202,12 +252,15 @@ class _Writer:
 
     def _take_out(self, *, media: bool = False, foreign: bool = False) -> None:
         for message in self._messages:
-            content = _without_thinking(message["content"])
+            content = without_thinking(message["content"])
             if foreign and message["role"] == "assistant":
-                content = _plain(content)
+                if self._summary is not None and content and content[0]["type"] == COMPACTION:
+                    message["role"], content = "user", [{"type": "text", "text": self._summary}]
+                else:
+                    content = _plain(content)
             message["content"] = _no_media(content) if media else content
         if media:
-            self._media, self._media_before = [], 0
+            self._media = []
 
 
 def _called(messages: list[Block]) -> list[str]:
@@ -218,7 +271,7 @@ def _not_blank(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") != "text" or block.get("text", "").strip()]
 
 
-def _without_thinking(content: list[Block]) -> list[Block]:
+def without_thinking(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") not in THINKING]
 
 
@@ -246,6 +299,17 @@ def _no_media(content: list[Block]) -> list[Block]:
         else:
             clean.append(block)
     return clean
+
+
+def shortened(block: Block, most: int) -> Block:
+    """A tool's result of which only so much text is left; any other block as it is."""
+    content = block.get("content")
+    if block.get("type") != "tool_result":
+        return block
+    if isinstance(content, str):
+        return {**block, "content": brief(content, most)}
+    texts = [{**inner, "text": brief(inner["text"], most)} if "text" in inner else inner for inner in content or []]
+    return {**block, "content": texts}
 
 
 def _result(call_id: str, finished: ToolFinished | None) -> Block:

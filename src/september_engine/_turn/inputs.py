@@ -9,6 +9,7 @@ import msgspec
 from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
 from ..permissions import Rule
+from .facts import Compacted
 from .limits import Limits
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Refuse",
     "Resumed",
     "Start",
+    "Summarised",
     "ToolReturned",
     "ToolsStarting",
     "Write",
@@ -63,6 +65,7 @@ class Start(_Input, frozen=True, kw_only=True):
     """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
 
     `planner` says that there is one. A turn of kind "note" only writes `notes`, and is over.
+    `context` and `since` are how the turn left the thread that this one goes on from.
     """
 
     turn_id: str
@@ -80,6 +83,8 @@ class Start(_Input, frozen=True, kw_only=True):
     direct: bool = False
     planner: bool = False
     notes: list[WriteNote] = []
+    context: int = 0
+    since: str | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,10 +168,19 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     details: dict[str, JSON] = {}
     retry_after: float | None = None
     bad_history: bool = False
-    suspect: Literal["thinking", "media"] | None = None
+    suspect: Literal["thinking", "media", "foreign"] | None = None
     usage: Usage | None = None
     blocks: int = 0
     has_fallback: bool = False
+
+
+class Summarised(_Input, frozen=True, kw_only=True):
+    """What came before was told in brief: the fact as it would be. `system` and `tools` are those of the prefix."""
+
+    step: int
+    compacted: Compacted
+    system: str
+    tools: list[Block]
 
 
 class ToolsStarting(_Input, frozen=True, kw_only=True):
@@ -254,6 +268,7 @@ Input: TypeAlias = (
     | PlanFailed
     | NotesRecalled
     | NotesSet
+    | Summarised
     | ToolsStarting
     | ToolReturned
     | Answered

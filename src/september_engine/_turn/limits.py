@@ -39,7 +39,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Wall time from start to end, pauses for a person not counted.
         attempts: Tries of one model call before the turn gives up (or changes to the fallback model).
         max_tokens: Most tokens of one answer.
-        output_bytes: Most bytes of one tool output that are kept; the middle of a longer one is left out and counted.
+        output_bytes: Most bytes of one tool output that the model is given at once; of a longer one it gets head and
+            tail, and can read on in what is stored.
+        context_tokens: The model's context window; None takes what the model says of itself.
+        compactions: How often earlier turns may be summarised within one turn; 0 never does it.
     """
 
     steps: int = 50
@@ -50,6 +53,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 4
     max_tokens: int = 4096
     output_bytes: int = 100_000
+    context_tokens: int | None = None
+    compactions: int = 10
 
 
 def exceeded(limits: Limits, *, steps: int, tool_calls: int, usage: Usage) -> str | None:

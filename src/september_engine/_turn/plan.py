@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from .._context.asides import aside
 from ..events import PlanStep
 from ..messages import Block
-from .facts import Fact, PlanChosen
+from .facts import Compacted, Fact, PlanChosen
 from .state import counting
 
 __all__ = ["listed", "plan_block", "plan_of"]
@@ -23,6 +23,8 @@ def plan_of(facts: Iterable[Fact]) -> list[PlanStep]:
     for fact in counting(facts):
         if isinstance(fact, PlanChosen):
             steps = fact.steps
+        elif isinstance(fact, Compacted):
+            steps = fact.plan
     return steps
 
 

@@ -11,6 +11,7 @@ from typing import Literal, assert_never
 from msgspec.structs import replace
 
 from ..events import (
+    CompactionEvent,
     ContentBlockStart,
     ContentBlockStop,
     Error,
@@ -36,6 +37,7 @@ from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -68,6 +70,11 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             wait, retracts = fact.wait_ms, fact.retracts or None
             retry = Retry(attempt=state.attempt, reason=brief(fact.code), wait_ms=wait, retracts=retracts)
             return [*_used(fact.usage), retry]
+        case Compacted():
+            told = CompactionEvent(
+                before_tokens=fact.before_tokens, after_tokens=fact.after_tokens, strategy=fact.strategy
+            )
+            return [*_used(fact.usage), told]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():

@@ -18,6 +18,7 @@ from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -34,6 +35,7 @@ from .facts import (
     TurnStarted,
 )
 from .limits import Limits
+from .size import budget_of, context_after
 
 __all__ = [
     "Call",
@@ -83,6 +85,9 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
 
     `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else.
+    `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
+    is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
+    another reason, and `shortened` that it was summarised since the last answer.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -109,6 +114,21 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: int = 0
     usage: Usage = Usage()
     counts: bool = True
+    context: int = 0
+    since: str | None = None
+    began_with: tuple[int, str | None] = (0, None)
+    too_long: bool = False
+    refused: bool = False
+    shortened: bool = False
+    compactions: int = 0
+
+    @property
+    def owes_compaction(self) -> bool:
+        """Whether what came before is summarised before the next request."""
+        if self.status != "running" or self.open_calls or self.limits.compactions == 0:
+            return False
+        budget = budget_of(self.limits)
+        return self.too_long or (budget is not None and self.context > budget)
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
@@ -147,33 +167,28 @@ def fold(facts: Iterable[Fact], state: TurnState | None = None) -> TurnState:
 
 def evolve(state: TurnState, fact: Fact) -> TurnState:
     """The state after one more fact."""
+    context = context_after(state.context, state.began_with[0], fact)
+    return _evolved(state if context == state.context else replace(state, context=context), fact)
+
+
+def _evolved(state: TurnState, fact: Fact) -> TurnState:
     match fact:
         case TurnStarted():
-            return replace(
-                state,
-                status="running",
-                task_id=fact.task_id,
-                turn_id=fact.turn_id,
-                message_id=fact.message_id,
-                parent=fact.parent,
-                previous=fact.previous,
-                prefix=fact.prefix,
-                limits=fact.limits,
-                planning=fact.planning,
-                quiet=fact.kind == "note",
-            )
+            return _started(state, fact)
         case AssistantReplied():
             return _replied(state, fact)
-        case AttemptFailed():
+        case Compacted():
             return replace(
                 state,
-                attempt=1 if fact.fallback else state.attempt + 1,
-                wait_ms=fact.wait_ms,
-                next_block=state.next_block + fact.blocks,
-                fallback=state.fallback or fact.fallback,
-                repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
+                since=fact.since,
+                too_long=False,
+                refused=False,
+                shortened=True,
+                compactions=state.compactions + 1,
                 usage=state.usage + (fact.usage or Usage()),
             )
+        case AttemptFailed():
+            return _failed(state, fact)
         case ToolStarted():
             return _with_call(state, fact.tool_call_id, "running")
         case ToolFinished():
@@ -192,7 +207,8 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
                 resumed = _with_call(resumed, call_id, "owed")
             return resumed
         case TurnCompleted():
-            return replace(state, status="completed", counts=fact.counts)
+            since = state.since if fact.counts else state.began_with[1]
+            return replace(state, status="completed", counts=fact.counts, since=since)
         case TurnFailed():
             usage = state.usage + (fact.usage or Usage())
             return replace(state, status="errored", counts=fact.counts, usage=usage)
@@ -202,6 +218,38 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
             assert_never(fact)
 
 
+def _started(state: TurnState, fact: TurnStarted) -> TurnState:
+    return replace(
+        state,
+        status="running",
+        task_id=fact.task_id,
+        turn_id=fact.turn_id,
+        message_id=fact.message_id,
+        parent=fact.parent,
+        previous=fact.previous,
+        prefix=fact.prefix,
+        limits=fact.limits,
+        planning=fact.planning,
+        quiet=fact.kind == "note",
+        since=fact.since,
+        began_with=(fact.context, fact.since),
+    )
+
+
+def _failed(state: TurnState, fact: AttemptFailed) -> TurnState:
+    return replace(
+        state,
+        attempt=1 if fact.fallback else state.attempt + 1,
+        wait_ms=fact.wait_ms,
+        next_block=state.next_block + fact.blocks,
+        fallback=state.fallback or fact.fallback,
+        repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
+        too_long=state.too_long or fact.too_long,
+        refused=state.refused or (fact.too_long and fact.code != "CONTEXT_OVERFLOW"),
+        usage=state.usage + (fact.usage or Usage()),
+    )
+
+
 def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
     calls = tuple(Call(id=use["id"], tool=use["name"], input=use["input"]) for use in tool_uses(fact.content))
     return replace(
@@ -209,6 +257,7 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
         step=state.step + 1,
         attempt=1,
         wait_ms=0,
+        shortened=False,
         next_block=state.next_block + fact.blocks,
         raised=state.raised or cut_short(fact.content, fact.stop_reason),
         calls=calls,
@@ -255,7 +304,13 @@ def _with_call(state: TurnState, call_id: str, status: Literal["asked", "owed", 
 
 def remembered(facts: Iterable[Fact]) -> tuple[Rule, ...]:
     """The rules that people laid down by their answers on this thread."""
-    return tuple(rule for fact in facts if isinstance(fact, HumanAnswered) for rule in fact.remember)
+    rules: tuple[Rule, ...] = ()
+    for fact in facts:
+        if isinstance(fact, HumanAnswered):
+            rules += fact.remember
+        elif isinstance(fact, Compacted):
+            rules = fact.remember
+    return rules
 
 
 def counting(facts: Iterable[Fact]) -> Iterator[Fact]:

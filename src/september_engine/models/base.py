@@ -23,6 +23,8 @@ __all__ = [
     "Reply",
     "TextChunk",
     "ThinkingChunk",
+    "compacts",
+    "window_of",
 ]
 
 
@@ -31,11 +33,15 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     With `output_schema` (JSON Schema) the text of the answer shall be JSON of that form. Not every model can promise
     it: whoever asks checks what comes.
+
+    With `compact`, which only a model that `compacts` is asked, the answer is one block of type "compaction" that may
+    stand first in a later prompt, in place of these messages.
     """
 
     prompt: Prompt
     max_tokens: int
     output_schema: dict[str, JSON] | None = None
+    compact: bool = False
 
 
 class BlockStarted(msgspec.Struct, frozen=True, gc=False):
@@ -92,10 +98,24 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 Chunk: TypeAlias = BlockStarted | TextChunk | ThinkingChunk | BlockStopped | Progress | Reply
 
 
+def window_of(model: Model) -> int | None:
+    """The model's context window in tokens, where it says so."""
+    window = getattr(model, "context_window", None)
+    return window if isinstance(window, int) else None
+
+
+def compacts(model: Model) -> bool:
+    """Whether the model's provider tells in brief what came before."""
+    return getattr(model, "compacts", False) is True
+
+
 class Model(Protocol):
     """A language model.
 
     `name` goes into the log and is compared when old thinking is sent back: thinking of another model is dropped.
+
+    Two attributes may be left out (`window_of` and `compacts` read them): `context_window`, the most tokens of a prompt
+    and its answer together, or None where that is not known; and `compacts`, whether `ModelRequest.compact` is taken.
     """
 
     @property

@@ -9,7 +9,7 @@ from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_model", "choose_planner"]
+__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_light", "choose_model", "choose_planner"]
 
 
 OFFLINE_PACE = 0.015
@@ -46,6 +46,11 @@ def choose_planner(name: str | None, settings: Settings) -> Model | None:
     Where nobody named one there is none: a call before every turn is not to be paid for by surprise.
     """
     return _claude(name or settings.planner_model, settings)
+
+
+def choose_light(name: str | None, settings: Settings) -> Model | None:
+    """The model of this name or `LIGHT_MODEL`, which summarises; None where there is neither, or no key."""
+    return _claude(name or settings.light_model, settings)
 
 
 def _claude(name: str | None, settings: Settings) -> Model | None:

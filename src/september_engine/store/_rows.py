@@ -17,6 +17,7 @@ __all__ = [
     "TASK",
     "TURN",
     "Row",
+    "blob_body",
     "corrupt",
     "crc_of",
     "event_row",
@@ -102,6 +103,13 @@ def fact_row(row: Row, turn_id: str) -> FactRow:
     if not isinstance(body, bytes) or crc_of(row[:5], body) != crc:
         raise corrupt("a fact")
     return FactRow(seq=seq, ts=ts, turn_id=turn_id, body=body, message_id=message_id)
+
+
+def blob_body(row: Row) -> bytes:
+    _, _, body, crc = row
+    if not isinstance(body, bytes) or crc_of(row[:2], body) != crc:
+        raise corrupt("a blob")
+    return body
 
 
 def corrupt(what: str) -> StoreCorrupt:

@@ -32,7 +32,7 @@ class OpenTurns:
     def keys_for(self, batch: Batch) -> tuple[int, int] | None:
         """The keys of turn and task, where this is a batch of events alone for the turn that is being written."""
         known = self._known.get(batch.task_id)
-        if known is None or batch.claim or batch.facts or batch.task or batch.turn or not batch.events:
+        if known is None or batch.claim or batch.facts or batch.task or batch.turn or batch.blobs or not batch.events:
             return None
         epoch, turn_id, turn, task = known
         return (turn, task) if (epoch, turn_id) == (batch.epoch, batch.events[0].turn_id) else None
@@ -65,6 +65,8 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
     if batch.facts:
         facts = [_checked((turn, fact.seq, task, fact.ts, fact.message_id, fact.body)) for fact in batch.facts]
         db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?)", facts)
+    blobs = [_checked((task, blob.sha256, blob.body)) for blob in batch.blobs]
+    db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", blobs)
     events = [_checked((task, event.ts, turn, event.type, event.body)) for event in batch.events]
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
 
@@ -183,6 +185,6 @@ def delete_task(db: sqlite3.Connection, task_id: str, open_turns: OpenTurns) -> 
     if found is None:
         return False
     db.execute("DELETE FROM facts WHERE turn IN (SELECT turn FROM turns WHERE task = ?)", found)
-    for table in ("events", "turns", "tasks"):
+    for table in ("events", "blobs", "turns", "tasks"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", found)
     return True

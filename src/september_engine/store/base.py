@@ -4,7 +4,8 @@ A store appends, reads and claims. It never decides: numbers, times and what a r
 
 Two kinds of rows belong to a task. *Facts* are for good: they are what happened. *Events* are what clients see; they
 are trimmed when their channel's lifetime is over. A third, the `TaskRow`, is an index over the facts that saves
-reading them: it could be made again from them at any time.
+reading them: it could be made again from them at any time. What is too large for a fact is a *blob* beside it, known
+by its content, and stays as long as its task.
 
 Everything a store is handed or gives is bytes, text and numbers: it does not know our structs. Task ids are opaque
 text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); they are compared as bytes.
@@ -17,7 +18,20 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Batch", "EventLog", "EventRow", "FactRow", "Lifecycle", "Store", "TaskRow", "Tasks", "TurnRow", "Turns"]
+__all__ = [
+    "Batch",
+    "Blob",
+    "Blobs",
+    "EventLog",
+    "EventRow",
+    "FactRow",
+    "Lifecycle",
+    "Store",
+    "TaskRow",
+    "Tasks",
+    "TurnRow",
+    "Turns",
+]
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -36,6 +50,13 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ts: int
     turn_id: str
     type: str
+    body: bytes
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Something large that facts name: `sha256` is that of the body, in lower-case hex."""
+
+    sha256: str
     body: bytes
 
 
@@ -81,6 +102,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     `last_ts` to the last event's. `turn` is inserted, or, where it exists, its `ended_at` is set. A batch that is not
     a `barrier` holds only deltas and may be made durable against a crash of the process alone (`relaxed`).
 
+    `blobs` are those that the batch's facts name; one that the task has already is not written again.
+
     The rows of one batch are all of one turn, whose `TurnRow` came with this batch or an earlier one. The first batch
     of a task brings its `task`.
     """
@@ -91,6 +114,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[EventRow] = ()
     task: TaskRow | None = None
     turn: TurnRow | None = None
+    blobs: Sequence[Blob] = ()
     claim: bool = False
     barrier: bool = True
 
@@ -144,7 +168,7 @@ class Tasks(Protocol):
         ...
 
     async def delete(self, task_id: str, /) -> bool:
-        """Remove the task with all its facts, events and turns; False where there was none."""
+        """Remove the task with all its facts, events, turns and blobs; False where there was none."""
         ...
 
 
@@ -155,8 +179,11 @@ class Turns(Protocol):
         """The facts of one turn in order; [] where it is unknown."""
         ...
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
-        """The facts of this turn and all its ancestors, along `TurnRow.parent`, the oldest turn first."""
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
+        """The facts of this turn and all its ancestors, along `TurnRow.parent`, the oldest turn first.
+
+        With `since`, only those from that ancestor on; the cost follows what is given. Where it is none, [].
+        """
         ...
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
@@ -165,6 +192,17 @@ class Turns(Protocol):
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         """The fact that is this message, or None: an id of another task is unknown here."""
+        ...
+
+
+class Blobs(Protocol):
+    """What is too large for a fact. Written with `Batch.blobs`."""
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        """The body, or None: a blob of another task is unknown here.
+
+        Raises `StoreCorrupt` where it fails its checksum.
+        """
         ...
 
 
@@ -196,5 +234,5 @@ class Lifecycle(Protocol):
         ...
 
 
-class Store(EventLog, Tasks, Turns, Lifecycle, Protocol):
+class Store(EventLog, Tasks, Turns, Blobs, Lifecycle, Protocol):
     """All of it: what an engine needs."""

@@ -29,6 +29,7 @@ class _Task:
     turns: dict[str, _Turn] = attrs.field(factory=dict)
     events: list[EventRow] = attrs.field(factory=list)
     messages: dict[str, FactRow] = attrs.field(factory=dict)
+    blobs: dict[str, bytes] = attrs.field(factory=dict)
 
 
 class MemoryStore:
@@ -87,6 +88,8 @@ class MemoryStore:
             if fact.message_id is not None:
                 task.messages[fact.message_id] = fact
         task.events += batch.events
+        for blob in batch.blobs:
+            task.blobs.setdefault(blob.sha256, blob.body)
         if batch.task is not None:
             task.row = replace(batch.task, epoch=batch.epoch, trimmed_to=task.row.trimmed_to)
         elif batch.events:
@@ -159,13 +162,15 @@ class MemoryStore:
         turn = self._turns(task_id).get(turn_id)
         return [] if turn is None else list(turn.facts)
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
         turns = self._turns(task_id)
         line: list[_Turn] = []
         at: str | None = turn_id
         while at is not None and at in turns:
             line.append(turns[at])
-            at = turns[at].row.parent
+            at = None if at == since else turns[at].row.parent
+        if since is not None and line and line[-1].row.turn_id != since:
+            return []
         return [fact for turn in reversed(line) for fact in turn.facts]
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
@@ -174,6 +179,12 @@ class MemoryStore:
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         task = self._tasks.get(task_id)
         return None if task is None else task.messages.get(message_id)
+
+    # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        task = self._tasks.get(task_id)
+        return None if task is None else task.blobs.get(sha256)
 
     def _turns(self, task_id: str) -> dict[str, _Turn]:
         task = self._tasks.get(task_id)

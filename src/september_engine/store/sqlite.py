@@ -204,14 +204,19 @@ class SQLiteStore:
     async def turn(self, task_id: str, turn_id: str, /) -> list[FactRow]:
         return await self._read(reads.read_turn, task_id, turn_id)
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
-        return await self._read(reads.read_thread, task_id, turn_id)
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
+        return await self._read(reads.read_thread, task_id, turn_id, since)
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
         return await self._read(reads.read_turns, task_id)
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self._read(reads.find_fact, task_id, message_id)
+
+    # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        return await self._read(reads.read_blob, task_id, sha256)
 
     # ── both ways ────────────────────────────────────────────────────────────────────────────────────────────────
 

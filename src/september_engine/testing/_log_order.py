@@ -8,6 +8,7 @@ from .._turn.facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
@@ -43,8 +44,8 @@ def misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | 
                 if len(state.call_ids.union(ids)) < len(state.call_ids) + len(ids)
                 else None
             )
-        case AssistantCut() | AttemptFailed():
-            if state.planning and isinstance(fact, AttemptFailed):
+        case AssistantCut() | AttemptFailed() | Compacted():
+            if state.planning and not isinstance(fact, AssistantCut):
                 return "the planning step is not done"
             return "the answer was whole" if state.open_calls else None
         case PlanChosen(by="planner") | PlanSkipped():

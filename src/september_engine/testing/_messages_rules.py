@@ -23,6 +23,10 @@ MARKS = 4
 LOOKBACK = 20
 """Blocks before a mark, itself included, at which the provider looks for what it has cached."""
 
+COMPACTION_BETA = "compact-2026-09-04"
+
+SAID = {"role": "user", "content": [{"type": "text", "text": "Say it in brief."}]}
+
 SIGNED = ("thinking", "redacted_thinking")
 
 OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
@@ -75,6 +79,7 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
         yield "tool_choice: this model cannot be forced to use a tool"
     yield from _model_problems(body)
     yield from _output_problems(body)
+    yield from _compaction_problems(body, headers)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
         yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
@@ -83,8 +88,10 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
         if block.get("type") in SIGNED or (block.get("type") == "text" and not str(block.get("text")).strip()):
             yield f"{path}: cache_control cannot be set here"
     prompt = prompt_of(body)
-    yield from problems(prompt)
     yield from _moved_thinking(prompt, issued)
+    if "compaction" in body:  # nothing is written behind it, so an answer that is whole may be last
+        prompt = msgspec.structs.replace(prompt, messages=[*prompt.messages, SAID])
+    yield from problems(prompt)
 
 
 def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
@@ -109,6 +116,18 @@ def _output_problems(body: Mapping[str, JSON]) -> Iterator[str]:
         yield "output_config.format: must be a json_schema with its schema"
     elif schema.get("type") == "object" and schema.get("additionalProperties") is not False:
         yield "output_config.format.schema: for 'object' type, 'additionalProperties' must be explicitly set to false"
+
+
+def _compaction_problems(body: Mapping[str, JSON], headers: Mapping[str, str]) -> Iterator[str]:
+    """A beta of the API: whoever does not name it may neither ask for a compaction nor send one back."""
+    if COMPACTION_BETA in headers.get("anthropic-beta", ""):
+        if "compaction" in body and _object(body["compaction"]).get("type") != "summarize":
+            yield "compaction.type: must be summarize"
+        return
+    if "compaction" in body:
+        yield "compaction: Extra inputs are not permitted"
+    if any(block.get("type") == "compaction" for _, block in _blocks(body)):
+        yield "messages.0.content.0: Input tag 'compaction' found using 'type' does not match any of the expected tags"
 
 
 def _mark_problems(marked: Sequence[tuple[str, Block]]) -> Iterator[str]:

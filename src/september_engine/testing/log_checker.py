@@ -23,60 +23,22 @@ import msgspec
 
 from .._context.check import changed_prefix, problems
 from .._turn.facts import (
-    AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
-    TurnFailed,
-    TurnResumed,
     TurnStarted,
     decode_fact,
     message_id_of,
 )
 from .._turn.history import prompt_of
-from .._turn.present import present
 from .._turn.state import Standing, TurnState, evolve, standing
-from ..events import (
-    ContentBlockStart,
-    ContentBlockStop,
-    Error,
-    Event,
-    HitlRequest,
-    HitlResolved,
-    Plan,
-    Retry,
-    Rewound,
-    TextDelta,
-    ThinkingDelta,
-    ThreadLifecycle,
-    ToolCall,
-    ToolResult,
-    UsageEvent,
-    WorkingMemoryUpdate,
-    decode,
-    encode,
-    name_of,
-)
-from ..messages import Block, Prompt, text_of
+from ..messages import Block, Prompt
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
+from ._log_events import shown_problems
 from ._log_order import misplaced
 
 __all__ = ["check_log", "check_task"]
-
-PRESENTED = (
-    ThreadLifecycle,
-    Error,
-    ToolCall,
-    ToolResult,
-    HitlRequest,
-    HitlResolved,
-    Plan,
-    WorkingMemoryUpdate,
-    UsageEvent,
-    Retry,
-    Rewound,
-)
-"""The events that come from facts; those of the model's stream and of no consequence stand between them."""
 
 
 def check_log(
@@ -102,7 +64,7 @@ def check_log(
     for turn in turns.values():
         problems = [*_follows(turn, turns, head), *_projects(turn, turns, every_prefix=every_prefix)]
         if turn.turn_id in shown or turn.rows[-1].ts > trimmed_to:
-            problems += _shows(turn, shown.get(turn.turn_id, []))
+            problems += shown_problems(turn.rows, turn.facts, shown.get(turn.turn_id, []))
         found += [f"{turn.turn_id}: {problem}" for problem in problems]
         head = standing(turn.state).head
     open_turns = [turn.turn_id for turn in turns.values() if turn.state.status == "running"]
@@ -202,101 +164,6 @@ def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator
         yield f"ended, and the calls {[call.id for call in state.open_calls]} have no result"
 
 
-# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@attrs.define
-class _Screen:
-    """What a client has on its screen: the text since the last answer or failure, and the block that is open."""
-
-    text: str = ""
-    cut: str | None = None
-    block: ContentBlockStart | None = None
-    blocks: int = 0
-
-    def take(self, event: Event) -> str | None:
-        """Take an event of the model's stream; why it cannot come now, or None."""
-        match event:
-            case ContentBlockStart():
-                before, self.block = self.block, event
-                self.blocks += 1
-                if before is not None:
-                    return f"block {event.block_index} starts, and block {before.block_index} is open"
-                return None if event.block_index == self.blocks - 1 else f"block {event.block_index} is out of order"
-            case ContentBlockStop():
-                before, self.block = self.block, None
-                same = before is not None and (before.block_index, before.block_type) == (
-                    event.block_index,
-                    event.block_type,
-                )
-                return None if same else f"block {event.block_index} stops, and is not open"
-            case TextDelta() | ThinkingDelta():
-                kind = "text" if isinstance(event, TextDelta) else "thinking"
-                self.text += event.text if kind == "text" else ""
-                return None if self.block is not None and self.block.block_type == kind else f"{kind} outside a block"
-            case _:
-                return None
-
-
-def _shows(turn: _Turn, rows: Sequence[EventRow]) -> Iterator[str]:
-    """Whether the events are what the facts show, with the model's stream between them."""
-    events: list[Event] = []
-    for shown in rows:
-        try:
-            events.append(decode(shown.type, shown.body))
-        except (KeyError, msgspec.DecodeError):
-            yield f"event {shown.ts}: {shown.type} cannot be decoded"
-            return
-    state, screen, at = TurnState(), _Screen(), 0
-    for row, fact in zip(turn.rows, turn.facts, strict=True):
-        for expected in present(state, fact):
-            while at < len(events) and not isinstance(events[at], PRESENTED):
-                if (problem := screen.take(events[at])) is not None:
-                    yield f"event {rows[at].ts}: {problem}"
-                at += 1
-            if at == len(events) or encode(events[at]) != encode(expected) or name_of(events[at]) != name_of(expected):
-                there = "nothing" if at == len(events) else f"{name_of(events[at])} {encode(events[at])!r}"
-                yield f"fact {row.seq}: shows {name_of(expected)} {encode(expected)!r}, and {there} is there"
-                return
-            at += 1
-        yield from _shown_text(screen, state, fact)
-        state = evolve(state, fact)
-    yield from _rest(turn, events[at:], screen)
-
-
-def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
-    match fact:
-        case AssistantReplied():
-            if screen.text != text_of(fact.content):
-                yield f"step {state.step}: the text that was shown is not the text that was stored"
-            if screen.blocks != state.next_block + fact.blocks:
-                yield f"step {state.step}: the blocks that were shown are not the blocks that were stored"
-        case AssistantCut():
-            screen.cut = fact.text  # what was shown of it comes with the events of the end
-            return
-        case TurnFailed():
-            if screen.cut not in (None, screen.text):
-                yield f"step {state.step}: the text that was shown is not the text that was kept"
-        case AttemptFailed() | TurnResumed():
-            if fact.retracts != list(range(state.next_block, screen.blocks)):
-                yield f"step {state.step}: what was shown in vain is not what is taken back"
-        case _:
-            return
-    crashed = isinstance(fact, TurnResumed) or (isinstance(fact, TurnFailed) and not fact.counts)
-    if screen.block is not None and not crashed:
-        yield f"step {state.step}: block {screen.block.block_index} was not closed"
-    screen.text, screen.block = "", None
-
-
-def _rest(turn: _Turn, events: Sequence[Event], screen: _Screen) -> Iterator[str]:
-    """What stands behind the events of the last fact: the answer that is being written, and nothing after the end."""
-    for event in events:
-        if isinstance(event, PRESENTED) or turn.state.status != "running":
-            yield f"{name_of(event)} is there, and no fact shows it"
-        elif (problem := screen.take(event)) is not None:
-            yield problem
-
-
 # ── prompts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -318,6 +185,8 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
             before = (prompt, fact)
         elif isinstance(fact, AttemptFailed) and fact.repair is not None:
             before, repaired = None, True
+        elif isinstance(fact, Compacted):
+            before = None
         if every_prefix:
             for prefix, model in ((turn.state.prefix, _writer(turn)), ("another prefix", "another model")):
                 prompt, last = prompt_of(turn.thread[: count + 1], prefix=prefix, model=model), looked_at.get(model)

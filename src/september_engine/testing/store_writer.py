@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
+from ..store.base import Batch, Blob, EventRow, FactRow, Store, TaskRow, TurnRow
 
 __all__ = ["Writer"]
 
@@ -37,6 +37,10 @@ class Writer:
         await self.store.append(batch)
         return batch
 
+    async def put(self, sha256: str, body: bytes) -> Batch:
+        """Go on with one fact, one event, and a blob."""
+        return await self._append([f"blob {sha256}"], blobs=[Blob(sha256=sha256, body=body)])
+
     async def end(self, *, ended_at: int, head: bool = True) -> Batch:
         """End the turn with one fact and one event."""
         turn = TurnRow(turn_id=self.turn_id, parent=None, message_id="", started_at=0, ended_at=ended_at)
@@ -44,7 +48,13 @@ class Writer:
         return await self._append(["end"], turn=turn)
 
     async def _append(
-        self, texts: Sequence[str], *, message_id: str | None = None, turn: TurnRow | None = None, claim: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        message_id: str | None = None,
+        turn: TurnRow | None = None,
+        claim: bool = False,
+        blobs: Sequence[Blob] = (),
     ) -> Batch:
         facts: list[FactRow] = []
         for text in texts:
@@ -61,6 +71,7 @@ class Writer:
             events=events,
             task=self.row,
             turn=turn,
+            blobs=blobs,
             claim=claim,
         )
         await self.store.append(batch)

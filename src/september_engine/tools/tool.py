@@ -66,6 +66,7 @@ class Tool(Generic[P, R]):
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
             looked at.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
+        reads_results: The engine answers the call itself, from the large outputs it has stored.
         writes: The call only writes into the log, together with the answer that it stands in, and the function is
             never called.
     """
@@ -84,6 +85,7 @@ class Tool(Generic[P, R]):
     hide: Callable[[Iterable[str]], None] | None = None
     confined: bool = True
     asks_person: bool = False
+    reads_results: bool = False
     writes: Writes | None = None
     _parameters: type[msgspec.Struct]
 
