@@ -9,11 +9,23 @@ from msgspec.structs import replace
 from september_engine._context.check import problems
 from september_engine._turn.commands import Compact
 from september_engine._turn.compaction import Told, carried_over, cut_of, excerpts, outcome
-from september_engine._turn.facts import Fact, ToolFinished
+from september_engine._turn.facts import (
+    Compacted,
+    Fact,
+    Noted,
+    NotesShown,
+    PlanChosen,
+    ToolFinished,
+    TurnCompleted,
+    TurnStarted,
+)
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import Ask, Cancelled
 from september_engine._turn.kept import kept_facts
 from september_engine._turn.limits import Limits
+from september_engine._turn.notes import notes_of, recall
+from september_engine._turn.plan import plan_of
+from september_engine.events import PlanStep
 from september_engine.messages import Block, text_of
 
 from .build import NOW, Turn, assistant, failure, replied, result, returned, starting, text, think, use, user
@@ -216,3 +228,46 @@ def test_a_refused_turn_brings_back_what_it_had_told_in_brief() -> None:
     after = prompt([*compacted(facts), *refusal.facts[2:], *following])
     assert after == [*prompt(thread(10))[:-1], *after[-1:]]
     assert after[-1] == user(text("and now?"))
+
+
+def test_the_plan_and_the_notes_are_carried_over_and_the_notes_are_shown_anew() -> None:
+    steps = [PlanStep(id="1", title="Look in the garden", status="active")]
+    first, *rest = thread(10)
+    noted: list[Fact] = [
+        PlanChosen(at=NOW, steps=steps, by="agent"),
+        Noted(at=NOW, key="city", value="Rome", by="agent"),
+        NotesShown(at=NOW, notes={"city": "Rome"}),
+    ]
+    facts = compacted([first, *noted, *rest, *now(11)])
+    last = facts[-1]
+    assert isinstance(last, Compacted)
+    assert (last.plan, [note.key for note in last.notes]) == (steps, ["city"])
+    assert any("1. [active] Look in the garden" in told for told in last.carried)
+    assert any('city: "Rome"' in told for told in last.carried)
+    assert (plan_of([last]), notes_of([last]).keys()) == (steps, {"city"})
+    anew = recall(facts, NOW)
+    assert anew is not None
+    assert anew.notes == {"city": "Rome"}
+    prompt(facts)
+
+
+def test_a_thread_is_not_cut_at_a_turn_that_only_notes() -> None:
+    quiet: list[Fact] = [
+        TurnStarted(
+            at=NOW, turn_id="quiet", task_id="t", message_id="", content=[], prefix="p1", limits=LIMITS, kind="note"
+        ),
+        Noted(at=NOW, key="city", value="Rome", by="code"),
+        TurnCompleted(at=NOW, message_id="", stop_reason="noted"),
+    ]
+    for place in range(1, 11):
+        turns = [fact for number in range(1, 11) for fact in thread_turn(number, quiet if number == place else [])]
+        facts = [*turns, *now(11)]
+        cut = cut_of(facts, command(), model="big")
+        assert cut.kept_from.startswith("said_")
+        after = compacted(facts)
+        assert notes_of(kept_facts(after)).keys() == {"city"}
+        prompt(after)
+
+
+def thread_turn(number: int, before: list[Fact]) -> list[Fact]:
+    return [*before, *told_turn(number, f"question {number}", "word " * 100)]

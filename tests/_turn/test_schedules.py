@@ -317,8 +317,9 @@ def assert_a_request_needs_no_more_than_what_was_kept(shell: Shell) -> None:
         prefix = fold(shell.turn(turn_id)).prefix
         assert prompt_of(whole[begin:], prefix=prefix, model="big") == prompt_of(whole, prefix=prefix, model="big")
         assert remembered(whole[begin:]) == remembered(whole)
-        assert plan_of(whole[begin:]) == plan_of(whole)
-        assert notes_of(whole[begin:]) == notes_of(whole)
+        if fold(shell.turn(turn_id)).counts:  # nothing goes on from a turn that does not count
+            assert plan_of(whole[begin:]) == plan_of(whole)
+            assert notes_of(whole[begin:]) == notes_of(whole)
 
 
 def assert_the_next_message_always_works(shell: Shell) -> None:
