@@ -15,7 +15,8 @@ import attrs
 from .._seams import Clock
 from .._turn.calls import DONE
 from .._turn.commands import CallModel, RunTool
-from .._turn.facts import Fact
+from .._turn.exchange import outside_tools, said_by_person
+from .._turn.facts import Fact, TurnStarted
 from .._turn.history import prompt_of
 from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned, Write, WriteNote
 from .._turn.notes import current, note_problem, notes_of
@@ -37,13 +38,14 @@ from ..models.base import (
 from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
 from ..permissions import Ask as Refer
 from ..tools.output import ToolError, encode_error, encode_output
-from ..tools.tool import Tool
+from ..tools.tool import Called, Tool
 from .channel import Channel
 from .isolation import in_thread, is_cancelled, isolated
+from .remembering import Remembering
 from .threads import RecentThreads
 from .world import World
 
-__all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
+__all__ = ["AnyTool", "ModelCall", "Resources", "inside_tools", "run_tool"]
 
 AnyTool: TypeAlias = Tool[..., Any]
 _Outcome: TypeAlias = tuple[JSON, ToolResultError | None]
@@ -62,6 +64,7 @@ class Resources:
     threads: anyio.CapacityLimiter
     concurrency: int
     progress_timeout: float
+    remembering: Remembering | None = None
     recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
 
@@ -257,8 +260,8 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
         return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
-async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
-    """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
+async def run_tool(command: RunTool, resources: Resources, turn: Sequence[Fact] = ()) -> ToolReturned:
+    """Run one call of this turn. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
 
     A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
     what it returns later counts for nothing. An async tool that does not obey a cancellation is left in the same way.
@@ -268,7 +271,7 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     if tool is not None and tool.writes is not None:
         return _written(command, _write_of(tool, command.input), clock.now_ms())
     began = clock.monotonic()
-    output, error = await _outcome(command, resources)
+    output, error = await _outcome(command, resources, turn)
     return ToolReturned(
         now=clock.now_ms(),
         tool_call_id=command.id,
@@ -298,7 +301,7 @@ def _written(command: RunTool, write: Write | Refuse, now: int) -> ToolReturned:
     return ToolReturned(now=now, tool_call_id=command.id, output=DONE, write=write)
 
 
-async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
+async def _outcome(command: RunTool, resources: Resources, turn: Sequence[Fact]) -> _Outcome:
     tool = resources.tools.get(command.tool)
     if tool is None:
         known = ", ".join(sorted(resources.tools)) or "none"
@@ -306,6 +309,8 @@ async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
         return None, ToolResultError(reason="unknown_tool", message=message)
     try:
         arguments = tool.decode(command.input)
+        if tool.told:
+            arguments["called"] = _called_by(command, resources, turn)
     except ToolError as error:
         return None, encode_error(error)
     work = _guarded(tool, arguments, resources)
@@ -336,6 +341,24 @@ async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Re
         return await thread(partial(encode_output, value)), None
     except BaseException as error:
         return None, encode_error(error)
+
+
+def _called_by(command: RunTool, resources: Resources, turn: Sequence[Fact]) -> Called:
+    """Where a call stands. A tool that only writes the log, asks a person or is told this brings in nothing."""
+    started = next(fact for fact in turn if isinstance(fact, TurnStarted))
+    return Called(
+        tool_call_id=command.id,
+        task_id=started.task_id,
+        turn_id=started.turn_id,
+        message_id=started.message_id,
+        said=said_by_person(turn),
+        outside=tuple(outside_tools(turn, inside_tools(resources.tools))),
+    )
+
+
+def inside_tools(tools: Mapping[str, AnyTool]) -> frozenset[str]:
+    """The names of those that bring nothing in from outside: the engine's own, and questions to a person."""
+    return frozenset(name for name, tool in tools.items() if tool.told or tool.asks_person or tool.writes is not None)
 
 
 def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:

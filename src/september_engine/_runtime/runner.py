@@ -28,7 +28,6 @@ from .._turn.inputs import (
     ToolReturned,
     ToolsStarting,
 )
-from .._turn.notes import recall
 from .._turn.present import present
 from .._turn.state import TurnState, evolve, fold, remembered, standing
 from ..errors import EngineError
@@ -38,6 +37,7 @@ from ..store.base import Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
 from .planner import PlanCall
+from .recall import bring_to_mind
 from .stopwatch import Stopwatch
 from .threads import Thread
 
@@ -326,7 +326,7 @@ class Runner:
                         self._put(await planning.run())
                     case RunTool():
                         self._resources.world.crash("runner.tool.before")
-                        returned = await run_tool(command, self._resources)
+                        returned = await run_tool(command, self._resources, self._facts)
                         self._resources.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:
@@ -340,10 +340,8 @@ class Runner:
     async def _recalled(self) -> Sequence[Fact]:
         """The facts of the thread, for a request; before the turn's first one, with what the model must be shown."""
         ancestors = await self._ancestors()
-        if self.state.step == 0:
-            notes = recall([*ancestors.facts, *self._facts], self._now())
-            if notes is not None:
-                await self.tell(notes)
+        thread = [*ancestors.facts, *self._facts]
+        await bring_to_mind(thread, state=self.state, tell=self.tell, resources=self._resources)
         return [*ancestors.facts, *self._facts]
 
     async def _ancestors(self) -> Thread:

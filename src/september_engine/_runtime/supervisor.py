@@ -23,6 +23,7 @@ from ..store.base import Store, TaskRow
 from .channel import Channel
 from .effects import Resources
 from .reader import PULSE_SECONDS, Reader
+from .remembering import forgetting
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 
@@ -85,6 +86,8 @@ class Supervisor:
                 await self._recover(left_open)
                 group.start_soon(self._pulse)
                 group.start_soon(self._sweep)
+                if self.resources.remembering is not None:
+                    group.start_soon(self.resources.remembering.run)
                 ready.set()
         finally:
             self._group = None
@@ -189,6 +192,8 @@ class Supervisor:
             runner.leave()
         ticket.runner = runner
         await runner.run(first)
+        if self.resources.remembering is not None:
+            self.resources.remembering.went_on(ticket.task_id)
         failure = runner.channel.failure
         if runner.channel.last_words and failure is not None:
             self.unwritten[ticket.task_id] = (ticket.turn_id, failure)
@@ -256,7 +261,8 @@ class Supervisor:
         try:
             self.resources.recent.drop(task_id)
             self.unwritten.pop(task_id, None)
-            return await self.store.delete(task_id)
+            async with forgetting(self.resources.remembering, task_id):
+                return await self.store.delete(task_id)
         finally:
             self._unseat(ticket)
 
@@ -351,6 +357,8 @@ class Supervisor:
             group.start_soon(self._stop_after, seconds, group.cancel_scope)
             for ticket in list(self.live.values()):
                 await ticket.closed.wait()
+            if self.resources.remembering is not None:
+                await self.resources.remembering.settled()
             group.cancel_scope.cancel()
         self.stopping = True
         for ticket in list(self.live.values()):

@@ -26,6 +26,7 @@ from .facts import (
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -82,7 +83,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
 
-    `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else.
+    `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else;
+    `recalled` that long-term memory has been asked.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -95,6 +97,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     planning: bool = False
     quiet: bool = False
+    recalled: bool = False
     step: int = 0
     attempt: int = 1
     wait_ms: int = 0
@@ -184,6 +187,8 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
             return _answered(state, fact)
         case PlanChosen(by="planner") | PlanSkipped():
             return replace(state, planning=False, usage=state.usage + (fact.usage or Usage()))
+        case Recalled():
+            return replace(state, recalled=True)
         case TurnResumed():
             resumed = replace(
                 state, resumes=state.resumes + 1, next_block=state.next_block + fact.blocks, attempt=1, wait_ms=0

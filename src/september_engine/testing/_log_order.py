@@ -14,6 +14,7 @@ from .._turn.facts import (
     NotesShown,
     PlanChosen,
     PlanSkipped,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnStarted,
@@ -51,6 +52,8 @@ def misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | 
             return None if state.planning else "there is no planning step now"
         case NotesShown():
             return "something was answered already" if state.step else None
+        case Recalled():
+            return "something was answered already" if state.step else "twice in a turn" if state.recalled else None
         case ToolStarted():
             status = calls.get(fact.tool_call_id)
             if fact.tool_call_id in broken:
