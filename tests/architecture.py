@@ -118,7 +118,7 @@ by module.
 
 BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
+HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
     """

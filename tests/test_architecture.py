@@ -32,6 +32,8 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_runtime.health": "test_engine.py",
     "_turn.calls": "_turn/test_decide.py",
     "_wiring": "test_engine.py",
+    "http._described": "http/test_openapi.py",
+    "http._described_memory": "http/test_openapi.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",

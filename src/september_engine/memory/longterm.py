@@ -37,6 +37,8 @@ MOST_NEIGHBOURED = 50
 
 PAGE = 2_000
 BATCH = 64
+AT_ONCE = 500
+"""So many imported memories are written together: turns that end meanwhile do not wait for all of them."""
 
 
 class LongTermMemory:
@@ -343,26 +345,31 @@ class LongTermMemory:
         memories: list[Memory] = []
         while page := await self.page(past=True, after=memories[-1].id if memories else None, limit=PAGE):
             memories += page
-        return bundle_of(memories)
+        return await anyio.to_thread.run_sync(bundle_of, memories)
 
     async def import_bundle(self, bundle: bytes) -> int:
         """Take an export in, trails included, and return how many memories were written.
 
         What is here already stays, unless the export knows that it is no longer current. Vectors are not in an export:
-        `embed_missing` makes them. Raises `InvalidRequest` for what is no export; then nothing is written.
+        `embed_missing` makes them. An import that was cut short is made again. Raises `InvalidRequest` for what is no
+        export; then nothing is written.
         """
-        imported = memories_of(bundle)
+        imported = await anyio.to_thread.run_sync(memories_of, bundle)
         async with self._deciding:
             stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
             write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
-            rows = [row_of(memory) for memory in write]
-            if rows:
+            for start in range(0, len(write), AT_ONCE):
+                rows = await anyio.to_thread.run_sync(_rows_of, write[start : start + AT_ONCE])
                 await self._memories.put(rows)
-            if self._index is not None:
-                self._index.retire(row.id for row in rows if not row.current)
+                if self._index is not None:
+                    self._index.retire(row.id for row in rows if not row.current)
             self._names = None
             self.wants_vectors = self._embedder is not None
-            return len(rows)
+            return len(write)
+
+
+def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:
+    return [row_of(memory) for memory in memories]
 
 
 def _no_cosine(id_: str) -> float:
