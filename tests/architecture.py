@@ -97,6 +97,7 @@ LAYERS: Mapping[str, int] = {
     "engine": 5,
     "_notebook": 5,
     "notes": 5,
+    "_blocking_memory": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,

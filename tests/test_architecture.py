@@ -22,6 +22,7 @@ MOST_EXPORTS = 30
 HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers")
 
 TESTED_THROUGH: Mapping[str, str] = {
+    "_blocking_memory": "test_memory.py",
     "_bash.git": "_bash/test_programs.py",
     "_bash.lexer": "_bash/test_values.py",
     "_bash.network": "_bash/test_programs.py",

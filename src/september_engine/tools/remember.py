@@ -61,7 +61,7 @@ async def _remember(
 
 @tool(name="forget", safe_to_repeat=True)
 async def _forget(
-    id: Annotated[str, Meta(description="The id of the memory, as you were shown it.", min_length=1, max_length=200)],
+    memory_id: Annotated[str, Meta(description="The memory's id, as you were shown it.", min_length=1, max_length=200)],
     reason: Annotated[str, Meta(description="Why, in one line.", min_length=1, max_length=500)],
 ) -> str:
     """Forget one memory that is wrong or that the person does not want kept. It stays readable for people.
@@ -85,10 +85,10 @@ def memory_tools(memory: Callable[[], LongTerm]) -> list[Tool[..., Any]]:
         instead = f", in place of {', '.join(kept.supersedes)}" if kept.supersedes else ""
         return f"Remembered as {kept.id}{instead}."
 
-    async def forget(*, called: Called, id: str, reason: str) -> str:
+    async def forget(*, called: Called, memory_id: str, reason: str) -> str:
         because = f"{reason.strip()} (forgotten by the agent in task {called.task_id!r}, message {called.message_id})"
         try:
-            forgotten = await memory().forget(id, because=because)
+            forgotten = await memory().forget(memory_id, because=because)
         except InvalidRequest as error:
             raise ToolError(error.message, reason="invalid_input") from error
         return "Forgotten." if forgotten.retired_because == because else f"It was forgotten: {_why(forgotten)}."
