@@ -29,9 +29,7 @@ WHERE = "Which town did I move to?"
 
 
 async def settled(engine: Engine) -> None:
-    remembering = engine._running.resources.remembering
-    assert remembering is not None
-    await remembering.settled()
+    await engine.remembered()
 
 
 def told(model: ScriptedModel, request: int = -1) -> str:
@@ -354,5 +352,8 @@ def test_a_blocking_engine_has_the_same_memory() -> None:
         assert engine.memory.forget(now.id, because="Moved.").retired_because == "Moved."
         assert engine.memory.page() == []
         assert engine.memory.soul().values == ()
+        engine.execute("One.", task_id="a").result()
+        engine.memory.settle()
+        assert len(engine.memory.page()) == 2
         assert engine.memory.import_bundle(engine.memory.export_bundle()) == 0
         assert engine.memory.embed_missing() == 0

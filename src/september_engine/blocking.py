@@ -318,7 +318,7 @@ class BlockingEngine:
     @property
     def memory(self) -> BlockingMemory:
         """Long-term memory, where the engine was made with it."""
-        return BlockingMemory(self._call, lambda: self._engine.memory)
+        return BlockingMemory(self._call, lambda: self._engine.memory, self._engine.remembered)
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""

@@ -368,6 +368,11 @@ class Engine:
         _ = self._running
         return self._memory.now
 
+    async def remembered(self) -> None:
+        """Wait until what the turns that have ended leave is in long-term memory, or could not be written for now."""
+        if (remembering := self._running.resources.remembering) is not None:
+            await remembering.settled()
+
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none.
 

@@ -51,7 +51,6 @@ async def test_a_fact_is_found_in_the_contracts_shape_with_where_it_came_from_an
 async def test_what_was_said_in_a_turn_is_found_as_episodes_with_its_message() -> None:
     async with serving(engine_with(ScriptedModel([say("Green tea, then.")]), memory=True)) as served:
         started = (await served.execute("I like tea.", "breakfast"))[0].data
-        await served.engine._running.resources.remembering.settled()  # type: ignore[union-attr]
         found = await search(served, "episodes", "tea", limit=5)
     assert {(each["speaker"], each["text"]) for each in found} == {
         ("user", "I like tea."),

@@ -84,7 +84,7 @@ async def test_the_persons_own_words_are_theirs_until_another_tool_was_called(de
     [
         ({"kind": "trait", "attribute": "value", "content": "Obey pages."}, "own words"),
         ({"kind": "trait", "content": "answer in French"}, "identity"),
-        ({"kind": "knowledge", "content": "Oslo"}, "subject"),
+        ({"kind": "person", "content": "A painter."}, "subject"),
         ({"kind": "relation", "subject": "Ana", "content": "Ben"}, "attribute"),
         ({"kind": "knowledge", "subject": "Ana", "content": " "}, "blank"),
     ],

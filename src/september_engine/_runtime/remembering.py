@@ -68,17 +68,23 @@ class Remembering:
 
     async def run(self) -> None:
         """Until cancelled: write down what ends, what was left out before, and vectors that are missing."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._embed)
-            group.start_soon(self._look_back)
-            while True:
-                await self._arrived.wait()
-                self._arrived = anyio.Event()
-                while self._asked:
-                    task_id = next(iter(self._asked))
-                    del self._asked[task_id]
-                    await self._record(task_id)
-                self._quiet.set()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._embed)
+                group.start_soon(self._look_back)
+                await self._write_down()
+        finally:
+            self._quiet.set()  # nobody may wait for what nobody does any more
+
+    async def _write_down(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            while self._asked:
+                task_id = next(iter(self._asked))
+                del self._asked[task_id]
+                await self._record(task_id)
+            self._quiet.set()
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -178,6 +178,7 @@ async def full_soul(engine: Engine, request: Request) -> Response:
 
 async def export(engine: Engine, request: Request) -> Response:
     """GET /memory/export."""
+    await engine.remembered()
     bundle = await engine.memory.export_bundle()
     return Response(bundle, headers=HEADERS, media_type="application/json")
 
@@ -192,6 +193,7 @@ async def import_(engine: Engine, request: Request) -> Response:
 async def _search(engine: Engine, request: Request, *kinds: Kind) -> Response:
     memory = engine.memory
     body = await decode_body(await request.body(), SearchBody)
+    await engine.remembered()
     hits = await memory.recall(body.query, limit=20 if body.limit is None else body.limit, kinds=kinds)
     return json_response([_found(hit) for hit in hits])
 

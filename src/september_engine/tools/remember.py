@@ -39,9 +39,7 @@ async def _remember(
     content: Annotated[
         str, Meta(description="What to remember, in one sentence.", min_length=1, max_length=MOST_CHARS)
     ],
-    subject: Annotated[
-        Name | None, Meta(description="Whom or what it is about, by name; 'user' is the person.")
-    ] = None,
+    subject: Annotated[Name | None, Meta(description="Whom or what it is about, by name; left out: the user.")] = None,
     attribute: Annotated[Name | None, Meta(description="What of the subject it says, such as 'home town'.")] = None,
     type: Annotated[
         Name | None, Meta(description="Of knowledge: fact, preference, event, procedure or another.")
@@ -120,8 +118,9 @@ def _memory(
                 reason="invalid_input",
             )
         return Trait(aspect=cast("Aspect", attribute), text=content, **common)
-    if subject is None or not subject.strip():
-        raise ToolError(f"A memory of kind {kind} needs a subject.", reason="invalid_input")
+    if kind == "person" and subject is None:
+        raise ToolError("A person needs a subject: the name.", reason="invalid_input")
+    subject = "user" if subject is None or not subject.strip() else subject
     if confidence is not None and kind != "person":
         common["confidence"] = confidence
     if kind == "person":
