@@ -98,6 +98,7 @@ LAYERS: Mapping[str, int] = {
     "engine": 5,
     "_notebook": 5,
     "notes": 5,
+    "_blocking_memory": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,
@@ -119,7 +120,7 @@ by module.
 
 BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
+HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
     """

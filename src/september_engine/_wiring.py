@@ -13,12 +13,16 @@ import msgspec
 
 from ._context.text import clean
 from ._runtime.effects import AnyTool, Resources
+from ._runtime.remembering import Remembering
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
+from ._runtime.tool_calls import inside_tools
 from ._runtime.world import World
 from ._seams import Clock
 from ._turn.limits import Limits
-from .errors import ConfigurationError
+from .errors import ConfigurationError, NoMemory
+from .memory.base import Embedder
+from .memory.longterm import LongTermMemory
 from .models.base import Model
 from .models.choice import choose_fallback, choose_light, choose_model, choose_planner
 from .permissions import Policy
@@ -28,10 +32,12 @@ from .store.memory import MemoryStore
 from .store.sqlite import SQLiteStore
 from .tools.note import NoteKeys, note_tool
 from .tools.read_result import read_result
+from .tools.remember import memory_tools
 from .tools.tool import Tool
 from .tools.update_plan import update_plan
 
 __all__ = [
+    "LongTerms",
     "Models",
     "checked_limits",
     "checked_notes",
@@ -199,6 +205,45 @@ class Models:
             await self._ours.pop().aclose()
 
 
+class LongTerms:
+    """The long-term memory of an engine, if it has one: made anew whenever the engine opens.
+
+    Raises `ConfigurationError` for an embedder that nothing asks, and for a store that has no place for memories.
+    """
+
+    def __init__(self, memory: bool, embedder: Embedder | None, store: Store) -> None:
+        if not isinstance(memory, bool):
+            raise ConfigurationError(f"memory={memory!r} must be True or False.")
+        if embedder is not None and not memory:
+            raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
+        if embedder is not None and not hasattr(embedder, "embed"):
+            raise ConfigurationError(f"{embedder!r} is not an Embedder.")
+        if memory and not hasattr(store, "memories"):
+            raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")
+        self._place: Any = store if memory else None
+        self._embedder = embedder
+        self._made: LongTermMemory | None = None
+
+    @property
+    def tools(self) -> list[AnyTool]:
+        """`remember` and `forget`, where there is a memory."""
+        return [] if self._place is None else memory_tools(lambda: self.now)
+
+    def make(self, world: World) -> LongTermMemory | None:
+        """A new one, which knows nothing yet of what is stored. Raises `ConfigurationError` without NumPy."""
+        if self._place is not None:
+            embedder = self._embedder
+            self._made = LongTermMemory(self._place.memories, clock=world.clock, ids=world.ids, embedder=embedder)
+        return self._made
+
+    @property
+    def now(self) -> LongTermMemory:
+        """That of the engine as it was opened last. Raises `NoMemory`."""
+        if self._made is None:
+            raise NoMemory("This engine keeps no long-term memory. Turn it on: Engine(memory=True).")
+        return self._made
+
+
 def make_supervisor(
     *,
     store: Store,
@@ -210,6 +255,7 @@ def make_supervisor(
     settings: Settings,
     progress_timeout: float,
     world: World,
+    memory: LongTermMemory | None = None,
 ) -> Supervisor:
     """The host of the turns, with everything they share. Where there is a planner, the agent has `update_plan`.
 
@@ -219,7 +265,11 @@ def make_supervisor(
         if update_plan.name in tools:
             raise ConfigurationError("A tool is called 'update_plan', as the one that comes with a planner. Rename it.")
         tools = {**tools, update_plan.name: update_plan}
+    remembering = None
+    if memory is not None:
+        remembering = Remembering(memory, store=store, clock=world.clock, inside=inside_tools(tools))
     resources = Resources(
+        remembering=remembering,
         world=world,
         model=models[0],
         fallback=models[1],

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from ._blocking_memory import BlockingMemory
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.world import World
@@ -24,6 +25,7 @@ from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed, EngineError
 from .events import Event, PlanStep
+from .memory.base import Embedder
 from .messages import JSON, Block, Message, Task, TaskDetail
 from .models.base import Model
 from .notes import Notes
@@ -32,7 +34,7 @@ from .settings import Settings
 from .store.base import Store
 from .streams import EventStream, Replay, Turn, TurnResult
 
-__all__ = ["BlockingEngine", "BlockingNotes", "BlockingTurn"]
+__all__ = ["BlockingEngine", "BlockingMemory", "BlockingNotes", "BlockingTurn"]
 
 T = TypeVar("T")
 
@@ -103,6 +105,8 @@ class BlockingEngine:
         light: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
         notes: Mapping[str, Any] | Literal["any"] | None = None,
+        memory: bool = False,
+        embedder: Embedder | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
@@ -118,6 +122,8 @@ class BlockingEngine:
             light=light,
             tools=tools,
             notes=notes,
+            memory=memory,
+            embedder=embedder,
             policy=policy,
             system=system,
             limits=limits,
@@ -310,6 +316,11 @@ class BlockingEngine:
     def notes(self) -> BlockingNotes:
         """Working memory: what is noted, by task and key."""
         return BlockingNotes(self, self._engine.notes)
+
+    @property
+    def memory(self) -> BlockingMemory:
+        """Long-term memory, where the engine was made with it."""
+        return BlockingMemory(self._call, lambda: self._engine.memory, self._engine.remembered)
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""

@@ -9,11 +9,10 @@ from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import anyio
-
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.health import Health, health_of
+from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
 from ._runtime.listing import detail_of, facts_at, last_of, task_of
 from ._runtime.people import pending, respond
@@ -25,6 +24,7 @@ from ._turn.plan import plan_of
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
 from ._wiring import (
+    LongTerms,
     Models,
     checked_limits,
     checked_notes,
@@ -38,6 +38,8 @@ from ._wiring import (
 )
 from .errors import EngineClosed, TaskNotFound
 from .events import PlanStep
+from .memory.base import Embedder
+from .memory.longterm import LongTermMemory
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
 from .notes import Notes
@@ -68,6 +70,9 @@ class Engine:
         light: Summarises threads that grow too long; None for `LIGHT_MODEL`, else the model itself does.
         tools: Tools made with `@tool`. With any, there is also `read_result`, for outputs too large to be given whole.
         notes: What the agent may note in working memory: types by key, or "any"; None gives it no `note` tool.
+        memory: Remember across tasks: turns leave what was said, each turn is told what fits, and the agent gets the
+            tools `remember` and `forget`.
+        embedder: Lets memory recall by meaning, such as `MiniLMEmbedder`; None: by words, names and times.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
@@ -88,6 +93,8 @@ class Engine:
         light: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
         notes: Mapping[str, Any] | Literal["any"] | None = None,
+        memory: bool = False,
+        embedder: Embedder | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
@@ -99,7 +106,8 @@ class Engine:
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback, planner, light)
         keys, noting = checked_notes(notes)
-        self._tools = tools_by_name(tools, self._store, own=noting)
+        self._memory = LongTerms(memory, embedder, self._store)
+        self._tools = tools_by_name(tools, self._store, own=[*noting, *self._memory.tools])
         self._notes = Notes(lambda: self._running, keys)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
@@ -108,7 +116,7 @@ class Engine:
         self._world = world or World()
         self._gate = asyncio.Lock()
         self._supervisor: Supervisor | None = None
-        self._host: asyncio.Task[None] | None = None
+        self._host = Host()
         self._holds_store = False
         self._opened_at = 0.0
 
@@ -123,9 +131,9 @@ class Engine:
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
         `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
         """
-        self._check_loop()
+        self._host.check()
         async with self._gate:
-            if self._gone:
+            if self._host.gone:
                 await self._free()
             if self._supervisor is None:
                 try:
@@ -146,15 +154,11 @@ class Engine:
             settings=self.settings,
             progress_timeout=self._progress_timeout,
             world=self._world,
+            memory=self._memory.make(self._world),
         )
         await self._store.open()
         self._holds_store = True
-        ready = anyio.Event()
-        self._host = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
-        self._host.add_done_callback(lambda host: ready.set())
-        await ready.wait()
-        if self._host.done():
-            await self._host
+        await self._host.start(supervisor)
         self._opened_at = self._world.clock.monotonic()
         return supervisor
 
@@ -165,7 +169,7 @@ class Engine:
         the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
         of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
         """
-        self._check_loop()
+        self._host.check()
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
@@ -177,8 +181,8 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        self._check_loop()
-        if self._supervisor is not None and not self._gone:
+        self._host.check()
+        if self._supervisor is not None and not self._host.gone:
             supervisor = self._supervisor
             await supervisor.drain(seconds)
             supervisor.stop_readers()
@@ -193,10 +197,8 @@ class Engine:
             await self._free()
 
     async def _free(self) -> None:
-        gone, host, self._host, self._supervisor = self._gone, self._host, None, None
-        if host is not None and not gone:
-            host.cancel()
-            await asyncio.wait((host,))
+        gone, self._supervisor = self._host.gone, None
+        await self._host.stop()
         held, self._holds_store = self._holds_store, False
         try:
             if held:  # a store that another engine has open is not ours to close
@@ -215,27 +217,13 @@ class Engine:
 
     @property
     def _running(self) -> Supervisor:
-        if self._supervisor is None or self._gone:
+        if self._supervisor is None or self._host.gone:
             raise EngineClosed(
                 "The engine is not open, or the event loop it was opened in has ended: use "
                 "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
             )
-        self._check_loop()
+        self._host.check()
         return self._supervisor
-
-    @property
-    def _gone(self) -> bool:
-        """The event loop that the engine was opened in has ended, and everything that ran in it."""
-        return self._host is not None and self._host.get_loop().is_closed()
-
-    @property
-    def _elsewhere(self) -> bool:
-        here = asyncio._get_running_loop()
-        return self._host is not None and not self._gone and here not in (None, self._host.get_loop())
-
-    def _check_loop(self) -> None:
-        if self._elsewhere:
-            raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -375,14 +363,28 @@ class Engine:
         """Working memory: what is noted, by task and key."""
         return self._notes
 
+    @property
+    def memory(self) -> LongTermMemory:
+        """Long-term memory. Raises `NoMemory` where it is off, and `EngineClosed`."""
+        _ = self._running
+        return self._memory.now
+
+    async def remembered(self) -> None:
+        """Wait until what the turns that have ended leave is in long-term memory, or could not be written for now."""
+        if (remembering := self._running.resources.remembering) is not None:
+            await remembering.settled()
+
     async def delete(self, task_id: str) -> bool:
-        """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
+        """Remove a task with everything in it; a running turn is cancelled first. False where there was none.
+
+        Long-term memory no longer recalls what was said in it; what was learned from it stays.
+        """
         return await self._running.delete(task_id)
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
         supervisor = self._supervisor
-        if supervisor is None or self._gone or self._elsewhere:
+        if supervisor is None or self._host.gone or self._host.elsewhere:
             return Health(status="closed", uptime_seconds=0.0, subsystems={})
         return await health_of(supervisor, opened_at=self._opened_at)
 

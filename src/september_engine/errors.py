@@ -103,6 +103,12 @@ class InvalidType(InvalidRequest):
     status = 422
 
 
+class NoMemory(InvalidRequest):
+    """This engine keeps no long-term memory."""
+
+    status = 404
+
+
 class PayloadTooLarge(EngineError):
     """The request is larger than this engine takes; nothing was written."""
 

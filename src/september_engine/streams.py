@@ -16,7 +16,8 @@ import msgspec
 
 from ._runtime.channel import Channel
 from ._runtime.reader import Reader
-from ._runtime.supervisor import Supervisor, Ticket
+from ._runtime.supervisor import Supervisor
+from ._runtime.tickets import Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, TurnCompleted, TurnFailed, TurnStarted
 from ._turn.state import fold
 from .errors import EngineClosed

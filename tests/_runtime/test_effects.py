@@ -11,7 +11,8 @@ import pytest
 from anyio.abc import TaskGroup
 
 from september_engine import ToolError, tool
-from september_engine._runtime.effects import AnyTool, ModelCall, Resources, run_tool
+from september_engine._runtime.effects import AnyTool, ModelCall, Resources
+from september_engine._runtime.tool_calls import run_tool
 from september_engine._runtime.world import World
 from september_engine._turn.commands import CallModel, RunTool
 from september_engine._turn.inputs import ModelFailed, ModelReplied, ToolReturned

@@ -21,6 +21,7 @@ from september_engine._turn.facts import (
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -204,6 +205,10 @@ def brief(fact: Fact) -> str:
             return f"{fact.by} noted {fact.key}: {fact.value}"
         case NotesShown():
             return f"shown {fact.notes}"
+        case Recalled():
+            return f"recalled {', '.join(item.id for item in fact.items) or 'nothing'}" + (
+                f": {fact.problem}" if fact.problem else ""
+            )
         case TurnResumed():
             return f"resumed, repeating {fact.repeats}"
         case TurnCompleted():

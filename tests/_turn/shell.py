@@ -12,6 +12,7 @@ from typing import Any, Literal
 import attrs
 from msgspec.structs import replace
 
+from september_engine._memory.records import Knowledge
 from september_engine._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from september_engine._turn.compaction import Told, cut_of, excerpts, most_summary_bytes, outcome, summary_text
 from september_engine._turn.decide import decide
@@ -19,6 +20,8 @@ from september_engine._turn.facts import (
     Compacted,
     Fact,
     NotesShown,
+    Recalled,
+    RecalledItem,
     TurnStarted,
     decode_fact,
     encode_fact,
@@ -28,6 +31,7 @@ from september_engine._turn.inputs import (
     Answered,
     Ask,
     Input,
+    MemoriesRecalled,
     ModelFailed,
     ModelReplied,
     NotesSet,
@@ -41,6 +45,7 @@ from september_engine._turn.inputs import (
     WritePlan,
 )
 from september_engine._turn.limits import Limits
+from september_engine._turn.memories import Scored, items_of
 from september_engine._turn.notes import current, notes_of, recall
 from september_engine._turn.present import block_start, block_stop, delta, present
 from september_engine._turn.state import Standing, TurnState, counting, evolve, fold, standing
@@ -277,6 +282,18 @@ class Shell:
         last = shown[-1] if shown else None
         assert current(notes_of(thread), self.clock) == (last.notes if isinstance(last, NotesShown) else {})
         assert recall(thread, self.clock) is None
+        if not self.state.recalled:
+            assert self.take(MemoriesRecalled(now=self.clock, items=self._found(thread)))
+        assert self.state.recalled
+
+    def _found(self, thread: list[Fact]) -> list[RecalledItem]:
+        """What a memory of three things has, of which the thread is not shown any twice."""
+        memories = [Knowledge(id=f"mem_{name}", subject="Fox", content=name) for name in ("red", "shy", "fast")]
+        found = [Scored(memory=memory, score=0.5, why="It is about the fox.") for memory in memories]
+        items = items_of(found[: self.clock % 4], task_id="task", thread=thread)
+        shown = [item.id for fact in counting(thread) if isinstance(fact, Recalled) for item in fact.items]
+        assert not {item.id for item in items} & set(shown)
+        return items
 
     def plan(self, input: Planned | PlanFailed) -> None:
         """The planner under way ends."""

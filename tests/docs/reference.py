@@ -18,7 +18,19 @@ import attrs
 import msgspec
 
 import september_engine
-from september_engine import blocking, engine, errors, events, messages, notes, permissions, settings, streams, tools
+from september_engine import (
+    _blocking_memory,
+    blocking,
+    engine,
+    errors,
+    events,
+    messages,
+    notes,
+    permissions,
+    settings,
+    streams,
+    tools,
+)
 from september_engine.http import auth
 from september_engine.memory import base as remembered
 from september_engine.memory import longterm, minilm
@@ -224,7 +236,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "api": _api,
 }
 
-MADE_ELSEWHERE = ("Turn", "Replay", "EventStream", "BlockingTurn", "Tool", "Notes", "BlockingNotes")
+MADE_ELSEWHERE = ("Turn", "Replay", "EventStream", "BlockingTurn", "Tool", "Notes", "BlockingNotes", "BlockingMemory")
 """What programs are given and never make: their constructors are not for use."""
 
 INNER = ("pages", "stop_streams")
@@ -238,7 +250,10 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
         (settings, ["Settings", "KeyRing"]),
     ],
     "Reading": [(streams, ["Turn", "Replay", "EventStream", "TurnResult"])],
-    "Without await": [(blocking, ["BlockingEngine", "BlockingNotes", "BlockingTurn"])],
+    "Without await": [
+        (blocking, ["BlockingEngine", "BlockingNotes", "BlockingTurn"]),
+        (_blocking_memory, ["BlockingMemory"]),
+    ],
     "Tools": [(tools, ["tool", "Tool"]), (september_engine, ["ToolError"]), (builtin, ["builtin_tools"])],
     "Permissions": [
         (permissions, ["Policy", "Rule", "Run", "Read", "Write", "Network", "Unknown", "Allow", "Ask", "Deny"]),

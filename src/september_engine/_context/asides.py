@@ -12,11 +12,11 @@ from ..messages import Block
 
 __all__ = ["aside", "is_aside"]
 
-_ASIDE = re.compile(r"<(plan|working_memory)>\n.*\n</\1>", re.DOTALL)
+_ASIDE = re.compile(r"<(plan|working_memory|memories)>\n.*\n</\1>", re.DOTALL)
 
 
 def aside(name: str, text: str) -> Block:
-    """The block: `name` is "plan" or "working_memory"."""
+    """The block: `name` is "plan", "working_memory" or "memories"."""
     return {"type": "text", "text": f"<{name}>\n{text}\n</{name}>"}
 
 

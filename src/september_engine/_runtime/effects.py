@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
@@ -14,18 +12,15 @@ import attrs
 from msgspec.structs import replace
 
 from .._seams import Clock
-from .._turn.calls import DONE
 from .._turn.commands import CallModel, RunTool
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
-from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned, Write, WriteNote
+from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, Write, WriteNote
 from .._turn.limits import Limits
 from .._turn.notes import current, note_problem, notes_of
 from .._turn.present import BlockType, block_start, block_stop
-from .._turn.results import page_of
 from .._turn.state import remembered
 from ..errors import ModelError
-from ..events import ToolResultError
 from ..messages import JSON, Block, Usage, tool_uses
 from ..models.base import (
     BlockStarted,
@@ -40,20 +35,17 @@ from ..models.base import (
 )
 from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
 from ..permissions import Ask as Refer
-from ..tools.output import ToolError, encode_error, encode_output
+from ..tools.output import ToolError
 from ..tools.tool import Tool
 from .channel import Channel
-from .isolation import in_thread, is_cancelled, isolated
+from .isolation import is_cancelled
+from .remembering import Remembering
 from .threads import RecentThreads
 from .world import World
 
-__all__ = ["AnyTool", "ModelCall", "Resources", "Stored", "is_cancelled", "run_tool"]
+__all__ = ["AnyTool", "ModelCall", "Resources", "is_cancelled", "write_of"]
 
 AnyTool: TypeAlias = Tool[..., Any]
-Stored: TypeAlias = Callable[[str], Awaitable[bytes | None]]
-"""Finds the whole of a large output by its id."""
-
-_Outcome: TypeAlias = tuple[JSON, ToolResultError | None]
 
 
 @attrs.define(kw_only=True)
@@ -73,6 +65,7 @@ class Resources:
     threads: anyio.CapacityLimiter
     concurrency: int
     progress_timeout: float
+    remembering: Remembering | None = None
     recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
 
@@ -232,7 +225,7 @@ class ModelCall:
             return Ask(request_id=ids("hitl-"), kind="question", question=input["question"])
         match self._resources.judge(name, input, rules):
             case Allow():
-                return None if tool is None or tool.writes is None else _write_of(tool, input)
+                return None if tool is None or tool.writes is None else write_of(tool, input)
             case Deny(reason=reason):
                 return Refuse(reason=f"Not run: {reason}")
             case asked:
@@ -276,103 +269,10 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
         return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
-async def run_tool(command: RunTool, resources: Resources, *, stored: Stored, page: int) -> ToolReturned:
-    """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
-
-    A tool that reads on in large outputs gets them from `stored`, `page` bytes at a time. What the store raises then
-    is raised here.
-
-    A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
-    what it returns later counts for nothing. An async tool that does not obey a cancellation is left in the same way.
-    """
-    clock = resources.world.clock
-    tool = resources.tools.get(command.tool)
-    if tool is not None and tool.writes is not None:
-        return _written(command, _write_of(tool, command.input), clock.now_ms())
-    began = clock.monotonic()
-    output, error = await _outcome(command, resources, stored, page)
-    return ToolReturned(
-        now=clock.now_ms(),
-        tool_call_id=command.id,
-        output=output,
-        error=error,
-        duration_ms=round((clock.monotonic() - began) * 1000),
-    )
-
-
-def _write_of(tool: AnyTool, input: Mapping[str, JSON]) -> Write | Refuse:
+def write_of(tool: AnyTool, input: Mapping[str, JSON]) -> Write | Refuse:
     """What the call writes, or why it cannot."""
     assert tool.writes is not None
     try:
         return tool.writes(input)
     except ToolError as error:
         return Refuse(reason=error.message, code=error.reason)
-
-
-def _written(command: RunTool, write: Write | Refuse, now: int) -> ToolReturned:
-    """The end of a call that a person has let write."""
-    problem = note_problem(write, {}) if isinstance(write, WriteNote) else None
-    if problem is not None:
-        write = Refuse(reason=problem, code="invalid_input")
-    if isinstance(write, Refuse):
-        error = ToolResultError(reason=write.code, message=write.reason)
-        return ToolReturned(now=now, tool_call_id=command.id, output=None, error=error)
-    return ToolReturned(now=now, tool_call_id=command.id, output=DONE, write=write)
-
-
-async def _outcome(command: RunTool, resources: Resources, stored: Stored, page: int) -> _Outcome:
-    tool = resources.tools.get(command.tool)
-    if tool is None:
-        known = ", ".join(sorted(resources.tools)) or "none"
-        message = f"There is no tool {command.tool!r}. Tools: {known}."
-        return None, ToolResultError(reason="unknown_tool", message=message)
-    try:
-        arguments = tool.decode(command.input)
-    except ToolError as error:
-        return None, encode_error(error)
-    if tool.reads_results:
-        return await _read_on(arguments, stored, page)
-    work = _guarded(tool, arguments, resources)
-    outcome = await isolated(work, clock=resources.world.clock, seconds=tool.timeout)
-    if outcome is None:
-        message = f"{tool.name} did not end within {tool.timeout:g} seconds and was stopped."
-        return None, ToolResultError(reason="timeout", message=message)
-    return outcome
-
-
-async def _read_on(arguments: Mapping[str, object], stored: Stored, page: int) -> _Outcome:
-    id, offset = str(arguments["result_id"]), arguments.get("offset", 0)
-    body = await stored(id)
-    if body is None:
-        message = f"There is no stored result {id!r} in this conversation. Copy the id as it stands in the result."
-        return None, ToolResultError(reason="not_found", message=message)
-    assert isinstance(offset, int)
-    return page_of(body, offset, page), None
-
-
-async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
-    """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
-    call: Callable[[], Any] = partial(tool.function, **arguments)
-    thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
-    try:
-        if tool.is_async:
-            value = await call()
-            if inspect.isawaitable(value):
-                value = await value
-        else:
-            outcome = await thread(partial(_called, call))
-            if isinstance(outcome, tuple):
-                return outcome
-            value = await outcome
-        if value is None or isinstance(value, str | int | float):
-            return encode_output(value), None
-        # what is large, or has code of its own, must not hold up the event loop
-        return await thread(partial(encode_output, value)), None
-    except BaseException as error:
-        return None, encode_error(error)
-
-
-def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:
-    """In the tool's thread: the outcome, or what must be awaited to get there."""
-    value = call()
-    return value if inspect.isawaitable(value) else (encode_output(value), None)

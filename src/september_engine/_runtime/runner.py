@@ -29,7 +29,6 @@ from .._turn.inputs import (
     ToolReturned,
     ToolsStarting,
 )
-from .._turn.notes import recall
 from .._turn.present import present
 from .._turn.results import pieces_of
 from .._turn.state import TurnState, evolve, fold, remembered, standing
@@ -39,11 +38,13 @@ from ..messages import Usage
 from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
 from .compacting import Compaction
-from .effects import ModelCall, Resources, run_tool
+from .effects import ModelCall, Resources
 from .letters import Cancel, Flight, Leave, Letter, Stop
 from .planner import PlanCall
+from .recall import bring_to_mind
 from .stopwatch import Stopwatch
 from .threads import Left, Thread
+from .tool_calls import run_tool
 
 __all__ = ["Runner"]
 
@@ -308,7 +309,7 @@ class Runner:
                         self._resources.world.crash("runner.tool.before")
                         stored = partial(self._store.blob, self.channel.row.task_id)
                         page = self.state.limits.output_bytes * 3 // 4
-                        returned = await run_tool(command, self._resources, stored=stored, page=page)
+                        returned = await run_tool(command, self._resources, self._facts, stored=stored, page=page)
                         self._resources.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:
@@ -322,10 +323,8 @@ class Runner:
     async def _recalled(self) -> Sequence[Fact]:
         """The facts of the thread, for a request; before the turn's first one, with what the model must be shown."""
         ancestors = await self._ancestors()
-        if self.state.step == 0:
-            notes = recall([*ancestors.facts, *self._facts], self._now())
-            if notes is not None:
-                await self.tell(notes)
+        thread = [*ancestors.facts, *self._facts]
+        await bring_to_mind(thread, state=self.state, tell=self.tell, resources=self._resources)
         return [*ancestors.facts, *self._facts]
 
     async def _ancestors(self) -> Thread:

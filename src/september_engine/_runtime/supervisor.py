@@ -17,44 +17,21 @@ import attrs
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
-from .._turn.state import TurnState, fold
-from ..errors import EngineClosed, EngineError, Fenced, HitlRequired, TaskBusy
+from .._turn.state import fold
+from ..errors import EngineError, Fenced, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .effects import Resources
 from .reader import PULSE_SECONDS, Reader
+from .remembering import forgetting
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
+from .tickets import Ticket, busy_error, closed_error, waiting_error
 
-__all__ = ["Supervisor", "Ticket"]
+__all__ = ["Supervisor"]
 
 SWEEP_SECONDS = 60.0
 """How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
-
-
-class Ticket:
-    """A turn's place: taken before anything is awaited, so that one task never has two turns.
-
-    One that is `quiet` only writes notes: it is over in a moment, and nobody is told to come again.
-    """
-
-    def __init__(self, task_id: str, turn_id: str, *, quiet: bool = False) -> None:
-        self.task_id = task_id
-        self.turn_id = turn_id
-        self.quiet = quiet
-        self.runner: Runner | None = None
-        self.error: EngineError | None = None
-        self.opened = anyio.Event()
-        self.closed = anyio.Event()
-
-    @property
-    def channel(self) -> Channel | None:
-        return None if self.runner is None else self.runner.channel
-
-    @property
-    def over(self) -> bool:
-        """The turn has nothing more to say, even if its tasks are still folding up."""
-        return self.closed.is_set() or (self.channel is not None and self.channel.ended)
 
 
 @attrs.define(kw_only=True)
@@ -85,6 +62,8 @@ class Supervisor:
                 await self._recover(left_open)
                 group.start_soon(self._pulse)
                 group.start_soon(self._sweep)
+                if self.resources.remembering is not None:
+                    group.start_soon(self.resources.remembering.run)
                 ready.set()
         finally:
             self._group = None
@@ -95,7 +74,7 @@ class Supervisor:
         """Reserve the task and start its turn. Raises `TaskBusy` or `HitlRequired` where one is open here already."""
         busy = self.live.get(request.task_id)
         if busy is not None and not busy.over and not busy.quiet:
-            raise _busy(busy)
+            raise busy_error(busy)
         ticket = self._seat(request.task_id, request.turn_id, quiet=request.kind == "note")
         self._spawn(ticket, self._open_turn(ticket, request, after=busy))
         return ticket
@@ -129,7 +108,7 @@ class Supervisor:
         facts = await read_turn(self.store, task_id, row.open_turn)
         state = fold(facts)
         if state.waiting_since is not None:
-            raise _waiting(state)
+            raise waiting_error(state)
         runner = self._runner(row, row.open_turn, parent=state.parent, facts=facts)
         await runner.run(self._interrupted(task_id, row.open_turn))
         if runner.channel.failure is not None:
@@ -172,7 +151,7 @@ class Supervisor:
         if self._group is None:
             work.close()
             self._unseat(ticket)
-            raise _closed()
+            raise closed_error()
         self._group.start_soon(self._seated, ticket, work)
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
@@ -186,16 +165,18 @@ class Supervisor:
             ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
-                ticket.error = _closed()
+                ticket.error = closed_error()
             self._unseat(ticket)
 
     async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
         if self.stopping:
-            raise _closed()
+            raise closed_error()
         if not self.accepting:
             runner.leave()
         ticket.runner = runner
         await runner.run(first)
+        if self.resources.remembering is not None:
+            self.resources.remembering.went_on(ticket.task_id)
         failure = runner.channel.failure
         if runner.channel.last_words and failure is not None:
             self.unwritten[ticket.task_id] = (ticket.turn_id, failure)
@@ -263,7 +244,8 @@ class Supervisor:
         try:
             self.resources.recent.drop(task_id)
             self.unwritten.pop(task_id, None)
-            return await self.store.delete(task_id)
+            async with forgetting(self.resources.remembering, task_id):
+                return await self.store.delete(task_id)
         finally:
             self._unseat(ticket)
 
@@ -358,6 +340,8 @@ class Supervisor:
             group.start_soon(self._stop_after, seconds, group.cancel_scope)
             for ticket in list(self.live.values()):
                 await ticket.closed.wait()
+            if self.resources.remembering is not None:
+                await self.resources.remembering.settled()
             group.cancel_scope.cancel()
         self.stopping = True
         for ticket in list(self.live.values()):
@@ -374,26 +358,3 @@ class Supervisor:
         """End every stream after what is committed."""
         for reader in list(self.readers):
             reader.stop()
-
-
-def _busy(ticket: Ticket) -> EngineError:
-    if ticket.runner is not None and ticket.runner.state.waiting_since is not None:
-        return _waiting(ticket.runner.state)
-    if not ticket.turn_id:
-        return TaskBusy("The task is being deleted. Send the message again in a moment.")
-    return TaskBusy(
-        "A turn is already running on this task. Follow it with replay, cancel it, or wait for its end.",
-        turn_id=ticket.turn_id,
-    )
-
-
-def _closed() -> EngineClosed:
-    return EngineClosed("The engine was closed before this turn began. Send the message again.")
-
-
-def _waiting(state: TurnState) -> HitlRequired:
-    return HitlRequired(
-        "The task waits for a person's answer. Answer the request or cancel the turn.",
-        request_id=state.open_requests[0].id,
-        turn_id=state.turn_id,
-    )

@@ -25,6 +25,7 @@ from .facts import (
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -39,6 +40,7 @@ from .inputs import (
     Expired,
     Input,
     Interrupted,
+    MemoriesRecalled,
     ModelFailed,
     ModelReplied,
     NotesRecalled,
@@ -94,6 +96,10 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _planned(state, input)
         case NotesRecalled():
             return _recalled(state, input)
+        case MemoriesRecalled():
+            if state.step > 0 or state.recalled:
+                return []
+            return [Recalled(at=input.now, items=input.items, problem=input.problem and brief(input.problem))]
         case NotesSet():
             return [noted(note, input.now, by="code") for note in input.notes]
         case Summarised():

@@ -29,6 +29,8 @@ __all__ = [
     "PlanChosen",
     "PlanSkipped",
     "PrefixChosen",
+    "Recalled",
+    "RecalledItem",
     "StoredResult",
     "ToolFinished",
     "ToolStarted",
@@ -234,6 +236,29 @@ class NotesShown(_Fact, frozen=True, kw_only=True, tag="notes_shown"):
     notes: dict[str, JSON]
 
 
+class RecalledItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One memory that was recalled: the line that the model is shown, why it came, and where it came from."""
+
+    id: str
+    text: str
+    why: str
+    score: float
+    task_id: str | None = None
+    message_id: str | None = None
+    source: str = ""
+    trust: str = ""
+
+
+class Recalled(_Fact, frozen=True, kw_only=True, tag="recalled"):
+    """What long-term memory had for the message of this turn, looked up once, and shown with it; nothing is [].
+
+    `problem` says why nothing could be looked up, where that is so.
+    """
+
+    items: list[RecalledItem]
+    problem: str | None = None
+
+
 class TurnResumed(_Fact, frozen=True, kw_only=True, tag="turn_resumed"):
     """The process died; another one goes on. `repeats` are started calls that are safe to run again."""
 
@@ -278,6 +303,7 @@ Fact: TypeAlias = (
     | PlanSkipped
     | Noted
     | NotesShown
+    | Recalled
     | TurnResumed
     | TurnCompleted
     | TurnFailed

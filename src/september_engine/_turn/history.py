@@ -9,8 +9,8 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
    thinking valid and the prompt cache warm.
 4. Where something that was sent must go (a provider refused it, or there is more media than a request may hold), the
    thinking so far goes with it: it is bound to what stood before it.
-5. What the engine adds to a person's message, the plan and working memory, stands behind it, as the log has it, before
-   the first answer of the turn.
+5. What the engine adds to a person's message, the plan, working memory and what was recalled, stands behind it, as the
+   log has it, before the first answer of the turn.
 6. The tools are part of a prefix, too: under one without any, those that were called before it are defined as gone,
    and no others.
 7. A compaction is such a place too. What it kept follows on its summary; what it left behind is not looked at again.
@@ -36,12 +36,14 @@ from .facts import (
     NotesShown,
     PlanChosen,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     TurnCompleted,
     TurnStarted,
 )
 from .kept import kept_facts
 from .limits import brief, is_blocks
+from .memories import memories_block
 from .notes import notes_block
 from .plan import plan_block
 
@@ -121,6 +123,8 @@ class _Writer:
                 self._add(plan_block(fact.steps))
             case NotesShown():
                 self._add(notes_block(fact.notes))
+            case Recalled(items=items) if items:
+                self._add(memories_block(items))
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
             case TurnCompleted(counts=False):

@@ -9,7 +9,7 @@ import msgspec
 from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
 from ..permissions import Rule
-from .facts import Compacted
+from .facts import Compacted, RecalledItem
 from .limits import Limits
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Expired",
     "Input",
     "Interrupted",
+    "MemoriesRecalled",
     "ModelFailed",
     "ModelReplied",
     "NotesRecalled",
@@ -148,6 +149,13 @@ class NotesRecalled(_Input, frozen=True, kw_only=True):
     notes: dict[str, JSON] | None
 
 
+class MemoriesRecalled(_Input, frozen=True, kw_only=True):
+    """Before the model is asked: what long-term memory has for the person's message, or why it could not be asked."""
+
+    items: list[RecalledItem]
+    problem: str | None = None
+
+
 class NotesSet(_Input, frozen=True, kw_only=True):
     """The program that the engine is in writes working memory."""
 
@@ -267,6 +275,7 @@ Input: TypeAlias = (
     | Planned
     | PlanFailed
     | NotesRecalled
+    | MemoriesRecalled
     | NotesSet
     | Summarised
     | ToolsStarting

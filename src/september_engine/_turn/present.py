@@ -46,6 +46,7 @@ from .facts import (
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -106,7 +107,7 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             ]
         case TurnFailed():
             return _failed(state, fact)
-        case PrefixChosen() | AssistantCut() | ToolStarted() | NotesShown() | TurnCompleted():
+        case PrefixChosen() | AssistantCut() | ToolStarted() | NotesShown() | Recalled() | TurnCompleted():
             return []
         case _:
             assert_never(fact)

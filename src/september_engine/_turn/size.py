@@ -15,6 +15,7 @@ from .facts import (
     HumanAnswered,
     NotesShown,
     PlanChosen,
+    Recalled,
     ToolFinished,
     TurnCompleted,
     TurnStarted,
@@ -54,6 +55,8 @@ def weight_of(fact: Fact) -> int:
             return tokens_of(fact.output if fact.error is None else fact.error.message) + OVERHEAD
         case NotesShown():
             return tokens_of(fact.notes) + OVERHEAD
+        case Recalled():
+            return sum(tokens_of(item.text) for item in fact.items) + OVERHEAD
         case PlanChosen(by="planner"):
             return sum(tokens_of(step.title) for step in fact.steps) + OVERHEAD
         case HumanAnswered():
@@ -63,7 +66,7 @@ def weight_of(fact: Fact) -> int:
 
 
 OVERHEAD = 20
-"""Tokens of what stands around a result, a plan or the notes."""
+"""Tokens of what stands around a result, a plan, the notes or memories."""
 
 
 def context_after(context: int, began_with: int, fact: Fact) -> int:

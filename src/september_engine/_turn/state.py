@@ -27,6 +27,7 @@ from .facts import (
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -84,7 +85,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
 
-    `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else.
+    `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else,
+    and `recalled` that long-term memory has been asked.
     `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
     is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
     another reason, and `shortened` that it was summarised since the last answer.
@@ -100,6 +102,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     planning: bool = False
     quiet: bool = False
+    recalled: bool = False
     step: int = 0
     attempt: int = 1
     wait_ms: int = 0
@@ -199,6 +202,8 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             return _answered(state, fact)
         case PlanChosen(by="planner") | PlanSkipped():
             return replace(state, planning=False, usage=state.usage + (fact.usage or Usage()))
+        case Recalled():
+            return replace(state, recalled=True)
         case TurnResumed():
             resumed = replace(
                 state, resumes=state.resumes + 1, next_block=state.next_block + fact.blocks, attempt=1, wait_ms=0

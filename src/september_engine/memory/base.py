@@ -30,6 +30,7 @@ __all__ = [
     "Hit",
     "Kind",
     "Knowledge",
+    "LongTerm",
     "Matches",
     "Memories",
     "Memory",
@@ -170,3 +171,28 @@ class Memories(Protocol):
     async def without_vector(self, model: str, /, *, limit: int) -> list[MemoryRow]:
         """Memories that have no vector of this model, oldest first."""
         ...
+
+
+class LongTerm(Protocol):
+    """Long-term memory as the engine uses it; `LongTermMemory` is one, and says what each of these does."""
+
+    @property
+    def wants_vectors(self) -> bool: ...
+
+    async def remember(self, *memories: Memory, repeat: bool = False) -> list[Memory]: ...
+
+    async def forget(self, memory_id: str, *, because: str) -> Memory: ...
+
+    async def forget_all(self, ids: Sequence[str], /, *, because: str) -> None: ...
+
+    async def recall(self, query: str, *, limit: int = 10) -> list[Hit]: ...
+
+    async def known(self, ids: Sequence[str], /) -> list[Memory]: ...
+
+    async def page(
+        self, *, kinds: Sequence[Kind] = KINDS, past: bool = False, after: str | None = None, limit: int = 100
+    ) -> list[Memory]: ...
+
+    async def embed_missing(self, *, limit: int = 10_000) -> int: ...
+
+    async def warm(self) -> None: ...

@@ -37,6 +37,8 @@ MOST_NEIGHBOURED = 50
 
 PAGE = 2_000
 BATCH = 64
+AT_ONCE = 500
+"""So many imported memories are written together: turns that end meanwhile do not wait for all of them."""
 
 
 class LongTermMemory:
@@ -71,23 +73,27 @@ class LongTermMemory:
         self._loading = anyio.Lock()
         self.trouble: str | None = None
         """Why the last recall or the last remembering went without vectors though there is an embedder, or None."""
+        self.wants_vectors = embedder is not None
+        """Whether there may be memories without a vector, for `embed_missing`."""
 
     def __repr__(self) -> str:
         return f"LongTermMemory({self._memories!r}, embedder={self._embedder!r})"
 
     # ── remembering ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def remember(self, *memories: Memory) -> list[Memory]:
+    async def remember(self, *memories: Memory, repeat: bool = False) -> list[Memory]:
         """Remember these, in order, and return what now says each: itself, or the one that said the same before.
 
         A new value of what can have only one supersedes the old one, which stays readable. All become durable together.
-        Raises `InvalidRequest` for what must not be remembered; then nothing is.
+        With `repeat`, a memory whose id is there already is returned as it is: doing it twice does no harm. Raises
+        `InvalidRequest` for what must not be remembered; then nothing is.
         """
         new = [checked(self._named(memory)) for memory in memories]
         async with self._deciding:
-            await self._must_be_new([memory.id for memory in new])
+            there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
+            await self._must_be_new([memory.id for memory in new if memory.id not in there])
             written: dict[str, Memory] = {}
-            results = [await self._decide(memory, written) for memory in new]
+            results = [there.get(memory.id) or await self._decide(memory, written) for memory in new]
             await self._write(list(written.values()))
             return results
 
@@ -126,6 +132,13 @@ class LongTermMemory:
                 await self._write([retired])
             return retired
 
+    async def forget_all(self, ids: Sequence[str], /, *, because: str) -> None:
+        """Retire several memories at once. Ids that are not known, or retired already, are left alone."""
+        async with self._deciding:
+            now = self._clock.now_ms()
+            current = [memory for memory in await self.known(ids) if memory.retired_at is None]
+            await self._write([forgotten(memory, at=now, because=because) for memory in current])
+
     async def _write(self, memories: Sequence[Memory]) -> None:
         rows = [row_of(memory) for memory in memories]
         if not rows:
@@ -150,7 +163,7 @@ class LongTermMemory:
         try:
             found = await self._vectors_of([text_of(memory) for memory in memories])
         except Exception as error:
-            self.trouble = f"The embedder failed: {error}"
+            self.trouble, self.wants_vectors = f"The embedder failed: {error}", True
             return {}
         self.trouble = None
         return dict(zip((memory.id for memory in memories), found, strict=True))
@@ -172,15 +185,23 @@ class LongTermMemory:
             return 0
         done = 0
         while done < limit:
+            self.wants_vectors = False
             rows = await self._memories.without_vector(self._model, limit=min(BATCH, limit - done))
             if not rows:
                 break
+            self.wants_vectors = True
             found = await self._vectors_of([text_of(memory_of(row)) for row in rows])
             await self._memories.put(
                 (), model=self._model, vectors=dict(zip((row.id for row in rows), found, strict=True))
             )
             done += len(rows)
         return done
+
+    async def warm(self) -> None:
+        """Read names and vectors, so that the first recall need not. Harmless when repeated."""
+        await self._known_names()
+        if self._index is not None:
+            await self._refresh(self._index)
 
     async def _refresh(self, index: VectorIndex) -> None:
         """Take in the vectors that were stored since the last time."""
@@ -282,6 +303,10 @@ class LongTermMemory:
             raise InvalidRequest(f"There is no memory {memory_id!r}.")
         return memory_of(rows[0])
 
+    async def known(self, ids: Sequence[str], /) -> list[Memory]:
+        """Those of these memories that there are, in this order."""
+        return [memory_of(row) for row in await self._memories.get(ids)]
+
     async def history(self, memory_id: str) -> list[Memory]:
         """The trail through this memory, oldest first: what it superseded, and what superseded it."""
         found: dict[str, Memory] = {}
@@ -320,25 +345,31 @@ class LongTermMemory:
         memories: list[Memory] = []
         while page := await self.page(past=True, after=memories[-1].id if memories else None, limit=PAGE):
             memories += page
-        return bundle_of(memories)
+        return await anyio.to_thread.run_sync(bundle_of, memories)
 
     async def import_bundle(self, bundle: bytes) -> int:
         """Take an export in, trails included, and return how many memories were written.
 
         What is here already stays, unless the export knows that it is no longer current. Vectors are not in an export:
-        `embed_missing` makes them. Raises `InvalidRequest` for what is no export; then nothing is written.
+        `embed_missing` makes them. An import that was cut short is made again. Raises `InvalidRequest` for what is no
+        export; then nothing is written.
         """
-        imported = memories_of(bundle)
+        imported = await anyio.to_thread.run_sync(memories_of, bundle)
         async with self._deciding:
             stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
             write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
-            rows = [row_of(memory) for memory in write]
-            if rows:
+            for start in range(0, len(write), AT_ONCE):
+                rows = await anyio.to_thread.run_sync(_rows_of, write[start : start + AT_ONCE])
                 await self._memories.put(rows)
-            if self._index is not None:
-                self._index.retire(row.id for row in rows if not row.current)
+                if self._index is not None:
+                    self._index.retire(row.id for row in rows if not row.current)
             self._names = None
-            return len(rows)
+            self.wants_vectors = self._embedder is not None
+            return len(write)
+
+
+def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:
+    return [row_of(memory) for memory in memories]
 
 
 def _no_cosine(id_: str) -> float:

@@ -15,6 +15,7 @@ from .._turn.facts import (
     NotesShown,
     PlanChosen,
     PlanSkipped,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnStarted,
@@ -52,6 +53,8 @@ def misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | 
             return None if state.planning else "there is no planning step now"
         case NotesShown():
             return "something was answered already" if state.step else None
+        case Recalled():
+            return "something was answered already" if state.step else "twice in a turn" if state.recalled else None
         case ToolStarted():
             status = calls.get(fact.tool_call_id)
             if fact.tool_call_id in broken:

@@ -24,7 +24,7 @@ from ..permissions import Action
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
-__all__ = ["Actions", "Tool", "ToolInputError", "Writes", "tool"]
+__all__ = ["Actions", "Called", "Tool", "ToolInputError", "Writes", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +43,21 @@ class ToolInputError(ToolError):
 
     def __init__(self, message: str, /) -> None:
         super().__init__(message, reason="invalid_input")
+
+
+@attrs.frozen(kw_only=True)
+class Called:
+    """Where a call stands: its task and turn, the person's message that the turn answers, and all that a person said.
+
+    `outside` are the tools called in this turn that may have brought in what nobody here said.
+    """
+
+    tool_call_id: str
+    task_id: str
+    turn_id: str
+    message_id: str
+    said: str
+    outside: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -69,6 +84,7 @@ class Tool(Generic[P, R]):
         reads_results: The engine answers the call itself, from the large outputs it has stored.
         writes: The call only writes into the log, together with the answer that it stands in, and the function is
             never called.
+        told: The function gets a keyword `called` besides what the model gives: the `Called` of this call.
     """
 
     name: str
@@ -87,6 +103,7 @@ class Tool(Generic[P, R]):
     asks_person: bool = False
     reads_results: bool = False
     writes: Writes | None = None
+    told: bool = False
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
