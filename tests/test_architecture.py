@@ -22,7 +22,6 @@ MOST_EXPORTS = 30
 HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers")
 
 TESTED_THROUGH: Mapping[str, str] = {
-    "_blocking_memory": "test_memory.py",
     "_bash.git": "_bash/test_programs.py",
     "_bash.lexer": "_bash/test_values.py",
     "_bash.network": "_bash/test_programs.py",
@@ -35,6 +34,7 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_wiring": "test_engine.py",
     "http._described": "http/test_openapi.py",
     "http._described_memory": "http/test_openapi.py",
+    "memory._candidates": "memory/test_longterm.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",

@@ -9,7 +9,7 @@ from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_model", "choose_planner"]
+__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_light", "choose_model", "choose_planner"]
 
 
 OFFLINE_PACE = 0.015
@@ -46,6 +46,14 @@ def choose_planner(name: str | None, settings: Settings) -> Model | None:
     Where nobody named one there is none: a call before every turn is not to be paid for by surprise.
     """
     return _claude(name or settings.planner_model, settings)
+
+
+def choose_light(settings: Settings) -> Model:
+    """The model for small work, `LIGHT_MODEL`. Raises `ConfigurationError` where it is not set or cannot be called."""
+    model = _claude(settings.light_model, settings)
+    if model is None:
+        raise ConfigurationError("Distilling needs a model: set LIGHT_MODEL and a key, or pass Engine(distil=a_model).")
+    return model
 
 
 def _claude(name: str | None, settings: Settings) -> Model | None:
