@@ -53,6 +53,7 @@ LAYERS: Mapping[str, int] = {
     "sandbox": 2,
     "sandbox.base": 2,
     # 3 adapters
+    "memory._candidates": 3,
     "memory._vectors": 3,
     "memory.inprocess": 3,
     "memory.longterm": 3,

@@ -36,6 +36,7 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_wiring": "test_engine.py",
     "http._described": "http/test_openapi.py",
     "http._described_memory": "http/test_openapi.py",
+    "memory._candidates": "memory/test_longterm.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",

@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
+from ._runtime.distilling import Distilling
 from ._runtime.effects import AnyTool, Resources
 from ._runtime.remembering import Remembering
 from ._runtime.supervisor import Supervisor
@@ -37,6 +38,7 @@ from .tools.tool import Tool
 from .tools.update_plan import update_plan
 
 __all__ = [
+    "DEFAULT_SYSTEM",
     "LongTerms",
     "Models",
     "checked_limits",
@@ -49,6 +51,11 @@ __all__ = [
     "store_of",
     "tools_by_name",
 ]
+
+DEFAULT_SYSTEM = (
+    "You are a careful, friendly assistant. Use the tools you are given where they help, say what you found, and say "
+    "so when you do not know."
+)
 
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
@@ -199,6 +206,15 @@ class Models:
             self._ours.append(made)
         return made
 
+    async def light(self, settings: Settings) -> Model:
+        """A model for small work. Raises `ConfigurationError` where there is none."""
+        made = await self._made(choose_light, None, settings)
+        if made is None:
+            raise ConfigurationError(
+                "Distilling needs a model: set LIGHT_MODEL and a key, or pass Engine(distil=a_model)."
+            )
+        return made
+
     async def aclose(self) -> None:
         """Close what was made here. Harmless when repeated."""
         while self._ours:
@@ -211,17 +227,22 @@ class LongTerms:
     Raises `ConfigurationError` for an embedder that nothing asks, and for a store that has no place for memories.
     """
 
-    def __init__(self, memory: bool, embedder: Embedder | None, store: Store) -> None:
+    def __init__(self, memory: bool, embedder: Embedder | None, distil: bool | Model | None, store: Store) -> None:
         if not isinstance(memory, bool):
             raise ConfigurationError(f"memory={memory!r} must be True or False.")
         if embedder is not None and not memory:
             raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
+        if distil and not memory:
+            raise ConfigurationError("distil=… is for long-term memory, which is off: Engine(memory=True, …).")
+        if distil is not None and not isinstance(distil, bool) and not hasattr(distil, "stream"):
+            raise ConfigurationError(f"distil={distil!r} must be True, False or a Model.")
         if embedder is not None and not hasattr(embedder, "embed"):
             raise ConfigurationError(f"{embedder!r} is not an Embedder.")
         if memory and not hasattr(store, "memories"):
             raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")
         self._place: Any = store if memory else None
         self._embedder = embedder
+        self._distil = distil
         self._made: LongTermMemory | None = None
 
     @property
@@ -235,6 +256,13 @@ class LongTerms:
             embedder = self._embedder
             self._made = LongTermMemory(self._place.memories, clock=world.clock, ids=world.ids, embedder=embedder)
         return self._made
+
+    async def distiller(self, models: Models, settings: Settings) -> Model | None:
+        """The model that draws facts from what was said, where that is wanted. Raises `ConfigurationError`."""
+        wanted = settings.distil if self._distil is None else self._distil
+        if self._place is None or wanted is False:
+            return None
+        return await models.light(settings) if wanted is True else wanted
 
     @property
     def now(self) -> LongTermMemory:
@@ -256,6 +284,7 @@ def make_supervisor(
     progress_timeout: float,
     world: World,
     memory: LongTermMemory | None = None,
+    distiller: Model | None = None,
 ) -> Supervisor:
     """The host of the turns, with everything they share. Where there is a planner, the agent has `update_plan`.
 
@@ -267,7 +296,10 @@ def make_supervisor(
         tools = {**tools, update_plan.name: update_plan}
     remembering = None
     if memory is not None:
-        remembering = Remembering(memory, store=store, clock=world.clock, inside=inside_tools(tools))
+        distilling = None if distiller is None else Distilling(memory, model=distiller, clock=world.clock)
+        remembering = Remembering(
+            memory, store=store, clock=world.clock, inside=inside_tools(tools), distilling=distilling
+        )
     resources = Resources(
         remembering=remembering,
         world=world,

@@ -22,7 +22,8 @@ from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
-from .engine import DEFAULT_SYSTEM, Engine, Health
+from ._wiring import DEFAULT_SYSTEM
+from .engine import Engine, Health
 from .errors import EngineClosed, EngineError
 from .events import Event, PlanStep
 from .memory.base import Embedder
@@ -107,6 +108,7 @@ class BlockingEngine:
         notes: Mapping[str, Any] | Literal["any"] | None = None,
         memory: bool = False,
         embedder: Embedder | None = None,
+        distil: bool | Model | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
@@ -124,6 +126,7 @@ class BlockingEngine:
             notes=notes,
             memory=memory,
             embedder=embedder,
+            distil=distil,
             policy=policy,
             system=system,
             limits=limits,

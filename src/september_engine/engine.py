@@ -24,6 +24,7 @@ from ._turn.plan import plan_of
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
 from ._wiring import (
+    DEFAULT_SYSTEM,
     LongTerms,
     Models,
     checked_limits,
@@ -50,11 +51,6 @@ from .streams import Replay, Turn
 
 __all__ = ["Engine", "Health"]
 
-DEFAULT_SYSTEM = (
-    "You are a careful, friendly assistant. Use the tools you are given where they help, say what you found, and say "
-    "so when you do not know."
-)
-
 
 class Engine:
     """An agent engine on one store.
@@ -73,6 +69,8 @@ class Engine:
         memory: Remember across tasks: turns leave what was said, each turn is told what fits, and the agent gets the
             tools `remember` and `forget`.
         embedder: Lets memory recall by meaning, such as `MiniLMEmbedder`; None: by words, names and times.
+        distil: Draw facts from what was said, in the background, with `LIGHT_MODEL` or this model; None for
+            `SEPTEMBER_DISTIL`.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
         limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
@@ -95,6 +93,7 @@ class Engine:
         notes: Mapping[str, Any] | Literal["any"] | None = None,
         memory: bool = False,
         embedder: Embedder | None = None,
+        distil: bool | Model | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
@@ -106,7 +105,7 @@ class Engine:
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback, planner, light)
         keys, noting = checked_notes(notes)
-        self._memory = LongTerms(memory, embedder, self._store)
+        self._memory = LongTerms(memory, embedder, distil, self._store)
         self._tools = tools_by_name(tools, self._store, own=[*noting, *self._memory.tools])
         self._notes = Notes(lambda: self._running, keys)
         self._policy = policy_of(policy, self._tools, self.settings)
@@ -155,6 +154,7 @@ class Engine:
             progress_timeout=self._progress_timeout,
             world=self._world,
             memory=self._memory.make(self._world),
+            distiller=await self._memory.distiller(self._models, self.settings),
         )
         await self._store.open()
         self._holds_store = True
@@ -370,7 +370,7 @@ class Engine:
         return self._memory.now
 
     async def remembered(self) -> None:
-        """Wait until what the turns that have ended leave is in long-term memory, or could not be written for now."""
+        """Wait until what turns that have ended leave is in long-term memory. Cancelling stops the wait."""
         if (remembering := self._running.resources.remembering) is not None:
             await remembering.settled()
 

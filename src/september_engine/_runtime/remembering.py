@@ -20,6 +20,7 @@ from .._turn.exchange import SPEAKERS, Exchange, episode_id, exchange_of
 from ..errors import EngineError
 from ..memory.base import LongTerm
 from ..store.base import Store, TurnRow
+from .distilling import Distilling
 from .threads import read_turn
 
 __all__ = ["Remembering", "forgetting"]
@@ -42,10 +43,20 @@ class Remembering:
         memory: Where it goes.
         store: Where the turns are.
         inside: The names of tools that bring nothing in from outside.
+        distilling: What draws facts from it, if anything does.
     """
 
-    def __init__(self, memory: LongTerm, *, store: Store, clock: Clock, inside: Collection[str]) -> None:
+    def __init__(
+        self,
+        memory: LongTerm,
+        *,
+        store: Store,
+        clock: Clock,
+        inside: Collection[str],
+        distilling: Distilling | None = None,
+    ) -> None:
         self.memory = memory
+        self._distilling = distilling
         self.inside = inside
         self._store = store
         self._clock = clock
@@ -72,6 +83,8 @@ class Remembering:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._embed)
                 group.start_soon(self._look_back)
+                if self._distilling is not None:
+                    group.start_soon(self._distilling.run)
                 await self._write_down()
         finally:
             self._quiet.set()  # nobody may wait for what nobody does any more
@@ -84,6 +97,8 @@ class Remembering:
                 task_id = next(iter(self._asked))
                 del self._asked[task_id]
                 await self._record(task_id)
+                if self._distilling is not None:
+                    self._distilling.went_on()
             self._quiet.set()
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -242,6 +242,8 @@ class Runner:
             self._facts += facts
             self._stopwatch.note(waits=state.waiting_since is not None)
             self.state = state
+            if state.status != "running" and self._resources.remembering is not None:
+                self._resources.remembering.went_on(state.task_id)
 
         turn = self._turn_row(state, facts)
         blobs = [Blob(sha256=sha256, body=body) for sha256, body in pieces_of(item, facts).items()]

@@ -175,8 +175,6 @@ class Supervisor:
             runner.leave()
         ticket.runner = runner
         await runner.run(first)
-        if self.resources.remembering is not None:
-            self.resources.remembering.went_on(ticket.task_id)
         failure = runner.channel.failure
         if runner.channel.last_words and failure is not None:
             self.unwritten[ticket.task_id] = (ticket.turn_id, failure)

@@ -25,6 +25,7 @@ class InProcessMemories:
         self._names: dict[str, None] = {}
         self._vectors: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._number = 0
+        self._marks: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"InProcessMemories({len(self._rows)} memories)"
@@ -125,6 +126,12 @@ class InProcessMemories:
             if name == model and number > after and (row := self._rows[id_])
         ]
         return found[:limit]
+
+    async def mark(self, name: str, value: str, /) -> None:
+        self._marks[name] = value
+
+    async def marked(self, name: str, /) -> str | None:
+        return self._marks.get(name)
 
     async def without_vector(self, model: str, /, *, limit: int) -> list[MemoryRow]:
         return [row for id_, row in self._rows.items() if (model, id_) not in self._vectors][:limit]

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
-from .._memory.rank import SOON, WEIGHTS, Candidate, Ranking, Weights
+from .._memory.rank import SOON, WEIGHTS, Ranking, Weights
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import checked, forgotten, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
+from ._candidates import candidate_of, place_of
 from ._vectors import Cosines, VectorIndex
 from .base import Embedder, Hit, Memories, Soul
 
@@ -197,6 +198,14 @@ class LongTermMemory:
             done += len(rows)
         return done
 
+    async def mark(self, name: str, value: str, /) -> None:
+        """Keep how far some work on memories has come."""
+        await self._memories.mark(name, value)
+
+    async def marked(self, name: str, /) -> str | None:
+        """What `mark` kept under this name."""
+        return await self._memories.marked(name)
+
     async def warm(self) -> None:
         """Read names and vectors, so that the first recall need not. Harmless when repeated."""
         await self._known_names()
@@ -259,7 +268,7 @@ class LongTermMemory:
         near = await self._neighbours(rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))
         rows |= {row.id: row for row in near.values() if row.kind in kinds and (past or row.current)}
         chosen = [row for row in rows.values() if without_task is None or row.task_id != without_task]
-        candidates = [_candidate(row, near, cosines) for row in chosen]
+        candidates = [candidate_of(row, near, cosines) for row in chosen]
         best = ranking.best(candidates, limit=limit)
         return [Hit(memory=memory_of(one.row), score=one.score, signals=one.signals, why=one.why) for one in best]
 
@@ -286,13 +295,13 @@ class LongTermMemory:
         self, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, most: int
     ) -> dict[tuple[str, int], MemoryRow]:
         """All rows by place, and the turns beside the most promising ones: the answer may be next to the words."""
-        near = {place: row for row in rows.values() if (place := _place(row)) is not None}
+        near = {place: row for row in rows.values() if (place := place_of(row)) is not None}
         first = ranking.promising(rows.values(), _no_cosine if cosines is None else cosines.of, most=most)
         beside = {
-            (place[0], place[1] + step) for row in first if (place := _place(row)) is not None for step in (-1, 1)
+            (place[0], place[1] + step) for row in first if (place := place_of(row)) is not None for step in (-1, 1)
         }
         found = await self._memories.at(sorted(beside - near.keys()))
-        return near | {place: row for row in found if (place := _place(row)) is not None}
+        return near | {place: row for row in found if (place := place_of(row)) is not None}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -378,22 +387,3 @@ def _no_cosine(id_: str) -> float:
 
 def _texts(traits: Sequence[Trait], aspect: Literal["value", "pattern"]) -> tuple[str, ...]:
     return tuple(trait.text for trait in traits if trait.aspect == aspect)
-
-
-def _place(row: MemoryRow) -> tuple[str, int] | None:
-    return (row.task_id, row.position) if row.task_id is not None and row.position is not None else None
-
-
-def _candidate(row: MemoryRow, near: dict[tuple[str, int], MemoryRow], cosines: Cosines | None) -> Candidate:
-    place = _place(row)
-    before = near.get((place[0], place[1] - 1)) if place else None
-    after = near.get((place[0], place[1] + 1)) if place else None
-    return Candidate(
-        row=row,
-        text=text_of(memory_of(row)),
-        before=before,
-        after=after,
-        cosine=0.0 if cosines is None else cosines.of(row.id),
-        cosine_before=0.0 if cosines is None or before is None else cosines.of(before.id),
-        cosine_after=0.0 if cosines is None or after is None else cosines.of(after.id),
-    )

@@ -73,3 +73,10 @@ class SQLiteMemories:
 
     async def without_vector(self, model: str, /, *, limit: int) -> list[MemoryRow]:
         return await self._read(lambda db: memories.without_vector(db, model, limit))
+
+    async def mark(self, name: str, value: str, /) -> None:
+        write = partial(memories.put_mark, name=name, value=value)
+        await self._write(Job(write=write, landed=lambda db: memories.mark(db, name) == value))
+
+    async def marked(self, name: str, /) -> str | None:
+        return await self._read(lambda db: memories.mark(db, name))

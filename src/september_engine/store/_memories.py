@@ -23,9 +23,11 @@ __all__ = [
     "filling",
     "get",
     "holds_memories",
+    "mark",
     "match",
     "names",
     "page",
+    "put_mark",
     "put_memories",
     "vectors",
     "without_vector",
@@ -120,6 +122,11 @@ def holds_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> bool:
     """
     stored = {row.id: row.body for row in get(db, [row.id for row in rows])}
     return bool(rows) and all(stored.get(row.id) == row.body for row in rows)
+
+
+def put_mark(db: sqlite3.Connection, name: str, value: str) -> None:
+    """Keep a value under a name."""
+    db.execute("INSERT OR REPLACE INTO memory_marks VALUES (?, ?)", (name, value))
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,6 +265,12 @@ def page(db: sqlite3.Connection, kinds: Sequence[str], past: bool, after: str | 
         return []
     filters, values = _filters(kinds, past)
     return _all(db, f"{SELECT} WHERE m.memory > ? {filters} ORDER BY m.memory LIMIT ?", (key, *values, limit))
+
+
+def mark(db: sqlite3.Connection, name: str) -> str | None:
+    """The value under a name."""
+    found = db.execute("SELECT value FROM memory_marks WHERE name = ?", (name,)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def names(db: sqlite3.Connection) -> list[str]:

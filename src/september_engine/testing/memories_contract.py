@@ -179,3 +179,11 @@ class MemoriesContract:
             assert len(await memories.vectors("m", after=0, limit=9)) == 1
             await memories.put([a_row("a", "new")])
             assert await memories.vectors("m", after=0, limit=9) == []
+
+    async def test_a_mark_is_kept_in_place_of_the_one_before(self) -> None:
+        async with self.opened() as memories:
+            assert await memories.marked("distilled") is None
+            await memories.mark("distilled", "a")
+            await memories.mark("distilled", "b")
+            await memories.mark("other", "")
+            assert [await memories.marked(name) for name in ("distilled", "other", "none")] == ["b", "", None]
