@@ -40,6 +40,7 @@ TESTED_THROUGH: Mapping[str, str] = {
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
+    "testing._log_screen": "testing/test_log_checker.py",
     "testing._messages_script": "testing/test_messages_server.py",
     "tools._refusals": "tools/test_workspace.py",
     "tools._replace": "tools/test_workspace.py",

@@ -22,17 +22,31 @@ Block: TypeAlias = dict[str, JSON]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one model call, or of a whole turn. `cache_hit_tokens` is a part of `input_tokens`."""
+    """Tokens of one model call, or of a whole turn.
+
+    `cache_hit_tokens` and `cache_write_tokens` are parts of `input_tokens`: what the provider's prompt cache had, and
+    what was written into it; `cache_write_1h_tokens` is the part of the latter that is kept for an hour. Each has a
+    price of its own.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_hit_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens in all."""
+        return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cache_hit_tokens=self.cache_hit_tokens + other.cache_hit_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
         )
 
 

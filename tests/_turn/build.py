@@ -15,6 +15,7 @@ from september_engine._turn.facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -162,6 +163,8 @@ def brief(fact: Fact) -> str:
             return f"prefix {fact.prefix}"
         case AssistantReplied():
             return f"replied {fact.message_id}"
+        case OutputRefused():
+            return f"refused output of {fact.message_id}"
         case AssistantCut():
             return f"cut after {fact.text}"
         case AttemptFailed():

@@ -161,6 +161,7 @@ class Shell:
         prefix: str,
         kind: Literal["new", "edit", "retry"] = "new",
         target: str | None = None,
+        output_schema: dict[str, Any] | None = None,
     ) -> None:
         parent = self.row.head
         if target is not None:
@@ -185,6 +186,9 @@ class Shell:
                 previous=previous,
                 kind=kind,
                 target=target,
+                output_schema=output_schema,
+                task_tokens=self.row.tokens,
+                task_usd=self.row.usd,
             )
         )
 

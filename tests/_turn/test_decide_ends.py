@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from september_engine._turn.budget import spent
 from september_engine._turn.decide import MOST_RESUMES
 from september_engine._turn.facts import (
     AssistantCut,
@@ -25,6 +26,7 @@ from september_engine._turn.inputs import (
     Resumed,
 )
 from september_engine._turn.limits import Limits
+from september_engine._turn.state import TurnState
 from september_engine.messages import Usage
 
 from .build import (
@@ -171,16 +173,14 @@ class TestWhatAnAttemptCost:
 
 
 class TestBudgets:
-    def spent(self, **details: int) -> dict[str, int]:
-        return {"steps": 0, "tool_calls": 0, "input_tokens": 0, "output_tokens": 0} | details
-
-    def test_a_turn_that_may_make_no_call_ends_with_its_start(self) -> None:
+    def test_a_turn_that_may_make_no_call_ends_with_its_start_and_leaves_no_trace_in_the_thread(self) -> None:
         assert Turn(limits=Limits(steps=0)).facts[2:] == [
             TurnFailed(
                 at=NOW,
                 code="BUDGET_EXCEEDED",
                 message="The turn has used all of its 0 model calls (limit: steps).",
-                details=self.spent(),
+                details=dict.fromkeys(spent(TurnState()), 0),
+                counts=False,
             )
         ]
 
@@ -193,7 +193,15 @@ class TestBudgets:
         (_, end) = turn.tell(returned("b"))
         assert isinstance(end, TurnFailed)
         assert (end.code, end.counts) == ("BUDGET_EXCEEDED", True)
-        assert end.details == self.spent(steps=1, tool_calls=2, input_tokens=10, output_tokens=5)
+        assert end.details == {
+            "steps": 1,
+            "tool_calls": 2,
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cost_usd": None,
+            "task_tokens": 15,
+            "task_usd": None,
+        }
 
     def test_tokens_are_counted_over_the_whole_turn(self) -> None:
         cheap = replied(use("a"), usage=Usage(input_tokens=20, output_tokens=10))

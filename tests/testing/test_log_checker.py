@@ -298,6 +298,8 @@ async def stored(shell: Shell, **changes: Any) -> MemoryStore:
         waiting_since=shell.row.waiting_since,
         prefix=shell.row.prefix,
         created_at=1,
+        spent_tokens=shell.row.tokens,
+        spent_usd=shell.row.usd,
     )
     by_turn: dict[str, list[Fact]] = {}
     for fact in shell.facts:
@@ -338,6 +340,8 @@ async def test_a_task_in_a_store_is_whole_with_its_index(shell: Shell) -> None:
         ("the task's row says Standing(", {"open_turn": None}),
         ("the task's row says Standing(", {"prefix": "p9"}),
         ("the task's row says Standing(", {"waiting_since": 5}),
+        ("the task's row says Standing(", {"spent_tokens": 5}),
+        ("the task's row says Standing(", {"spent_usd": 0.5}),
         ("the task's row says that fact 3 is the last", {"last_seq": 3}),
         ("the task's row says that event 3 is the last", {"last_ts": 3}),
     ],

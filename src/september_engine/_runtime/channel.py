@@ -211,6 +211,8 @@ class Channel:
             open_turn=standing.open_turn,
             prefix=standing.prefix,
             waiting_since=standing.waiting_since,
+            spent_tokens=standing.tokens,
+            spent_usd=standing.usd,
             created_at=row.created_at or now,
             updated_at=now,
         )

@@ -12,9 +12,9 @@ import msgspec
 from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
 from .._turn.inputs import Start
 from .._turn.limits import Limits
-from .._turn.transcript import RESULTS_SUFFIX
+from .._turn.transcript import REFUSED_SUFFIX, RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
-from ..messages import Block
+from ..messages import JSON, Block
 from ..store.base import FactRow, Store, TaskRow
 
 __all__ = [
@@ -54,6 +54,7 @@ class TurnRequest:
     direct: bool
     kind: Literal["new", "edit", "retry"]
     target: str | None
+    output_schema: dict[str, JSON] | None = None
 
 
 async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
@@ -172,6 +173,9 @@ async def plan_turn(
         kind=request.kind,
         target=request.target,
         direct=request.direct,
+        output_schema=request.output_schema,
+        task_tokens=0 if row is None else row.spent_tokens,
+        task_usd=0.0 if row is None else row.spent_usd,
     )
 
 
@@ -179,8 +183,9 @@ async def _aimed_at(store: Store, task_id: str, message_id: str, kind: str) -> T
     """The user message that an edit or retry means. The same answer for an unknown id and for one of another task."""
     row = await store.find(task_id, message_id)
     if row is None:
-        if message_id.endswith(RESULTS_SUFFIX) and await store.find(task_id, message_id.removesuffix(RESULTS_SUFFIX)):
-            raise InvalidRequest(f"{kind}_message_id names a tool's results; name a message of a person or the agent.")
+        for suffix, what in ((RESULTS_SUFFIX, "a tool's results"), (REFUSED_SUFFIX, "a note of the engine")):
+            if message_id.endswith(suffix) and await store.find(task_id, message_id.removesuffix(suffix)):
+                raise InvalidRequest(f"{kind}_message_id names {what}; name a message of a person or the agent.")
         raise MessageNotFound(f"This task has no message {message_id!r}. GET /tasks/{{task_id}}/messages lists them.")
     [fact] = _decoded([row])
     if isinstance(fact, AssistantReplied | AssistantCut):

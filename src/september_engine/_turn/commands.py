@@ -25,6 +25,7 @@ class CallModel(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     fallback: bool
     prefix: str
+    output_schema: dict[str, JSON] | None = None
 
 
 class RunTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ def todo(state: TurnState, *, concurrency: int = 10) -> tuple[Command, ...]:
                 max_tokens=state.limits.max_tokens * (RAISE if state.raised else 1),
                 fallback=state.fallback,
                 prefix=state.prefix,
+                output_schema=state.output_schema,
             ),
         )
     free = concurrency - sum(call.status == "running" for call in state.calls)

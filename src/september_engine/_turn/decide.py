@@ -12,7 +12,8 @@ from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
-from ..messages import JSON, Usage, tool_uses
+from ..messages import JSON, tool_uses
+from .budget import exceeded, spent
 from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, rekeyed
 from .facts import (
     AssistantCut,
@@ -43,7 +44,8 @@ from .inputs import (
     ToolReturned,
     ToolsStarting,
 )
-from .limits import backoff_ms, brief, clip, exceeded
+from .limits import backoff_ms, brief, clip
+from .output import answer_refused, output_missing
 from .request import is_answer
 from .state import TurnState, cut_short, fold
 
@@ -63,9 +65,13 @@ def decide(state: TurnState, input: Input) -> list[Fact]:
     facts = _follows(state, input)
     after = fold(facts, state)
     if facts and after.status == "running" and not after.open_calls:
-        over = exceeded(after.limits, steps=after.step, tool_calls=after.tool_calls, usage=after.usage)
+        over = exceeded(after)
         if over is not None:
-            facts.append(TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=_spent(after)))
+            # a message that no model was sent does not stay in the thread
+            counts = not isinstance(input, Start)
+            facts.append(
+                TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=spent(after), counts=counts)
+            )
     return facts
 
 
@@ -95,7 +101,7 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _resumed(state, input)
         case Broken():
             ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
-            return _costing(ends, input.usage)
+            return _costing(ends, input)
         case _:
             assert_never(input)
 
@@ -114,6 +120,9 @@ def _start(input: Start) -> list[Fact]:
         kind=input.kind,
         target=input.target,
         direct=input.direct,
+        output_schema=input.output_schema,
+        task_tokens=input.task_tokens,
+        task_usd=input.task_usd,
     )
     if input.system is None or input.tools is None:
         return [started]
@@ -137,13 +146,18 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         blocks=input.blocks,
         broken=broken,
         stop_details=input.stop_details,
+        cost_usd=input.cost_usd,
     )
     if input.stop_reason == "refusal":
         closed = [no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
+        if state.output_schema is not None:
+            return [replied, *closed, output_missing(input)]
         end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
         return [replied, *closed, end]
     if not uses and cut_short(content, input.stop_reason) and not state.raised:
         return [replied]  # nothing was said yet: the model is asked again, with more room
+    if not uses and state.output_schema is not None and input.misfit is not None:
+        return [replied, answer_refused(state, input, input.misfit)]
     if not uses:
         return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=replied.stop_reason)]
     return [replied, *asked_of(state, input, uses, broken)]
@@ -178,6 +192,7 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         blocks=input.blocks,
         retracts=retracts,
         usage=input.usage,
+        cost_usd=input.cost_usd,
     )
     left = [repair for repair in REPAIRS if repair not in state.repairs]
     if input.bad_history and left:
@@ -192,12 +207,13 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         ends = _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
     else:
         ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
-    return _costing(ends, input.usage)
+    return _costing(ends, input)
 
 
-def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
+def _costing(ends: list[Fact], input: ModelFailed | Cancelled | OutOfTime | Broken) -> list[Fact]:
     """The end of a turn, with what the attempt had cost that ended with it."""
-    return [replace(fact, usage=usage) if isinstance(fact, TurnFailed) else fact for fact in ends]
+    usage, cost = input.usage, input.cost_usd
+    return [replace(fact, usage=usage, cost_usd=cost) if isinstance(fact, TurnFailed) else fact for fact in ends]
 
 
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
@@ -240,7 +256,7 @@ def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
     if input.text.strip() and not state.open_calls:
         cut = [AssistantCut(at=input.now, message_id=input.message_id, text=input.text)]
     ends = _end(state, input.now, code="CANCELLED", message="The turn was cancelled.")
-    return [*cut, *_costing(ends, input.usage)]
+    return [*cut, *_costing(ends, input)]
 
 
 def _expired(state: TurnState, input: Expired) -> list[Fact]:
@@ -256,7 +272,7 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
+    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=spent(state)), input)
 
 
 def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
@@ -290,12 +306,3 @@ def _end(
     """End the turn errored, with a result for every call that has none."""
     closed = [closing(call, now, code) for call in state.open_calls]
     return [*closed, TurnFailed(at=now, code=code, message=message, details=details or {}, counts=counts)]
-
-
-def _spent(state: TurnState) -> dict[str, JSON]:
-    return {
-        "steps": state.step,
-        "tool_calls": state.tool_calls,
-        "input_tokens": state.usage.input_tokens,
-        "output_tokens": state.usage.output_tokens,
-    }

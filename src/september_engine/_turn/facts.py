@@ -23,6 +23,7 @@ __all__ = [
     "Fact",
     "HumanAnswered",
     "HumanAsked",
+    "OutputRefused",
     "PrefixChosen",
     "ToolFinished",
     "ToolStarted",
@@ -44,7 +45,8 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     """A person said something; a turn begins.
 
     `parent` is the turn this one goes on from and `previous` the one the thread stood at: they differ when an edit or
-    retry (`kind`, aimed at message `target`) moved the thread.
+    retry (`kind`, aimed at message `target`) moved the thread. `output_schema` is what the final answer must fit.
+    `task_tokens` and `task_usd` are what all turns of the task before this one had spent; None is unknown.
     """
 
     turn_id: str
@@ -58,6 +60,9 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     kind: Literal["new", "edit", "retry"] = "new"
     target: str | None = None
     direct: bool = False
+    output_schema: dict[str, JSON] | None = None
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
 
 
 class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
@@ -72,6 +77,7 @@ class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"
     """The model answered; `content` is its own, verbatim. `broken` says of a tool call why it cannot be run.
 
     `blocks` is how many blocks were shown in this attempt; `stop_details` is what the provider said of the stop reason.
+    `cost_usd` is by the prices of that day, so that a later price list does not change what was; None is unknown.
     """
 
     message_id: str
@@ -83,6 +89,19 @@ class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"
     blocks: int
     broken: dict[str, str] = {}
     stop_details: Block | None = None
+    cost_usd: float | None = None
+
+
+class OutputRefused(_Fact, frozen=True, kw_only=True, tag="output_refused"):
+    """The final answer does not fit what was asked for; `message` tells the model why, and it answers again.
+
+    `retracts` are the blocks of that answer; with `cut`, it had met its limit of tokens.
+    """
+
+    message_id: str
+    message: str
+    retracts: list[int] = []
+    cut: bool = False
 
 
 class AssistantCut(_Fact, frozen=True, kw_only=True, tag="assistant_cut"):
@@ -97,7 +116,8 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
     `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
-    block that is not of the kinds that all models know. `usage` is what the attempt cost, as far as that is known.
+    block that is not of the kinds that all models know. `usage` is what the attempt cost, as far as that is known, and
+    `cost_usd` in US dollars; None is unknown.
     """
 
     code: str
@@ -108,6 +128,7 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     fallback: bool = False
     repair: Literal["thinking", "media", "foreign"] | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class ToolStarted(_Fact, frozen=True, kw_only=True, tag="tool_started"):
@@ -168,7 +189,7 @@ class TurnCompleted(_Fact, frozen=True, kw_only=True, tag="turn_completed"):
 class TurnFailed(_Fact, frozen=True, kw_only=True, tag="turn_failed"):
     """The turn ended errored. One that does not count leaves the thread where it stood before.
 
-    `usage` is what the attempt cost that was under way.
+    `usage` and `cost_usd` are what the attempt cost that was under way.
     """
 
     code: str
@@ -176,12 +197,14 @@ class TurnFailed(_Fact, frozen=True, kw_only=True, tag="turn_failed"):
     details: dict[str, JSON] = {}
     counts: bool = True
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 Fact: TypeAlias = (
     TurnStarted
     | PrefixChosen
     | AssistantReplied
+    | OutputRefused
     | AssistantCut
     | AttemptFailed
     | ToolStarted

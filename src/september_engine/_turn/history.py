@@ -28,6 +28,7 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     PrefixChosen,
     ToolFinished,
     TurnCompleted,
@@ -85,6 +86,8 @@ class _Writer:
             case AssistantReplied():
                 self._answer_calls()
                 self._reply(fact)
+            case OutputRefused():
+                self._say("user", [{"type": "text", "text": fact.message}])
             case AssistantCut():
                 self._answer_calls()
                 self._say("assistant", _not_blank([{"type": "text", "text": fact.text}]))

@@ -35,7 +35,10 @@ class _Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(_Input, frozen=True, kw_only=True):
-    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet."""
+    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
+
+    `task_tokens` and `task_usd` (None: unknown) are what the turns of the task have spent so far.
+    """
 
     turn_id: str
     task_id: str
@@ -50,6 +53,9 @@ class Start(_Input, frozen=True, kw_only=True):
     kind: Literal["new", "edit", "retry"] = "new"
     target: str | None = None
     direct: bool = False
+    output_schema: dict[str, JSON] | None = None
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +81,7 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     """A model call ended well. `asks` says of each of its tool calls, in their order, what stands before it.
 
     It goes by place and not by id, which a model may use twice: leave for one call is never leave for another.
+    `cost_usd` None is unknown; `misfit` says why a final answer is not the output that was asked for.
     """
 
     step: int
@@ -87,6 +94,8 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     asks: list[Ask | Refuse | None]
     broken: dict[str, str] = {}
     stop_details: Block | None = None
+    cost_usd: float | None = None
+    misfit: str | None = None
 
 
 class ModelFailed(_Input, frozen=True, kw_only=True):
@@ -105,6 +114,7 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     bad_history: bool = False
     suspect: Literal["thinking", "media"] | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
     blocks: int = 0
     has_fallback: bool = False
 
@@ -139,11 +149,12 @@ class Answered(_Input, frozen=True, kw_only=True):
 
 
 class Cancelled(_Input, frozen=True, kw_only=True):
-    """Somebody stopped the turn. `text` is what of an unfinished answer was shown, `usage` what that cost."""
+    """Somebody stopped the turn. `text` is what of an unfinished answer was shown, `usage` and `cost_usd` what that cost."""
 
     message_id: str
     text: str = ""
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Expired(_Input, frozen=True, kw_only=True):
@@ -151,9 +162,10 @@ class Expired(_Input, frozen=True, kw_only=True):
 
 
 class OutOfTime(_Input, frozen=True, kw_only=True):
-    """The turn's wall time is used up. `usage` is what an unfinished answer cost."""
+    """The turn's wall time is used up. `usage` and `cost_usd` are what an unfinished answer cost."""
 
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Interrupted(_Input, frozen=True, kw_only=True):
@@ -183,6 +195,7 @@ class Broken(_Input, frozen=True, kw_only=True):
     message: str
     details: dict[str, JSON] = {}
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 Input: TypeAlias = (

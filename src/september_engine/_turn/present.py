@@ -37,6 +37,7 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -62,6 +63,9 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             wait, retracts = fact.wait_ms, fact.retracts or None
             retry = Retry(attempt=state.attempt, reason=brief(fact.code), wait_ms=wait, retracts=retracts)
             return [*_used(fact.usage), retry]
+        case OutputRefused():
+            retracts = fact.retracts or None
+            return [Retry(attempt=state.refusals + 1, reason="INVALID_OUTPUT", wait_ms=0, retracts=retracts)]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
@@ -83,6 +87,7 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
                     message_id=fact.message_id,
                     stop_reason=brief(fact.stop_reason),
                     usage=state.usage,
+                    cost_usd=state.cost_usd,
                 )
             ]
         case TurnFailed():

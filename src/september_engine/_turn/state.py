@@ -21,6 +21,7 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -30,12 +31,13 @@ from .facts import (
     TurnStarted,
 )
 from .limits import Limits
+from .progress import Progress, outcome_of, stepped, waited
 
 __all__ = ["Call", "Request", "Standing", "TurnState", "cut_short", "evolve", "fold", "remembered", "standing"]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One tool call of the current step.
+    """One tool call of the current step. `outcome` tells its result from others.
 
     asked → owed → running → done; a call that needs no permission begins as owed.
     """
@@ -44,6 +46,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     input: dict[str, JSON]
     status: Literal["asked", "owed", "running", "done"] = "owed"
+    outcome: str = ""
 
     @property
     def digest(self) -> str:
@@ -65,7 +68,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls."""
+    """Everything a rule may look at.
+
+    `calls` are those of the current step; `step` counts answered model calls, `refusals` the answers that were not the
+    output asked for. A cost of None is unknown; `task_tokens` and `task_usd` are those of the turns before this one.
+    """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
     task_id: str = ""
@@ -88,7 +95,23 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[Request, ...] = ()
     tool_calls: int = 0
     usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
+    progress: Progress = Progress()
+    output_schema: dict[str, JSON] | None = None
+    refusals: int = 0
     counts: bool = True
+
+    @property
+    def task_tokens_now(self) -> int:
+        """What all turns of the task have used, this one too."""
+        return self.task_tokens + self.usage.tokens
+
+    @property
+    def task_usd_now(self) -> float | None:
+        """What all turns of the task have cost, this one too; None where a part is unknown."""
+        return _plus(self.task_usd, self.cost_usd)
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
@@ -129,33 +152,24 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
     """The state after one more fact."""
     match fact:
         case TurnStarted():
-            return replace(
-                state,
-                status="running",
-                task_id=fact.task_id,
-                turn_id=fact.turn_id,
-                message_id=fact.message_id,
-                parent=fact.parent,
-                previous=fact.previous,
-                prefix=fact.prefix,
-                limits=fact.limits,
-            )
+            return _started(state, fact)
         case AssistantReplied():
             return _replied(state, fact)
+        case OutputRefused():
+            return replace(state, refusals=state.refusals + 1, raised=state.raised or fact.cut)
         case AttemptFailed():
             return replace(
-                state,
+                _costing(state, fact.usage, fact.cost_usd),
                 attempt=1 if fact.fallback else state.attempt + 1,
                 wait_ms=fact.wait_ms,
                 next_block=state.next_block + fact.blocks,
                 fallback=state.fallback or fact.fallback,
                 repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
-                usage=state.usage + (fact.usage or Usage()),
             )
         case ToolStarted():
             return _with_call(state, fact.tool_call_id, "running")
         case ToolFinished():
-            return _with_call(state, fact.tool_call_id, "done")
+            return _finished(state, fact)
         case HumanAsked():
             request = Request(
                 id=fact.request_id,
@@ -179,18 +193,34 @@ def evolve(state: TurnState, fact: Fact) -> TurnState:
         case TurnCompleted():
             return replace(state, status="completed", counts=fact.counts)
         case TurnFailed():
-            usage = state.usage + (fact.usage or Usage())
-            return replace(state, status="errored", counts=fact.counts, usage=usage)
+            return replace(_costing(state, fact.usage, fact.cost_usd), status="errored", counts=fact.counts)
         case AssistantCut() | PrefixChosen():
             return state
         case _:
             assert_never(fact)
 
 
+def _started(state: TurnState, fact: TurnStarted) -> TurnState:
+    return replace(
+        state,
+        status="running",
+        task_id=fact.task_id,
+        turn_id=fact.turn_id,
+        message_id=fact.message_id,
+        parent=fact.parent,
+        previous=fact.previous,
+        prefix=fact.prefix,
+        limits=fact.limits,
+        output_schema=fact.output_schema,
+        task_tokens=fact.task_tokens,
+        task_usd=fact.task_usd,
+    )
+
+
 def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
     calls = tuple(Call(id=use["id"], tool=use["name"], input=use["input"]) for use in tool_uses(fact.content))
     return replace(
-        state,
+        _costing(state, fact.usage, fact.cost_usd),
         step=state.step + 1,
         attempt=1,
         wait_ms=0,
@@ -199,8 +229,30 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
         calls=calls,
         call_ids=state.call_ids | {call.id for call in calls},
         tool_calls=state.tool_calls + len(calls),
-        usage=state.usage + fact.usage,
     )
+
+
+def _costing(state: TurnState, usage: Usage | None, cost: float | None) -> TurnState:
+    """After a model call; of one that failed before its provider said anything, nothing is known to have been used."""
+    if usage is None:
+        return state
+    return replace(state, usage=state.usage + usage, cost_usd=_plus(state.cost_usd, cost))
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
+    """Unknown where a part is. Rounded, so that many small sums do not show what binary fractions are."""
+    return None if one is None or other is None else round(one + other, 10)
+
+
+def _finished(state: TurnState, fact: ToolFinished) -> TurnState:
+    """With the result of one call; with the last one, the step is over. A second result changes nothing."""
+    if not any(call.id == fact.tool_call_id for call in state.open_calls):
+        return state
+    ended = _with_call(state, fact.tool_call_id, "done", outcome=outcome_of(fact.output, fact.error))
+    progress = ended.progress if fact.duration_ms is None else waited(ended.progress, fact.duration_ms)
+    if not ended.open_calls:
+        progress = stepped(progress, [(call.tool, call.input, call.outcome) for call in ended.calls])
+    return replace(ended, progress=progress)
 
 
 def cut_short(content: list[Block], stop_reason: str) -> bool:
@@ -210,17 +262,20 @@ def cut_short(content: list[Block], stop_reason: str) -> bool:
 
 def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:
     requests = tuple(replace(r, answer=fact.answer) if r.id == fact.request_id else r for r in state.requests)
-    after = replace(state, requests=requests)
+    after = replace(state, requests=requests, progress=waited(state.progress))
     for request in requests:
         if request.id == fact.request_id:
             after = _with_call(after, request.tool_call_id, "owed")
     return after
 
 
-def _with_call(state: TurnState, call_id: str, status: Literal["asked", "owed", "running", "done"]) -> TurnState:
+def _with_call(
+    state: TurnState, call_id: str, status: Literal["asked", "owed", "running", "done"], *, outcome: str = ""
+) -> TurnState:
     """A result is final: a call that is done stays done."""
     calls = tuple(
-        replace(call, status=status) if call.id == call_id and call.status != "done" else call for call in state.calls
+        replace(call, status=status, outcome=outcome) if call.id == call_id and call.status != "done" else call
+        for call in state.calls
     )
     return replace(state, calls=calls)
 
@@ -231,12 +286,18 @@ def remembered(facts: Iterable[Fact]) -> tuple[Rule, ...]:
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a turn leaves its thread: what the task's index row must say after these facts."""
+    """Where a turn leaves its thread: what the task's index row must say after these facts.
+
+    `tokens` and `usd` (None: unknown) are what all turns of the task have spent: whichever branch they are on, whether
+    they count or not, what was spent stays spent.
+    """
 
     head: str | None
     open_turn: str | None
     prefix: str | None
     waiting_since: int | None
+    tokens: int = 0
+    usd: float | None = 0.0
 
 
 def standing(state: TurnState) -> Standing:
@@ -252,4 +313,6 @@ def standing(state: TurnState) -> Standing:
         open_turn=None if ended else state.turn_id,
         prefix=state.prefix if counted else None,
         waiting_since=state.waiting_since,
+        tokens=state.task_tokens_now,
+        usd=state.task_usd_now,
     )

@@ -10,7 +10,7 @@ import sqlite3
 from msgspec.structs import replace
 
 from ..errors import Fenced, StoreCorrupt
-from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_row, turn_row
+from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_crc, task_row, turn_row
 from .base import Batch, TaskRow
 
 __all__ = ["OpenTurns", "delete_task", "holds", "trim_events", "write_batch"]
@@ -84,7 +84,7 @@ def _put_task(db: sqlite3.Connection, found: tuple[int, TaskRow] | None, batch: 
     if found is None:
         assert batch.task is not None
         stored = batch.task
-        empty = "INSERT INTO tasks VALUES (NULL, ?, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0)"
+        empty = "INSERT INTO tasks VALUES (NULL, ?, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0)"
         task = db.execute(empty, (batch.task_id.encode(),)).lastrowid
         assert task is not None
     else:
@@ -107,11 +107,14 @@ def _update_task(db: sqlite3.Connection, task: int, row: TaskRow) -> None:
         row.created_at,
         row.updated_at,
         row.trimmed_to,
+        row.spent_tokens,
+        row.spent_usd,
     )
     db.execute(
         "UPDATE tasks SET epoch = ?, last_ts = ?, last_seq = ?, head = ?, open_turn = ?, waiting_since = ?, "
-        "prefix = ?, created_at = ?, updated_at = ?, trimmed_to = ?, crc = ? WHERE task = ?",
-        (*values, crc_of((task, row.task_id.encode(), *values)), task),
+        "prefix = ?, created_at = ?, updated_at = ?, trimmed_to = ?, spent_tokens = ?, spent_usd = ?, crc = ? "
+        "WHERE task = ?",
+        (*values, task_crc((task, row.task_id.encode(), *values)), task),
     )
 
 

@@ -55,6 +55,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `last_ts` and `last_seq` are the last numbers used; `head` is the turn the next one goes on from; `open_turn` is
     the turn that has not ended; `waiting_since` is the wall time at which it began to wait for a person; `prefix` is
     the id of the prompt prefix of `head`. Events up to and including `trimmed_to` may be gone (0: none is).
+    `spent_tokens` and `spent_usd` (None: unknown) are what all its turns have spent.
     """
 
     task_id: str
@@ -68,6 +69,8 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: int = 0
     updated_at: int = 0
     trimmed_to: int = 0
+    spent_tokens: int = 0
+    spent_usd: float | None = 0.0
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,16 +41,12 @@ from .._turn.history import prompt_of
 from .._turn.present import present
 from .._turn.state import Standing, TurnState, evolve, standing
 from ..events import (
-    ContentBlockStart,
-    ContentBlockStop,
     Error,
     Event,
     HitlRequest,
     HitlResolved,
     Retry,
     Rewound,
-    TextDelta,
-    ThinkingDelta,
     ThreadLifecycle,
     ToolCall,
     ToolResult,
@@ -61,6 +57,7 @@ from ..events import (
 )
 from ..messages import Block, Prompt, text_of, tool_uses
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
+from ._log_screen import Screen
 
 __all__ = ["check_log", "check_task"]
 
@@ -87,13 +84,13 @@ def check_log(
     for row in events:
         shown.setdefault(row.turn_id, []).append(row)
     found += [f"events of {turn_id}: there is no such turn" for turn_id in shown if turn_id not in turns]
-    head: str | None = None
+    before = standing(TurnState())
     for turn in turns.values():
-        problems = [*_follows(turn, turns, head), *_projects(turn, turns, every_prefix=every_prefix)]
+        problems = [*_follows(turn, turns, before), *_projects(turn, turns, every_prefix=every_prefix)]
         if turn.turn_id in shown or turn.rows[-1].ts > trimmed_to:
             problems += _shows(turn, shown.get(turn.turn_id, []))
         found += [f"{turn.turn_id}: {problem}" for problem in problems]
-        head = standing(turn.state).head
+        before = standing(turn.state)
     open_turns = [turn.turn_id for turn in turns.values() if turn.state.status == "running"]
     found += [f"{turn_id}: is open, and another turn began" for turn_id in open_turns if turn_id != [*turns][-1]]
     return found
@@ -169,9 +166,9 @@ def _turns_of(rows: Sequence[FactRow]) -> tuple[dict[str, _Turn], list[str]]:
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator[str]:
+def _follows(turn: _Turn, turns: dict[str, _Turn], before: Standing) -> Iterator[str]:
     """Whether each fact of a turn follows from those before it."""
-    started = turn.started
+    started, head = turn.started, before.head
     if started is None or started.turn_id != turn.turn_id:
         yield "does not begin with its start"
     elif started.previous != head:
@@ -180,6 +177,9 @@ def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator
         yield f"goes on from {started.parent}, and is neither an edit nor a retry"
     elif started.parent is not None and started.parent not in list(turns)[: list(turns).index(turn.turn_id)]:
         yield f"goes on from {started.parent}, which is not there"
+    if started is not None and (started.task_tokens, started.task_usd) != (before.tokens, before.usd):
+        said, spent = (started.task_tokens, started.task_usd), (before.tokens, before.usd)
+        yield f"began where the task had spent {said} tokens and USD, but it had spent {spent}"
     state, broken = TurnState(), dict[str, str]()
     for row, fact in zip(turn.rows, turn.facts, strict=True):
         if isinstance(fact, AssistantReplied):
@@ -234,39 +234,6 @@ def _misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str |
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@attrs.define
-class _Screen:
-    """What a client has on its screen: the text since the last answer or failure, and the block that is open."""
-
-    text: str = ""
-    cut: str | None = None
-    block: ContentBlockStart | None = None
-    blocks: int = 0
-
-    def take(self, event: Event) -> str | None:
-        """Take an event of the model's stream; why it cannot come now, or None."""
-        match event:
-            case ContentBlockStart():
-                before, self.block = self.block, event
-                self.blocks += 1
-                if before is not None:
-                    return f"block {event.block_index} starts, and block {before.block_index} is open"
-                return None if event.block_index == self.blocks - 1 else f"block {event.block_index} is out of order"
-            case ContentBlockStop():
-                before, self.block = self.block, None
-                same = before is not None and (before.block_index, before.block_type) == (
-                    event.block_index,
-                    event.block_type,
-                )
-                return None if same else f"block {event.block_index} stops, and is not open"
-            case TextDelta() | ThinkingDelta():
-                kind = "text" if isinstance(event, TextDelta) else "thinking"
-                self.text += event.text if kind == "text" else ""
-                return None if self.block is not None and self.block.block_type == kind else f"{kind} outside a block"
-            case _:
-                return None
-
-
 def _shows(turn: _Turn, rows: Sequence[EventRow]) -> Iterator[str]:
     """Whether the events are what the facts show, with the model's stream between them."""
     events: list[Event] = []
@@ -276,7 +243,7 @@ def _shows(turn: _Turn, rows: Sequence[EventRow]) -> Iterator[str]:
         except (KeyError, msgspec.DecodeError):
             yield f"event {shown.ts}: {shown.type} cannot be decoded"
             return
-    state, screen, at = TurnState(), _Screen(), 0
+    state, screen, at = TurnState(), Screen(), 0
     for row, fact in zip(turn.rows, turn.facts, strict=True):
         for expected in present(state, fact):
             while at < len(events) and not isinstance(events[at], PRESENTED):
@@ -293,7 +260,7 @@ def _shows(turn: _Turn, rows: Sequence[EventRow]) -> Iterator[str]:
     yield from _rest(turn, events[at:], screen)
 
 
-def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
+def _shown_text(screen: Screen, state: TurnState, fact: Fact) -> Iterator[str]:
     match fact:
         case AssistantReplied():
             if screen.text != text_of(fact.content):
@@ -317,7 +284,7 @@ def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
     screen.text, screen.block = "", None
 
 
-def _rest(turn: _Turn, events: Sequence[Event], screen: _Screen) -> Iterator[str]:
+def _rest(turn: _Turn, events: Sequence[Event], screen: Screen) -> Iterator[str]:
     """What stands behind the events of the last fact: the answer that is being written, and nothing after the end."""
     for event in events:
         if isinstance(event, PRESENTED) or turn.state.status != "running":
@@ -384,7 +351,14 @@ def _index(
 ) -> Iterator[str]:
     """Whether the rows that save reading the facts say what the facts say."""
     known, _ = _turns_of(facts)
-    says = Standing(head=row.head, open_turn=row.open_turn, prefix=row.prefix, waiting_since=row.waiting_since)
+    says = Standing(
+        head=row.head,
+        open_turn=row.open_turn,
+        prefix=row.prefix,
+        waiting_since=row.waiting_since,
+        tokens=row.spent_tokens,
+        usd=row.spent_usd,
+    )
     if known and says != (is_so := standing([*known.values()][-1].state)):
         yield f"the task's row says {says}, and it is {is_so}"
     if facts and row.last_seq != facts[-1].seq:
