@@ -43,6 +43,8 @@ LAYERS: Mapping[str, int] = {
     # 2 ports
     "models": 2,  # the package's own __init__; its modules follow
     "models.base": 2,
+    "models.prices": 2,
+    "_output": 2,
     "store": 2,
     "store.base": 2,
     "tools": 2,
@@ -53,9 +55,11 @@ LAYERS: Mapping[str, int] = {
     "models._claude_errors": 3,
     "models._claude_request": 3,
     "models._claude_stream": 3,
+    "models._offline_output": 3,
     "models.scripted": 3,
     "models.offline": 3,
     "models.choice": 3,
+    "models.known_prices": 3,
     "tools.builtin": 3,
     "store.memory": 3,
     "store.sqlite": 3,
@@ -87,6 +91,7 @@ LAYERS: Mapping[str, int] = {
     "": 5,
     "engine": 5,
     "_notebook": 5,
+    "_health": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,
@@ -126,6 +131,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "hypercorn": ("http",),
     "pytest": ("testing",),
     "tree_sitter": ("_bash.tree",),
+    "typing_extensions": ("streams",),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }
 """Third parties: where each may be imported. What is in neither is not a dependency."""

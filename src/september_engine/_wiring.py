@@ -18,8 +18,11 @@ from ._runtime.world import World
 from ._seams import Clock
 from ._turn.limits import Limits
 from .errors import ConfigurationError
+from .messages import Usage
 from .models.base import Model
 from .models.choice import choose_fallback, choose_model
+from .models.known_prices import KnownPrices
+from .models.prices import Prices, cost_of
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
@@ -29,18 +32,24 @@ from .tools.tool import Tool
 
 __all__ = [
     "Models",
+    "check_prices",
     "checked_limits",
     "checked_patience",
     "checked_settings",
     "checked_system",
     "make_supervisor",
     "policy_of",
+    "prices_of",
     "store_of",
     "tools_by_name",
 ]
 
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
+
+UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds")
+FRACTIONAL = ("usd", "task_usd", "seconds")
+"""The limits that may be None, and those that need not be whole."""
 
 
 def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -> Store:
@@ -103,12 +112,38 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
-        if value is None and name in ("tokens", "seconds"):
+        if value is None and name in UNLIMITED:
             continue
-        kind = int | float if name == "seconds" else int
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
-            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from 0 up.")
+        kind = int | float if name in FRACTIONAL else int
+        least = 1 if name == "repeats" else 0
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
     return limits
+
+
+def prices_of(prices: Prices | None) -> Prices:
+    """The price list that is meant. Raises `ConfigurationError` for what is none."""
+    if prices is None:
+        return KnownPrices()
+    if not hasattr(prices, "cost"):
+        raise ConfigurationError(f"prices={prices!r} is no price list: pass a PriceList or another Prices.")
+    return prices
+
+
+async def check_prices(prices: Prices, limits: Limits, models: Iterable[Model | None]) -> None:
+    """A limit in US dollars can be kept where every model has a price. Raises `ConfigurationError`.
+
+    In a thread, because a price list may have to be read first: here, and not in the middle of a turn.
+    """
+    names = [model.name for model in models if model is not None]
+    costs = await anyio.to_thread.run_sync(lambda: [cost_of(prices, name, Usage()) for name in names])
+    if limits.usd is None and limits.task_usd is None:
+        return
+    if unknown := [name for name, cost in zip(names, costs, strict=True) if cost is None]:
+        raise ConfigurationError(
+            f"Limits(usd=…) and Limits(task_usd=…) need a price, and none is known for {', '.join(unknown)}. Install "
+            "september-engine[prices] for Claude's, or pass Engine(prices=PriceList({…}))."
+        )
 
 
 def checked_settings(settings: Settings | None) -> Settings:
@@ -166,6 +201,7 @@ def make_supervisor(
     *,
     store: Store,
     models: tuple[Model, Model | None],
+    prices: Prices,
     tools: dict[str, AnyTool],
     policy: Policy,
     system: str,
@@ -179,6 +215,7 @@ def make_supervisor(
         world=world,
         model=models[0],
         fallback=models[1],
+        prices=prices,
         tools=tools,
         policy=policy,
         threads=anyio.CapacityLimiter(THREADS),

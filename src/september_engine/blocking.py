@@ -12,34 +12,36 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from ._health import Health
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
-from .engine import DEFAULT_SYSTEM, Engine, Health
+from .engine import DEFAULT_SYSTEM, Engine
 from .errors import EngineClosed, EngineError
 from .events import Event
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .models.prices import Prices
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
-from .streams import EventStream, Replay, Turn, TurnResult
+from .streams import EventStream, Replay, T, Turn, TurnResult
 
 __all__ = ["BlockingEngine", "BlockingTurn"]
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 
-class BlockingTurn:
+class BlockingTurn(Generic[T]):
     """One turn, already under way. Iterate it for its events, as often as you like; `result` waits for its end."""
 
-    def __init__(self, engine: BlockingEngine, turn: Turn) -> None:
+    def __init__(self, engine: BlockingEngine, turn: Turn[T]) -> None:
         self._engine = engine
         self._turn = turn
         self.task_id = turn.task_id
@@ -52,7 +54,7 @@ class BlockingTurn:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
         return self._engine._events(self._turn.__aiter__)
 
-    def result(self) -> TurnResult:
+    def result(self) -> TurnResult[T]:
         """Wait for the end. Raises what `Turn.result` raises."""
         return self._engine._call(self._turn.result)
 
@@ -78,6 +80,7 @@ class BlockingEngine:
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         settings: Settings | None = None,
         progress_timeout: float = 120.0,
         world: World | None = None,
@@ -90,6 +93,7 @@ class BlockingEngine:
             policy=policy,
             system=system,
             limits=limits,
+            prices=prices,
             settings=settings,
             progress_timeout=progress_timeout,
             world=world,
@@ -181,7 +185,7 @@ class BlockingEngine:
     ) -> None:
         self.close(drain=None if kind is None else 0.0)
 
-    def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+    def _call(self, work: Callable[[], Awaitable[R]]) -> R:
         portal = self._running()
         try:
             return portal.call(work)
@@ -204,10 +208,11 @@ class BlockingEngine:
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
-    ) -> BlockingTurn:
+        output: type[T] | None = None,
+    ) -> BlockingTurn[T]:
         """Start one turn and return it for reading. Raises what `Engine.execute` raises."""
 
-        async def start() -> Turn:  # async, because a portal would await the turn itself
+        async def start() -> Turn[T]:  # async, because a portal would await the turn itself
             return self._engine.execute(
                 message,
                 task_id=task_id,
@@ -215,6 +220,7 @@ class BlockingEngine:
                 direct=direct,
                 edit_message_id=edit_message_id,
                 retry_message_id=retry_message_id,
+                output=output,
             )
 
         return BlockingTurn(self, self._call(start))

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import msgspec
 
+from ._health import Health, health_of
 from ._notebook import Requests
+from ._output import Output
 from ._runtime.effects import AnyTool
 from ._runtime.isolation import to_its_end
 from ._runtime.listing import detail_of, last_of, task_of
@@ -25,22 +26,25 @@ from ._turn.request import aim_of, check_answer, check_cursor, check_limit, chec
 from ._turn.transcript import transcript
 from ._wiring import (
     Models,
+    check_prices,
     checked_limits,
     checked_patience,
     checked_settings,
     checked_system,
     make_supervisor,
     policy_of,
+    prices_of,
     store_of,
     tools_by_name,
 )
 from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
 from .messages import Block, Message, Task, TaskDetail
 from .models.base import Model
+from .models.prices import Prices
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store, TaskRow
-from .streams import Replay, Turn
+from .streams import Replay, T, Turn
 
 __all__ = ["Engine", "Health"]
 
@@ -48,14 +52,6 @@ DEFAULT_SYSTEM = (
     "You are a careful, friendly assistant. Use the tools you are given where they help, say what you found, and say "
     "so when you do not know."
 )
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the engine can take a turn now: `status` is "ok" only then. `subsystems` says "ok" or why not, each."""
-
-    status: str
-    uptime_seconds: float
-    subsystems: dict[str, str]
 
 
 class Engine:
@@ -71,7 +67,8 @@ class Engine:
         tools: Tools made with `@tool`.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
-        limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        limits: What a turn and its task may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        prices: What model calls cost; None for Claude's prices, where the extra `prices` is installed.
         settings: Everything else; None reads the environment and `.env`.
         progress_timeout: Seconds a model may be silent before the attempt counts as failed.
         world: Time, ids and chance, for tests.
@@ -89,6 +86,7 @@ class Engine:
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         settings: Settings | None = None,
         progress_timeout: float = 120.0,
         world: World | None = None,
@@ -100,6 +98,7 @@ class Engine:
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
+        self._prices = prices_of(prices)
         self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
@@ -132,9 +131,12 @@ class Engine:
         return self
 
     async def _start(self) -> Supervisor:
+        models = await self._models.make(self.settings, self._world.clock)
+        await check_prices(self._prices, self._limits, models)
         supervisor = make_supervisor(
             store=self._store,
-            models=await self._models.make(self.settings, self._world.clock),
+            models=models,
+            prices=self._prices,
             tools=self._tools,
             policy=self._policy,
             system=self._system,
@@ -244,7 +246,8 @@ class Engine:
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
-    ) -> Turn:
+        output: type[T] | None = None,
+    ) -> Turn[T]:
         """Start one turn on a thread, at once, and return it for reading.
 
         Args:
@@ -254,6 +257,8 @@ class Engine:
             direct: Go without planning.
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
+            output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
+                `output` is such a value.
 
         Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
         `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, and what the store raises
@@ -265,6 +270,7 @@ class Engine:
         check_task_id(task_id)
         content = content_of(message, check_media(media, "media"))
         kind, target = aim_of(edit_message_id, retry_message_id)
+        wanted = None if output is None else Output(output)
         ids = self._world.ids
         request = TurnRequest(
             task_id=task_id,
@@ -274,8 +280,9 @@ class Engine:
             direct=direct,
             kind=kind,
             target=target,
+            output=wanted,
         )
-        return Turn(supervisor, supervisor.begin(request))
+        return Turn(supervisor, supervisor.begin(request), wanted)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
@@ -376,17 +383,8 @@ class Engine:
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        supervisor = self._supervisor
-        if supervisor is None or self._gone or self._elsewhere:
-            return Health(status="closed", uptime_seconds=0.0, subsystems={})
-        database = await supervisor.store.check()
-        provider = supervisor.resources.provider
-        status = "ok" if supervisor.accepting else "shutting_down"
-        if database != "ok" or provider == "LLM_AUTH":
-            status = "degraded"
-        uptime = round(self._world.clock.monotonic() - self._opened_at, 3)
-        subsystems = {"database": database, "llm_provider": provider}
-        return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
+        supervisor = None if self._gone or self._elsewhere else self._supervisor
+        return await health_of(supervisor, self._opened_at)
 
     @property
     def model_name(self) -> str:

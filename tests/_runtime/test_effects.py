@@ -20,6 +20,7 @@ from september_engine.errors import ModelError
 from september_engine.events import ContentBlockStart, ContentBlockStop, Event, TextDelta, ThinkingDelta
 from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
+from september_engine.models.prices import PriceList
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
 from september_engine.permissions import Policy
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
@@ -47,6 +48,7 @@ def resources(
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model or ScriptedModel([]),
         fallback=fallback,
+        prices=PriceList({}),
         tools={tool.name: tool for tool in tools},
         policy=Policy(),
         threads=anyio.CapacityLimiter(4),

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import anyio
 import attrs
 
+from .._output import Output, misfit_of
 from .._seams import Clock
 from .._turn.commands import CallModel, RunTool
 from .._turn.facts import Fact
@@ -21,7 +22,7 @@ from .._turn.present import BlockType, block_start, block_stop
 from .._turn.state import remembered
 from ..errors import ModelError
 from ..events import ToolResultError
-from ..messages import JSON, Block, Usage, tool_uses
+from ..messages import JSON, Block, Usage, text_of, tool_uses
 from ..models.base import (
     BlockStarted,
     BlockStopped,
@@ -32,6 +33,7 @@ from ..models.base import (
     TextChunk,
     ThinkingChunk,
 )
+from ..models.prices import Prices, cost_of
 from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
 from ..permissions import Ask as Refer
 from ..tools.output import ToolError, encode_error, encode_output
@@ -54,6 +56,7 @@ class Resources:
     world: World
     model: Model
     fallback: Model | None
+    prices: Prices
     tools: Mapping[str, AnyTool]
     policy: Policy
     threads: anyio.CapacityLimiter
@@ -81,10 +84,24 @@ class Resources:
 
 
 class ModelCall:
-    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to cost."""
+    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to have used.
 
-    def __init__(self, command: CallModel, *, facts: Sequence[Fact], channel: Channel, resources: Resources) -> None:
+    `output` is what a final answer must be, where the type itself is at hand.
+    """
+
+    def __init__(
+        self,
+        command: CallModel,
+        *,
+        facts: Sequence[Fact],
+        channel: Channel,
+        resources: Resources,
+        output: Output[Any] | None = None,
+    ) -> None:
         self._command = command
+        self._output = output
+        fallback = resources.fallback
+        self._model = fallback if command.fallback and fallback is not None else resources.model
         self._facts = facts
         self._channel = channel
         self._resources = resources
@@ -95,6 +112,11 @@ class ModelCall:
         self._blocks = 0
         self.text: list[str] = []
         self.usage: Usage | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What `usage` costs; None where that is unknown."""
+        return cost_of(self._resources.prices, self._model.name, self.usage)
 
     async def run(self) -> ModelReplied | ModelFailed:
         """Make the attempt. Cancelling closes the provider's stream and the block that is open."""
@@ -125,12 +147,11 @@ class ModelCall:
         return max(left, 0.0)
 
     async def _attempt(self) -> ModelReplied | ModelFailed:
-        fallback = self._resources.fallback
-        model = fallback if self._command.fallback and fallback is not None else self._resources.model
+        command = self._command
         try:
-            prompt = prompt_of(self._facts, prefix=self._command.prefix, model=model.name)
-            request = ModelRequest(prompt=prompt, max_tokens=self._command.max_tokens)
-            reply = await self._stream(model, request)
+            prompt = prompt_of(self._facts, prefix=command.prefix, model=self._model.name)
+            request = ModelRequest(prompt=prompt, max_tokens=command.max_tokens, output_schema=command.output_schema)
+            reply = await self._stream(self._model, request)
         except ModelError as error:
             return self._failed(error)
         except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
@@ -184,8 +205,18 @@ class ModelCall:
             blocks=self._blocks,
             broken=reply.broken_inputs,
             stop_details=reply.stop_details,
+            cost_usd=cost_of(self._resources.prices, reply.model, reply.usage),
+            misfit=self._misfit(reply),
             asks=[self._before(use, rules) for use in tool_uses(reply.content)],
         )
+
+    def _misfit(self, reply: Reply) -> str | None:
+        """Why a final answer is not the output that was asked for, or None."""
+        schema = self._command.output_schema
+        if schema is None or tool_uses(reply.content):
+            return None
+        text = text_of(reply.content)
+        return misfit_of(schema, text) if self._output is None else self._output.misfit(text)
 
     def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | None:
         """What stands before this call: a question to a person, a refusal, or nothing."""
@@ -215,6 +246,7 @@ class ModelCall:
             bad_history=error.bad_history,
             suspect=error.suspect,
             usage=self.usage,
+            cost_usd=self.cost_usd,
             chance=world.chance(),
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,

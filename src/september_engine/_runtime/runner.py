@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import anyio
-import attrs
 from msgspec.structs import replace
 
+from .._output import Output
 from .._turn.commands import CallModel, Command, RunTool, todo
 from .._turn.decide import decide
 from .._turn.facts import Fact, TurnStarted
@@ -31,47 +32,20 @@ from .._turn.present import present
 from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
-from ..messages import Usage
 from ..store.base import Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
+from .letters import Cancel, Flight, Leave, Letter, Stop
 from .threads import Thread
 
 __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
+_End = TypeVar("_End", bound=Cancelled | OutOfTime | Broken)
+
 MODEL = "model"
 """The key of the model call in flight; a tool's is its call id."""
-
-
-class _Stop:
-    """Leave the turn as it is: the process is about to end."""
-
-
-class _Leave:
-    """Stop as soon as the turn waits for nothing but a person, which may be now."""
-
-
-class _Cancel:
-    """Somebody asked for the end of the turn."""
-
-
-@attrs.define(eq=False)
-class _Letter:
-    """Something in the inbox, and what became of it."""
-
-    item: Input | _Stop | _Leave | _Cancel
-    facts: Sequence[Fact] = ()
-    read: anyio.Event = attrs.field(factory=anyio.Event)
-
-
-@attrs.define
-class _Flight:
-    """An effect that is under way."""
-
-    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
-    landed: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class Runner:
@@ -89,17 +63,19 @@ class Runner:
         parent: str | None,
         facts: Sequence[Fact] = (),
         begun: anyio.Event | None = None,
+        output: Output[Any] | None = None,
     ) -> None:
         self.channel = channel
         self._store = store
         self._resources = resources
         self._parent = parent
+        self._output = output
         self._thread: Thread | None = None
         self._facts = list(facts)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._shown: list[str] = []
         self._call: ModelCall | None = None
-        self._inbox: list[_Letter] = []
+        self._inbox: list[Letter] = []
         self._arrived = anyio.Event()
         self._paused = 0.0
         self._paused_at: float | None = None
@@ -133,18 +109,18 @@ class Runner:
 
     def cancel(self) -> None:
         """End the turn: what was shown stays, every call gets a result."""
-        self._put(_Cancel())
+        self._put(Cancel())
 
     def stop(self) -> None:
         """Leave the turn as it is in the log, as a crash would; what is in flight is cancelled."""
-        self._put(_Stop())
+        self._put(Stop())
 
     def leave(self) -> None:
         """Stop when the turn waits for nothing but a person: that pause needs no process."""
-        self._put(_Leave())
+        self._put(Leave())
 
-    def _put(self, item: Input | _Stop | _Leave | _Cancel) -> _Letter:
-        letter = _Letter(item)
+    def _put(self, item: Input | Stop | Leave | Cancel) -> Letter:
+        letter = Letter(item)
         self._inbox.append(letter)
         self._arrived.set()
         return letter
@@ -167,14 +143,14 @@ class Runner:
         """A log that cannot be written ends the turn at once, not when the model has finished for nothing."""
         await self.channel.run()
         if self.channel.failure is not None:
-            self._put(_Stop())
+            self._put(Stop())
 
     async def _loop(self, first: Input | None, group: anyio.abc.TaskGroup) -> None:
         try:
             if first is None:
                 self.begun.set()
-            letter = await self._next() if first is None else _Letter(first)
-            while not isinstance(letter.item, _Stop):
+            letter = await self._next() if first is None else Letter(first)
+            while not isinstance(letter.item, Stop):
                 letter.facts = await self._take(letter.item)
                 letter.read.set()
                 self.begun.set()
@@ -207,13 +183,13 @@ class Runner:
         message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
         return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
-    async def _next(self) -> _Letter:
+    async def _next(self) -> Letter:
         while not self._inbox:
             self._arrived = anyio.Event()
             await self._arrived.wait()
         return self._inbox.pop(0)
 
-    async def _take(self, item: Input | _Leave | _Cancel) -> Sequence[Fact]:
+    async def _take(self, item: Input | Leave | Cancel) -> Sequence[Fact]:
         match item:
             case ModelReplied() | ModelFailed():
                 self._flights.pop(MODEL, None)
@@ -222,10 +198,10 @@ class Runner:
                 self._flights.pop(item.tool_call_id, None)
             case OutOfTime() | Broken():
                 await self._come_down()
-                item = replace(item, usage=self._spent())
-            case _Cancel():
+                item = self._costing(item)
+            case Cancel():
                 return await self._cancel()
-            case _Leave():
+            case Leave():
                 self._leaving = True
                 return ()
             case _:
@@ -235,11 +211,11 @@ class Runner:
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
         message_id, text = self._resources.world.ids("msg_"), "".join(self._shown)
-        return await self._decide(Cancelled(now=self._now(), message_id=message_id, text=text, usage=self._spent()))
+        return await self._decide(self._costing(Cancelled(now=self._now(), message_id=message_id, text=text)))
 
-    def _spent(self) -> Usage | None:
-        """What the attempt cost that was under way, as far as its provider had said."""
-        return None if self._call is None else self._call.usage
+    def _costing(self, end: _End) -> _End:
+        """With what the attempt cost that was under way, as far as its provider had said."""
+        return end if self._call is None else replace(end, usage=self._call.usage, cost_usd=self._call.cost_usd)
 
     async def _come_down(self) -> None:
         """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""
@@ -295,7 +271,7 @@ class Runner:
             running = {call.id for call in self.state.calls if call.status == "running"}
             for command in commands:
                 if isinstance(command, CallModel) or command.id in running:
-                    self._flights[_key(command)] = flight = _Flight()
+                    self._flights[_key(command)] = flight = Flight()
                     group.start_soon(self._fly, command, flight)
 
     async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
@@ -309,13 +285,14 @@ class Runner:
         owed = todo(self.state, concurrency=self._resources.concurrency)
         return [command for command in owed if _key(command) not in self._flights]
 
-    async def _fly(self, command: Command, flight: _Flight) -> None:
+    async def _fly(self, command: Command, flight: Flight) -> None:
         try:
             with flight.scope:
                 match command:
                     case CallModel():
                         facts = [*(await self._ancestors()).facts, *self._facts]
-                        call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
+                        shared, output = self._resources, self._output
+                        call = ModelCall(command, facts=facts, channel=self.channel, resources=shared, output=output)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())
                     case RunTool():

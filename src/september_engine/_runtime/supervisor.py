@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 import anyio
 import anyio.abc
 import attrs
 
+from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
@@ -103,7 +104,7 @@ class Supervisor:
         now = self.resources.world.clock.now_ms()
         start = await plan_turn(self.store, row, request, now=now, limits=self.limits, prefix=self.prefix)
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
-        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)
+        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened, output=request.output)
         await self._run(ticket, runner, start)
 
     async def _settled(self, task_id: str) -> TaskRow | None:
@@ -138,11 +139,19 @@ class Supervisor:
         parent: str | None,
         facts: Sequence[Fact] = (),
         begun: anyio.Event | None = None,
+        output: Output[Any] | None = None,
     ) -> Runner:
         world = self.resources.world
         channel = Channel(store=self.store, clock=world.clock, crash=world.crash, row=row, turn_id=turn_id)
-        shared = self.resources
-        return Runner(channel=channel, store=self.store, resources=shared, parent=parent, facts=facts, begun=begun)
+        return Runner(
+            channel=channel,
+            store=self.store,
+            resources=self.resources,
+            parent=parent,
+            facts=facts,
+            begun=begun,
+            output=output,
+        )
 
     def _seat(self, task_id: str, turn_id: str) -> Ticket:
         ticket = self.live[task_id] = Ticket(task_id, turn_id)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import msgspec
 
+from .._output import Output
 from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
 from .._turn.inputs import Start
 from .._turn.limits import Limits
 from .._turn.transcript import REFUSED_SUFFIX, RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
-from ..messages import JSON, Block
+from ..messages import Block
 from ..store.base import FactRow, Store, TaskRow
 
 __all__ = [
@@ -54,7 +55,7 @@ class TurnRequest:
     direct: bool
     kind: Literal["new", "edit", "retry"]
     target: str | None
-    output_schema: dict[str, JSON] | None = None
+    output: Output[Any] | None = None
 
 
 async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
@@ -173,7 +174,7 @@ async def plan_turn(
         kind=request.kind,
         target=request.target,
         direct=request.direct,
-        output_schema=request.output_schema,
+        output_schema=None if request.output is None else request.output.schema,
         task_tokens=0 if row is None else row.spent_tokens,
         task_usd=0.0 if row is None else row.spent_usd,
     )

@@ -149,7 +149,10 @@ class Answered(_Input, frozen=True, kw_only=True):
 
 
 class Cancelled(_Input, frozen=True, kw_only=True):
-    """Somebody stopped the turn. `text` is what of an unfinished answer was shown, `usage` and `cost_usd` what that cost."""
+    """Somebody stopped the turn.
+
+    `text` is what of an unfinished answer was shown, `usage` and `cost_usd` what that cost.
+    """
 
     message_id: str
     text: str = ""

@@ -11,12 +11,15 @@ from .inputs import ModelReplied
 from .limits import brief
 from .state import TurnState
 
-__all__ = ["answer_refused", "output_missing"]
+__all__ = ["NOT_ASKED_FOR", "answer_refused", "output_missing"]
 
 LONGEST_WHY = 2048
 """Bytes of what is wrong with an answer: the model reads it, and the first fault is the one that helps."""
 
 CUT = "max_tokens"
+
+NOT_ASKED_FOR = "Your answer is not what was asked for"
+"""What a note to the model about its answer begins with."""
 
 
 def answer_refused(state: TurnState, input: ModelReplied, why: str) -> OutputRefused | TurnFailed:
@@ -34,8 +37,7 @@ def answer_refused(state: TurnState, input: ModelReplied, why: str) -> OutputRef
     return OutputRefused(
         at=input.now,
         message_id=input.message_id,
-        message=f"Your answer is not what was asked for: {why} {hint}"
-        "Answer again, with nothing but JSON that fits the schema.",
+        message=f"{NOT_ASKED_FOR}: {why} {hint}Answer again, with nothing but JSON that fits the schema.",
         retracts=list(range(state.next_block, state.next_block + input.blocks)),
         cut=cut,
     )

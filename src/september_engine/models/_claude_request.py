@@ -55,6 +55,8 @@ def request_body(
     if thinking:
         # without "summarized" current models send thinking without its text, and people see nothing for minutes
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
+    if request.output_schema is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": request.output_schema}}
     return body
 
 

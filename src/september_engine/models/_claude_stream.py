@@ -168,11 +168,13 @@ class MessageReader:
     def _spent(self) -> Usage:
         """The tokens so far."""
         usage = self._usage
-        hits = usage.get("cache_read_input_tokens", 0)
+        hits, writes = usage.get("cache_read_input_tokens", 0), usage.get("cache_creation_input_tokens", 0)
         return Usage(
-            input_tokens=usage.get("input_tokens", 0) + usage.get("cache_creation_input_tokens", 0) + hits,
+            input_tokens=usage.get("input_tokens", 0) + writes + hits,
             output_tokens=usage.get("output_tokens", 0),
             cache_hit_tokens=hits,
+            cache_write_tokens=writes,
+            cache_write_1h_tokens=min(usage.get("ephemeral_1h_input_tokens", 0), writes),
         )
 
     def _start(self, event: Block) -> Iterator[Chunk]:
@@ -264,7 +266,9 @@ class MessageReader:
     def _count(self, usage: JSON) -> None:
         """Counts are totals so far, so a later one replaces an earlier one; null says nothing."""
         if isinstance(usage, dict):
-            self._usage |= {key: count for key, count in usage.items() if type(count) is int and count >= 0}
+            by_time = usage.get("cache_creation")
+            for counts in (usage, by_time if isinstance(by_time, dict) else {}):
+                self._usage |= {key: count for key, count in counts.items() if type(count) is int and count >= 0}
 
 
 def _decode(data: bytes) -> Block:

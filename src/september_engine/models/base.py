@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from ..messages import Block, Prompt, Usage
+from ..messages import JSON, Block, Prompt, Usage
 
 __all__ = [
     "BlockStarted",
@@ -27,10 +27,15 @@ __all__ = [
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt: the prompt, and the most tokens the answer may have."""
+    """One attempt: the prompt, and the most tokens the answer may have.
+
+    With `output_schema`, a JSON Schema of an object, the text of a final answer must be JSON that fits it. A model that
+    can hold itself to a schema does; what it answers is checked all the same.
+    """
 
     prompt: Prompt
     max_tokens: int
+    output_schema: dict[str, JSON] | None = None
 
 
 class BlockStarted(msgspec.Struct, frozen=True, gc=False):

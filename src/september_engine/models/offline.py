@@ -13,8 +13,10 @@ import msgspec
 
 from .._context.text import clean
 from .._seams import Clock
+from .._turn.output import NOT_ASKED_FOR
 from ..errors import ConfigurationError
 from ..messages import JSON, Block, Prompt, Usage, text_of, tool_uses
+from ._offline_output import fill_in
 from .base import BlockStarted, BlockStopped, Chunk, ModelRequest, Progress, Reply, TextChunk
 
 __all__ = ["OfflineModel"]
@@ -63,6 +65,8 @@ class OfflineModel:
         """Answer, one word at a time. Raises nothing; cancelling leaves nothing open."""
         prompt = request.prompt
         text, use = _answer(prompt)
+        if request.output_schema is not None and use is None:
+            text = _value_of(request.output_schema, prompt)
         content: list[Block] = [{"type": "text", "text": text}]
         yield BlockStarted(0, "text")
         for word in re.findall(r"\s*\S+\s*$|\s*\S+", text):
@@ -103,6 +107,21 @@ def _answer(prompt: Prompt) -> tuple[str, Block | None]:
         f"{LABEL} no API key is set, so I go by simple rules. I use {tool['name']} for this.",
         {"type": "tool_use", "id": call_id, "name": tool["name"], "input": input},
     )
+
+
+def _value_of(schema: dict[str, JSON], prompt: Prompt) -> str:
+    """The answer where a value was asked for: from the last message of a person, and the results that came after it."""
+    heard: list[str] = []
+    for message in reversed(prompt.messages):
+        content = message["content"]
+        results = [block for block in content if block.get("type") == "tool_result"]
+        heard += [_result_text(result.get("content", "")) for result in results]
+        said = clean(text_of(content))
+        if message["role"] == "user" and not results and not said.startswith(NOT_ASKED_FOR):
+            heard.append(said)
+            break
+    answer, filled = fill_in(schema, " ".join(heard))
+    return answer if filled else f"{LABEL} {answer}"
 
 
 def _can_do(tools: list[Block]) -> str:
