@@ -110,11 +110,10 @@ def _keeps(name: str, value: JSON, bound: JSON) -> bool:
 def _is(value: JSON, kind: JSON) -> bool:
     """In JSON a truth value is no number, and 3.0 is an integer."""
     if isinstance(value, bool):
-        return kind == "boolean"
+        return bool(kind == "boolean")
     if kind == "integer" and isinstance(value, float):
-        return bool(value.is_integer())
-    kinds = _TYPES[kind]
-    return isinstance(value, kinds)
+        return value.is_integer()
+    return isinstance(value, _TYPES[kind])
 
 
 def _same(one: JSON, other: JSON) -> bool:

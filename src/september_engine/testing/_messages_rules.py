@@ -25,6 +25,12 @@ LOOKBACK = 20
 
 SIGNED = ("thinking", "redacted_thinking")
 
+SCHEMA_WORDS = frozenset(
+    "type properties required additionalProperties items minItems anyOf allOf enum const format description title "
+    "$defs $ref".split()
+)
+"""What a schema that an answer is held to may say."""
+
 OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
 """Models that have no adaptive thinking."""
 
@@ -74,6 +80,7 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
     if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
         yield "tool_choice: this model cannot be forced to use a tool"
     yield from _model_problems(body)
+    yield from _format_problems(body)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
         yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
@@ -97,6 +104,34 @@ def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
         yield "adaptive thinking is not supported on this model"
     if isinstance(asked, int) and asked > most:
         yield f"max_tokens: {asked} > {most}, which is the maximum allowed number of output tokens for {model}"
+
+
+def _format_problems(body: Mapping[str, JSON]) -> Iterator[str]:
+    """What an answer is to be held to: a schema of the kinds and with the words that the API knows."""
+    wanted = _object(body.get("output_config")).get("format")
+    if wanted is None:
+        return
+    if _object(wanted).get("type") != "json_schema" or not isinstance(_object(wanted).get("schema"), dict):
+        yield "output_config.format: must be a json_schema with a schema"
+        return
+    yield from _schema_problems(wanted["schema"], "output_config.format.schema")
+
+
+def _schema_problems(schema: JSON, path: str) -> Iterator[str]:
+    said = _object(schema)
+    if not said.keys() & {"type", "anyOf", "allOf", "enum", "const", "$ref"}:
+        yield f"{path}: must have a type"
+    if said.get("type") == "object" and said.get("additionalProperties") is not False:
+        yield f"{path}: for type object, additionalProperties must be explicitly set to false"
+    for word in sorted(said.keys() - SCHEMA_WORDS):
+        yield f"{path}.{word}: is not supported"
+    for name in ("properties", "$defs"):
+        for key, inner in _object(said.get(name)).items():
+            yield from _schema_problems(inner, f"{path}.{name}.{key}")
+    for index, inner in enumerate(_objects(said.get("anyOf"))):
+        yield from _schema_problems(inner, f"{path}.anyOf.{index}")
+    if "items" in said:
+        yield from _schema_problems(said["items"], f"{path}.items")
 
 
 def _mark_problems(marked: Sequence[tuple[str, Block]]) -> Iterator[str]:
