@@ -127,6 +127,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "aiosqlite": ("store._connection",),
     "anthropic": (CLAUDE,),
     "docstring_parser": ("tools.schema",),
+    "genai_prices": ("models.known_prices",),
     "starlette": ("http",),
     "hypercorn": ("http",),
     "pytest": ("testing",),

@@ -20,7 +20,7 @@ import msgspec
 import september_engine
 from september_engine import blocking, engine, errors, events, messages, permissions, settings, streams, tools
 from september_engine.http import auth
-from september_engine.models import anthropic, offline, scripted
+from september_engine.models import anthropic, known_prices, offline, prices, scripted
 from september_engine.sandbox import base, choice
 from september_engine.store import memory, sqlite
 from september_engine.testing import fakes
@@ -243,6 +243,8 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
     "Models": [
         (anthropic, ["AnthropicModel"]),
         (offline, ["OfflineModel"]),
+        (prices, ["Prices", "Price", "PriceList"]),
+        (known_prices, ["KnownPrices"]),
         (scripted, ["ScriptedModel", "say", "think", "call", "fail", "hold", "turn"]),
     ],
     "Stores": [(sqlite, ["SQLiteStore"]), (memory, ["MemoryStore"])],

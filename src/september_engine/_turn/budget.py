@@ -38,9 +38,14 @@ def _too_dear(whose: str, name: str, limit: float | None, cost: float | None) ->
     if cost is None:
         return (
             f"What {whose.lower()} has cost is unknown, because a model that it used has no price: it ends here, since "
-            f"it might pass {limit:g} USD (limit: {name})."
+            f"it might pass {_plain(limit)} USD (limit: {name})."
         )
-    return f"{whose} has cost {cost:.6g} USD of {limit:g} (limit: {name})." if cost >= limit else None
+    return f"{whose} has cost {_plain(cost)} USD of {_plain(limit)} (limit: {name})." if cost >= limit else None
+
+
+def _plain(usd: float) -> str:
+    """An amount as people write it, however small."""
+    return f"{usd:.10f}".rstrip("0").rstrip(".")
 
 
 def spent(state: TurnState) -> dict[str, JSON]:

@@ -347,6 +347,7 @@ def _a_stream() -> list[Object]:
             message_id="msg_4",
             stop_reason="end_turn",
             usage=Usage(input_tokens=40, output_tokens=12, cache_hit_tokens=0),
+            cost_usd=0.0004,
         ),
     ]
     return [

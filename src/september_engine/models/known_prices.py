@@ -6,7 +6,6 @@ not mean that it costs as much.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from types import ModuleType
 
@@ -17,13 +16,19 @@ __all__ = ["KnownPrices"]
 PROVIDER = "anthropic"
 
 
+def _load() -> ModuleType:
+    import genai_prices
+
+    return genai_prices
+
+
 class KnownPrices:
     """What Claude costs by its provider's price list. Where genai-prices is not installed, nothing is known.
 
     The list is loaded when it is first asked for a Claude model, which takes a part of a second.
     """
 
-    def __init__(self, load: Callable[[], ModuleType] = lambda: importlib.import_module("genai_prices")) -> None:
+    def __init__(self, load: Callable[[], ModuleType] = _load) -> None:
         self._load = load
         self._list: ModuleType | None = None
         self._missing = False
