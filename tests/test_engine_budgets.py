@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import attrs
 import pytest
 
 from september_engine import Engine, Limits, Settings
 from september_engine.errors import ConfigurationError, ModelError, TurnFailed
 from september_engine.events import Error, ThreadLifecycle
 from september_engine.messages import Usage
+from september_engine.models.base import Chunk, ModelRequest, Progress
 from september_engine.models.prices import Price, PriceList
 from september_engine.models.scripted import Answer, ScriptedModel, call, fail, hold, say, turn
 from september_engine.store.base import Store
@@ -122,6 +125,31 @@ async def test_a_cancelled_turn_has_spent_what_it_had_spent(bench: Bench) -> Non
     async with bench.running([dear()], prices=PRICES, limits=limits) as engine:
         with pytest.raises(TurnFailed, match="limit: task_usd"):
             await engine.execute("More.", task_id="t")
+
+
+@attrs.define
+class Halfway:
+    """A model that says what it has used so far, and no more."""
+
+    used: anyio.Event = attrs.field(factory=anyio.Event)
+    name: str = "scripted"
+
+    async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
+        yield Progress(MILLION)
+        self.used.set()
+        await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_what_an_attempt_had_cost_when_it_was_cancelled_is_kept(bench: Bench) -> None:
+    model = Halfway()
+    async with bench.running(model, prices=PRICES) as engine:
+        engine.execute("Hi", task_id="t")
+        await model.used.wait()
+        await engine.cancel("t")
+        assert (await engine.task("t")).cost_usd == 1.0
 
 
 async def test_a_model_that_goes_round_in_circles_is_stopped(bench: Bench) -> None:

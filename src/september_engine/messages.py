@@ -91,7 +91,10 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One task with its branches, oldest first."""
+    """One task with its branches, oldest first.
+
+    `tokens` and `cost_usd` (US dollars; None: unknown) are what all its turns have spent, up to the last step.
+    """
 
     task_id: str
     status: Literal["idle", "running", "waiting"]
@@ -99,6 +102,8 @@ class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     branches: list[Branch]
+    tokens: int = 0
+    cost_usd: float | None = None
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from september_engine._turn.facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -204,6 +205,9 @@ DAMAGE: list[tuple[str, Callable[[Log], Log]]] = [
     ("began where the thread stood at turn_x", changed(TurnStarted, 1, previous="turn_x")),
     ("goes on from None, and is neither an edit nor a retry", changed(TurnStarted, 1, parent=None)),
     ("goes on from turn_x, which is not there", changed(TurnStarted, 2, parent="turn_x")),
+    ("began where the task had spent (5, 0.0) tokens and USD", changed(TurnStarted, task_tokens=5)),
+    ("began where the task had spent (0, None) tokens and USD", changed(TurnStarted, task_usd=None)),
+    ("no value was asked for here", inserted(TurnCompleted, OutputRefused(at=1, message_id="msg_2", message="No."))),
     ("comes after the end", twice(TurnCompleted)),
     ("is open, and another turn began", without(TurnCompleted)),
     ("is open, and another turn began", without(TurnFailed)),
@@ -254,6 +258,18 @@ def test_damage_is_told(shell: Shell, says: str, damage: Callable[[Log], Log]) -
     facts, events = damage((shell.facts, shell.events))
     found = check_log(facts, events)
     assert any(says in problem for problem in found), found
+
+
+def test_an_answer_that_was_refused_takes_back_what_was_shown_of_it() -> None:
+    shell = Shell()
+    start(shell, output_schema={"type": "object"})
+    shell.obey(lambda: [text("No JSON.")])
+    shell.reply(stop_reason="end_turn", usage=Usage(), broken=[], misfit="It is no JSON.")
+    go(shell, text("{}"))
+    assert check_log(shell.facts, shell.events) == []
+    told = b'{"attempt":1,"reason":"INVALID_OUTPUT","wait_ms":0,"retracts":[0,1]}'
+    facts, events = event("retry", body=told)(changed(OutputRefused, retracts=[0, 1])((shell.facts, shell.events)))
+    assert any("what was refused is not what is taken back" in each for each in check_log(facts, events))
 
 
 def test_what_has_no_consequence_may_stand_anywhere(shell: Shell) -> None:

@@ -48,4 +48,4 @@ def outcome_of(output: JSON, error: ToolResultError | None) -> str:
 
 
 def _digest(value: object) -> str:
-    return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=12).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()

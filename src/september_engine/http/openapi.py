@@ -262,7 +262,7 @@ def _a_task() -> Task:
 
 
 def _a_detail(branches: list[Branch]) -> TaskDetail:
-    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches)
+    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches, tokens=52, cost_usd=0.0004)
 
 
 def _query(name: str, schema: Object, description: str) -> Object:

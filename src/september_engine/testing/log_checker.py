@@ -29,6 +29,7 @@ from .._turn.facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     ToolFinished,
     ToolStarted,
     TurnFailed,
@@ -218,6 +219,8 @@ def _misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str |
         case ToolFinished():
             status = calls.get(fact.tool_call_id)
             return f"{fact.tool_call_id} is {status or 'unknown'}" if status in ("done", None) else None
+        case OutputRefused():
+            return None if state.output_schema is not None and not state.calls else "no value was asked for here"
         case HumanAsked():
             status = calls.get(fact.tool_call_id)
             return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"
@@ -273,6 +276,11 @@ def _shown_text(screen: Screen, state: TurnState, fact: Fact) -> Iterator[str]:
         case TurnFailed():
             if screen.cut not in (None, screen.text):
                 yield f"step {state.step}: the text that was shown is not the text that was kept"
+        case OutputRefused():
+            first = fact.retracts[0] if fact.retracts else screen.blocks
+            if fact.retracts != list(range(first, screen.blocks)):
+                yield f"step {state.step}: what was refused is not what is taken back"
+            return
         case AttemptFailed() | TurnResumed():
             if fact.retracts != list(range(state.next_block, screen.blocks)):
                 yield f"step {state.step}: what was shown in vain is not what is taken back"
