@@ -39,6 +39,7 @@ class Chain(msgspec.Struct):
 
 FILLED: list[tuple[type, str, object]] = [
     (Person, "Ada Lovelace was born in 1815; she is famous.", ("Ada Lovelace", 1815, True)),
+    (Order, "To Rome, slow", ("Rome", "slow", [])),
     (Order, 'To "New York", fast please: 3 and 4.', ("New York", "fast", [3, 4])),
     (list[int], "Take 3, 5 and 8.", [3, 5, 8]),
     (list[str], 'Say "one" and "two".', ["one", "two"]),

@@ -67,6 +67,7 @@ INSIDE = (
     "BUDGET_EXCEEDED",
     "CANCELLED",
     "INTERRUPTED",
+    "INVALID_OUTPUT",
     "HITL_EXPIRED",
 )
 """What an `error` event may say today; more may come."""

@@ -22,6 +22,9 @@ DEPTH = 8
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])")
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|`([^`]+)`|(?<!\w)\'([^\']+)\'(?!\w)')
 _NAME = re.compile(r"[A-ZÄÖÜ][\w-]*(?: [A-ZÄÖÜ][\w-]*)*")
+_OPENERS = frozenset("a an and at for from how i in my of on please the this to what when where which who".split())
+"""Words that are written large where a sentence begins, and are no names."""
+
 _NAMED = frozenset("name title who person city country place author company product subject animal".split())
 
 
@@ -42,7 +45,12 @@ class _Words:
         plain = _QUOTED.sub(" ", self.text)
         self.numbers = [float(each) if "." in each else int(each) for each in _NUMBER.findall(plain)]
         self.quotes = [next(filter(None, match.groups())) for match in _QUOTED.finditer(self.text)]
-        self.names = _NAME.findall(plain)
+        self.names = [name for found in _NAME.findall(plain) if (name := _without_opener(found))]
+
+
+def _without_opener(found: str) -> str:
+    first, _, rest = found.partition(" ")
+    return rest if first.lower() in _OPENERS else found
 
 
 def fill_in(schema: Mapping[str, JSON], text: str) -> tuple[str, bool]:
