@@ -74,6 +74,19 @@ def test_any_schema_gives_an_answer(schema: dict[str, object]) -> None:
     assert not filled or misfit(schema, msgspec.json.decode(text)) is None
 
 
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"const": 3}, ("3", True)),
+        ({"type": "null"}, ("null", True)),
+        ({"anyOf": [{"type": "null"}, {"type": "integer"}]}, ("null", True)),
+        ({"oneOf": [{"type": "integer"}]}, ("by simple rules I cannot fill in the answer from these words.", False)),
+    ],
+)
+def test_nothing_rather_than_none(schema: dict[str, object], expected: tuple[str, bool]) -> None:
+    assert fill_in(schema, "Hello") == expected
+
+
 async def answer(*messages: Block) -> str:
     prompt = Prompt(system="", tools=[], messages=list(messages))
     request = ModelRequest(prompt=prompt, max_tokens=100, output_schema=Output(list[int]).schema)
