@@ -8,7 +8,7 @@ import pytest
 
 from september_engine._turn.budget import exceeded, spent
 from september_engine._turn.facts import TurnFailed
-from september_engine._turn.inputs import Cancelled
+from september_engine._turn.inputs import Cancelled, OutOfTime
 from september_engine._turn.limits import Limits
 from september_engine._turn.state import TurnState, standing
 from september_engine.messages import Usage
@@ -61,6 +61,15 @@ def test_a_turn_ends_before_the_call_that_it_has_no_money_for() -> None:
     end = turn.facts[-1]
     assert isinstance(end, TurnFailed)
     assert end.details["cost_usd"] == 0.5
+
+
+def test_time_that_is_used_up_tells_what_was_spent_with_the_attempt_that_it_cut() -> None:
+    turn = Turn(priced(0.5), starting("c0"), returned("c0"), limits=Limits(seconds=9))
+    turn.tell(OutOfTime(now=NOW, usage=TOKENS, cost_usd=0.25))
+    end = turn.facts[-1]
+    assert isinstance(end, TurnFailed)
+    assert (end.details["input_tokens"], end.details["cost_usd"]) == (30, 0.75)
+    assert end.details == spent(turn.state)
 
 
 class TestUnknown:

@@ -47,7 +47,7 @@ from .inputs import (
 from .limits import backoff_ms, brief, clip
 from .output import answer_refused, output_missing
 from .request import is_answer
-from .state import TurnState, cut_short, fold
+from .state import TurnState, cut_short, evolve, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
@@ -272,7 +272,9 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=spent(state)), input)
+    *closed, end = _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message), input)
+    assert isinstance(end, TurnFailed)  # as every end is
+    return [*closed, replace(end, details=spent(evolve(state, end)))]
 
 
 def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
