@@ -30,6 +30,7 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_bash.text": "_bash/test_shell.py",
     "_bash.writers": "_bash/test_programs.py",
     "_turn.calls": "_turn/test_decide.py",
+    "testing._blob_contract": "store/test_contract.py",
     "_wiring": "test_engine.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
