@@ -81,6 +81,7 @@ LAYERS: Mapping[str, int] = {
     "sandbox.choice": 3,
     "sandbox.landlock": 3,
     "sandbox.unconfined": 3,
+    "_media": 3,
     # 4 shell
     "_runtime": 4,
     # 5 engine
@@ -125,6 +126,8 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "starlette": ("http",),
     "hypercorn": ("http",),
     "pytest": ("testing",),
+    "PIL": ("_media.pictures",),
+    "pypdf": ("_media.documents",),
     "tree_sitter": ("_bash.tree",),
     "tree_sitter_bash": ("_bash.tree",),
 }

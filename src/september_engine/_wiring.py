@@ -11,7 +11,9 @@ import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
+from ._media.preparation import preparation
 from ._runtime.effects import AnyTool, Resources
+from ._runtime.media import Attachments
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
 from ._runtime.world import World
@@ -29,6 +31,7 @@ from .tools.tool import Tool
 
 __all__ = [
     "Models",
+    "attachments_of",
     "checked_limits",
     "checked_patience",
     "checked_settings",
@@ -94,6 +97,11 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
     confined = policy.confined and all(tool.confined for tool in tools.values())
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
+
+
+def attachments_of(store: Store, settings: Settings) -> Attachments:
+    """What reads and checks media. Raises `ConfigurationError` where a package is missing that a switch needs."""
+    return Attachments(store, prepare=preparation(settings), shrinks=settings.media_image_resize_enabled)
 
 
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
@@ -173,6 +181,7 @@ def make_supervisor(
     settings: Settings,
     progress_timeout: float,
     world: World,
+    attachments: Attachments,
 ) -> Supervisor:
     """The host of the turns, with everything they share."""
     resources = Resources(
@@ -184,6 +193,8 @@ def make_supervisor(
         threads=anyio.CapacityLimiter(THREADS),
         concurrency=settings.tool_use_concurrency,
         progress_timeout=progress_timeout,
+        attachments=attachments,
+        recovers_media=settings.media_error_recovery_enabled,
     )
     return Supervisor(
         store=store,

@@ -24,7 +24,7 @@ from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed, EngineError
 from .events import Event
-from .messages import Block, Message, Task, TaskDetail
+from .messages import Media, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
 from .settings import Settings
@@ -200,7 +200,7 @@ class BlockingEngine:
         message: str,
         *,
         task_id: str,
-        media: Sequence[Block] = (),
+        media: Sequence[Media] = (),
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
@@ -242,7 +242,7 @@ class BlockingEngine:
         *,
         request_id: str | None = None,
         feedback: str | None = None,
-        content_blocks: Sequence[Block] = (),
+        content_blocks: Sequence[Media] = (),
         remember: bool = False,
     ) -> str:
         """Answer a request; returns its id. Raises what `Engine.respond` raises."""
@@ -270,6 +270,10 @@ class BlockingEngine:
     ) -> list[Message]:
         """The last messages of the branch the thread stands on, or of another one, oldest first."""
         return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit, branch=branch))
+
+    def media(self, task_id: str, sha256: str) -> bytes:
+        """The content of an image or document by the `sha256` in its block."""
+        return self._call(lambda: self._engine.media(task_id, sha256))
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from september_engine import ToolError, tool
 from september_engine._runtime.effects import AnyTool, ModelCall, Resources, run_tool
+from september_engine._runtime.media import Attachments
 from september_engine._runtime.world import World
 from september_engine._turn.commands import CallModel, RunTool
 from september_engine._turn.inputs import ModelFailed, ModelReplied, ToolReturned
@@ -22,6 +23,7 @@ from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
 from september_engine.permissions import Policy
+from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import Turn
 from tests.engines import ticks
@@ -44,6 +46,7 @@ def resources(
     *tools: AnyTool, model: Model | None = None, fallback: Model | None = None, clock: FakeClock | None = None
 ) -> Resources:
     return Resources(
+        attachments=Attachments(MemoryStore()),
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model or ScriptedModel([]),
         fallback=fallback,

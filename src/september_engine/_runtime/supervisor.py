@@ -99,9 +99,10 @@ class Supervisor:
     async def _open_turn(self, ticket: Ticket, request: TurnRequest, *, after: Ticket | None) -> None:
         if after is not None:
             await after.closed.wait()
+        media = await self.resources.attachments.take(request.task_id, request.media, "media")
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
-        start = await plan_turn(self.store, row, request, now=now, limits=self.limits, prefix=self.prefix)
+        start = await plan_turn(self.store, row, request, media, now=now, limits=self.limits, prefix=self.prefix)
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
         runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)
         await self._run(ticket, runner, start)
@@ -248,6 +249,7 @@ class Supervisor:
         ticket = self._seat(task_id, "")
         try:
             self.resources.recent.drop(task_id)
+            self.resources.attachments.drop(task_id)
             self.unwritten.pop(task_id, None)
             return await self.store.delete(task_id)
         finally:
