@@ -11,6 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
+from ._media.files import read_media
 from ._media.preparation import preparation
 from ._runtime.effects import AnyTool, Resources
 from ._runtime.media import Attachments
@@ -101,7 +102,8 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
 
 def attachments_of(store: Store, settings: Settings) -> Attachments:
     """What reads and checks media. Raises `ConfigurationError` where a package is missing that a switch needs."""
-    return Attachments(store, prepare=preparation(settings), shrinks=settings.media_image_resize_enabled)
+    shrinks = settings.media_image_resize_enabled
+    return Attachments(store, read=read_media, prepare=preparation(settings), shrinks=shrinks)
 
 
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:

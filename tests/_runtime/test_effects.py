@@ -11,6 +11,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from september_engine import ToolError, tool
+from september_engine._media.files import read_media
 from september_engine._runtime.effects import AnyTool, ModelCall, Resources, run_tool
 from september_engine._runtime.media import Attachments
 from september_engine._runtime.world import World
@@ -23,6 +24,7 @@ from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
 from september_engine.permissions import Policy
+from september_engine.store.base import TaskRow
 from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import Turn
@@ -31,6 +33,8 @@ from tests.engines import ticks
 
 class Screen:
     """Stands in for a channel: what was emitted."""
+
+    row = TaskRow(task_id="t", epoch=1, last_ts=0, last_seq=0)
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -46,7 +50,7 @@ def resources(
     *tools: AnyTool, model: Model | None = None, fallback: Model | None = None, clock: FakeClock | None = None
 ) -> Resources:
     return Resources(
-        attachments=Attachments(MemoryStore()),
+        attachments=Attachments(MemoryStore(), read=read_media),
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model or ScriptedModel([]),
         fallback=fallback,

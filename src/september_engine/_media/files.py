@@ -11,12 +11,30 @@ from .._context.media import DOCUMENT_CHARS, Unusable, kind_of
 from .._context.text import clean
 from ..messages import Block
 
-__all__ = ["block_of", "read_file"]
+__all__ = ["read_media"]
 
 MOST_BYTES = DOCUMENT_CHARS // 4 * 3
 
 
-def read_file(path: os.PathLike[str]) -> bytes:
+def read_media(one: bytes | os.PathLike[str]) -> Block:
+    """The block for a content, or for that of a regular file. Its type is told by its first bytes.
+
+    A document has its file's name as its title. Raises `Unusable`.
+    """
+    data = one if isinstance(one, bytes) else _content(one)
+    media_type = kind_of(data)
+    if media_type is None:
+        raise Unusable("is not a PNG, JPEG, GIF, WebP or PDF")
+    source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
+    if media_type != "application/pdf":
+        return {"type": "image", "source": source}
+    block: Block = {"type": "document", "source": source}
+    if not isinstance(one, bytes):
+        block["title"] = clean(os.fsencode(Path(one).name).decode(errors="replace"))
+    return block
+
+
+def _content(path: os.PathLike[str]) -> bytes:
     """The content of a regular file, read no further than what could be sent. Raises `Unusable`."""
     try:
         # what is no file must not hold up the thread: opening a named pipe would wait for its other end
@@ -32,20 +50,3 @@ def read_file(path: os.PathLike[str]) -> bytes:
     if len(data) > MOST_BYTES:
         raise Unusable(f"has more than {MOST_BYTES:,} bytes, the most that can be sent")
     return data
-
-
-def block_of(data: bytes, path: os.PathLike[str] | None = None) -> Block:
-    """The block for a content, whose type is told by its first bytes. A document has its file's name as its title.
-
-    Raises `Unusable`.
-    """
-    media_type = kind_of(data)
-    if media_type is None:
-        raise Unusable("is not a PNG, JPEG, GIF, WebP or PDF")
-    source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
-    if media_type != "application/pdf":
-        return {"type": "image", "source": source}
-    block: Block = {"type": "document", "source": source}
-    if path is not None:
-        block["title"] = clean(os.fsencode(Path(path).name).decode(errors="replace"))
-    return block

@@ -6,7 +6,6 @@ import base64
 import importlib.util
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 from .._context.media import IMAGE_TYPES, media_problem
 from ..errors import ConfigurationError
@@ -15,14 +14,11 @@ from ..settings import Settings
 from .documents import look_into
 from .pictures import fitted, look_at
 
-__all__ = ["Prepare", "preparation"]
-
-Prepare: TypeAlias = Callable[[Block], Block]
-"""The block as it is stored and sent. Raises `Unusable`."""
+__all__ = ["preparation"]
 
 
-def preparation(settings: Settings) -> Prepare | None:
-    """What is to be done to each image and document before it is stored, or None for nothing.
+def preparation(settings: Settings) -> Callable[[Block], Block] | None:
+    """What is to be done to each image and document before it is stored, or None for nothing. It raises `Unusable`.
 
     Raises `ConfigurationError` where a package is missing that this needs.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 import attrs
@@ -13,8 +14,6 @@ import attrs
 from .._context.check import media_problems
 from .._context.media import Unusable
 from .._context.stored import is_media, put_back, references, take_out
-from .._media.files import block_of, read_file
-from .._media.preparation import Prepare
 from .._turn.limits import is_blocks
 from .._turn.request import is_file
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
@@ -22,9 +21,15 @@ from ..messages import JSON, Block, Media, Prompt
 from ..store.base import Store
 from .isolation import in_thread
 
-__all__ = ["Attachments", "Taken"]
+__all__ = ["Attachments", "Prepare", "Read", "Taken"]
 
 T = TypeVar("T")
+
+Read: TypeAlias = Callable[[bytes | os.PathLike[str]], Block]
+"""The block for a content, or for the file at a path. Raises `Unusable`."""
+
+Prepare: TypeAlias = Callable[[Block], Block]
+"""The block as it is stored and sent. Raises `Unusable`."""
 
 
 @attrs.frozen
@@ -50,8 +55,9 @@ class Attachments:
     THREADS = 2
     """How many are read or decoded at once: each may take some hundred megabytes meanwhile."""
 
-    def __init__(self, store: Store, *, prepare: Prepare | None = None, shrinks: bool = False) -> None:
+    def __init__(self, store: Store, *, read: Read, prepare: Prepare | None = None, shrinks: bool = False) -> None:
         self._store = store
+        self._read = read
         self._threads = anyio.CapacityLimiter(self.THREADS)
         self._recent: dict[tuple[str, str], str] = {}
         self._size = 0
@@ -65,7 +71,7 @@ class Attachments:
         """
         if not media:
             return Taken([], {}, {})
-        return self._noted(task_id, await self._apart(partial(_taken, media, name, self.prepare)))
+        return self._noted(task_id, await self._apart(partial(_taken, media, name, self._read, self.prepare)))
 
     async def kept(self, task_id: str, output: JSON) -> tuple[JSON, dict[str, bytes]]:
         """A tool's output as it is logged, and the contents that it refers to. It was checked where it was encoded."""
@@ -89,14 +95,14 @@ class Attachments:
         found: dict[str, str] = {}
         for sha256 in wanted:
             text = self._recent.get((task_id, sha256))
-            if text is None and (data := await self._read(task_id, sha256)) is not None:
+            if text is None and (data := await self._stored(task_id, sha256)) is not None:
                 text = await self._apart(partial(_in_base64, data))
             if text is not None:
                 found[sha256] = text
                 self._keep(task_id, sha256, text)
         return put_back(prompt, found) if wanted else prompt
 
-    async def _read(self, task_id: str, sha256: str) -> bytes | None:
+    async def _stored(self, task_id: str, sha256: str) -> bytes | None:
         try:
             return await self._store.blob(task_id, sha256)
         except StoreCorrupt:  # a picture that cannot be read must not end the thread
@@ -130,23 +136,17 @@ class Attachments:
         return await in_thread(call, limiter=self._threads, name="september-engine-media")
 
 
-def _taken(media: Sequence[Media], name: str, prepare: Prepare | None) -> Taken:
+def _taken(media: Sequence[Media], name: str, read: Read, prepare: Prepare | None) -> Taken:
     blocks: list[Block] = []
     for index, one in enumerate(media):
         try:
-            block = _block(one)
+            block = one if isinstance(one, dict) else read(one)
             blocks.append(block if prepare is None else prepare(block))
         except Unusable as error:
             raise _refusal(name, index, one, str(error)) from None
     for index, problem in media_problems(blocks):
         raise _refusal(name, index, media[index], problem)
     return Taken.out_of(blocks)
-
-
-def _block(one: Media) -> Block:
-    if isinstance(one, dict):
-        return one
-    return block_of(one) if isinstance(one, bytes) else block_of(read_file(one), one)
 
 
 def _refusal(name: str, index: int, one: Media, problem: str) -> InvalidRequest:
