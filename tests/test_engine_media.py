@@ -53,7 +53,7 @@ async def test_a_file_is_read_and_sent_and_its_content_is_given_back(bench: Benc
             "width": 1,
             "height": 1,
         }
-        assert await engine.media("t", source["sha256"]) == png()
+        assert (await engine.media("t", source["sha256"])).data == png()
         with pytest.raises(TaskNotFound):
             await engine.media("other", DIGEST)
         with pytest.raises(MessageNotFound):
@@ -97,7 +97,7 @@ async def test_one_content_is_stored_once_and_goes_with_its_last_task(tmp_path: 
         for task_id in ("one", "two", "one"):
             await engine.execute("What is it?", task_id=task_id, media=[chart, image()])
         await engine.delete("one")
-        assert await engine.media("two", DIGEST) == png()
+        assert (await engine.media("two", DIGEST)).data == png()
         await engine.delete("two")
     with closing(sqlite3.connect(tmp_path / "brain.sqlite")) as db:
         assert db.execute("SELECT count(*) FROM blobs").fetchone() == (0,)
@@ -117,7 +117,7 @@ async def test_no_fact_and_no_event_holds_a_content() -> None:
         await turn
         assert shown.output[1]["source"]["type"] == "stored"
         digest = shown.output[1]["source"]["sha256"]
-        assert await engine.media("t", digest) == png(7, 7)
+        assert (await engine.media("t", digest)).data == png(7, 7)
     bodies = [row.body for batch in store.appended for row in batch.facts]
     bodies += [row.body for batch in store.appended for row in batch.events]
     assert not any(b'"base64"' in body or b'"data"' in body for body in bodies)
@@ -137,7 +137,7 @@ async def test_a_picture_with_an_answer_reaches_the_model(bench: Bench, chart: P
             await engine.respond("t", "yes", content_blocks=[chart.with_name("none.png")])
         await engine.respond("t", "yes", content_blocks=[chart, {"type": "text", "text": "Like this."}])
         await turn
-        assert await engine.media("t", DIGEST) == png()
+        assert (await engine.media("t", DIGEST)).data == png()
     assert sent(model, 1, 2)[1:] == [image(), {"type": "text", "text": "Like this."}]
 
 
@@ -240,7 +240,7 @@ async def test_a_photograph_that_is_too_large_is_made_smaller_where_that_is_want
         sources = [each["source"] for each in (*asked.content[:2], *results.content[0]["content"])]
         assert [(one["width"], one["height"]) for one in sources] == [(2000, 20)] * 3
         assert len({one["sha256"] for one in sources}) == 1
-        assert opened(await engine.media("t", sources[0]["sha256"])).size == (2000, 20)
+        assert opened((await engine.media("t", sources[0]["sha256"])).data).size == (2000, 20)
 
 
 async def test_looking_in_full_refuses_what_headers_do_not_tell() -> None:

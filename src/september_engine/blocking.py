@@ -24,7 +24,7 @@ from ._turn.limits import Limits
 from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed, EngineError
 from .events import Event
-from .messages import Media, Message, Task, TaskDetail
+from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
 from .settings import Settings
@@ -47,6 +47,10 @@ class BlockingTurn:
 
     def __repr__(self) -> str:
         return f"<BlockingTurn {self.turn_id} of task {self.task_id!r}>"
+
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn as far as it has come, with its images."""
+        return self._turn._repr_html_()
 
     def __iter__(self) -> Iterator[Event]:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
@@ -271,7 +275,7 @@ class BlockingEngine:
         """The last messages of the branch the thread stands on, or of another one, oldest first."""
         return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit, branch=branch))
 
-    def media(self, task_id: str, sha256: str) -> bytes:
+    def media(self, task_id: str, sha256: str) -> Content:
         """The content of an image or document by the `sha256` in its block."""
         return self._call(lambda: self._engine.media(task_id, sha256))
 

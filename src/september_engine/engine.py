@@ -36,7 +36,7 @@ from ._wiring import (
     tools_by_name,
 )
 from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
-from .messages import Media, Message, Task, TaskDetail
+from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
 from .permissions import Policy
 from .settings import Settings
@@ -367,7 +367,7 @@ class Engine:
             raise
         return last_of(transcript(facts), before=before, limit=limit)
 
-    async def media(self, task_id: str, sha256: str) -> bytes:
+    async def media(self, task_id: str, sha256: str) -> Content:
         """The content of an image or document, by the `sha256` in its block.
 
         Raises `TaskNotFound`, `MessageNotFound` where no message of the task has it, and what the store raises.

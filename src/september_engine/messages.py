@@ -17,6 +17,7 @@ __all__ = [
     "JSON",
     "Block",
     "Branch",
+    "Content",
     "Media",
     "Message",
     "Prompt",
@@ -35,6 +36,13 @@ Block: TypeAlias = dict[str, JSON]
 
 Media: TypeAlias = Block | bytes | os.PathLike[str]
 """An image or a document: a file's path, its content, or a block in the Messages API's shape."""
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image or document of a message holds."""
+
+    media_type: str
+    data: bytes
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from september_engine._context.stored import LOST
 from september_engine._media.files import read_media
 from september_engine._runtime.media import Attachments, Taken
 from september_engine.errors import InvalidRequest, MessageNotFound, StoreBusy, StoreCorrupt
-from september_engine.messages import Block, Prompt
+from september_engine.messages import Block, Content, Prompt
 from september_engine.store.base import Blob
 from september_engine.testing.store_writer import Writer
 from tests._context.pictures import document, image, jpeg, png, url
@@ -145,6 +145,7 @@ async def test_one_content_is_given_by_its_hash() -> None:
     store = FlakyStore()
     attachments = await opened(store)
     await stored(store, png())
-    assert await attachments.content("t", hashlib.sha256(png()).hexdigest()) == png()
+    content = await attachments.content("t", hashlib.sha256(png()).hexdigest())
+    assert content == Content(media_type="image/png", data=png())
     with pytest.raises(MessageNotFound):
         await attachments.content("t", "0" * 64)

@@ -12,12 +12,12 @@ import anyio
 import attrs
 
 from .._context.check import media_problems
-from .._context.media import Unusable
+from .._context.media import Unusable, kind_of
 from .._context.stored import is_media, put_back, references, take_out
 from .._turn.limits import is_blocks
 from .._turn.request import is_file
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
-from ..messages import JSON, Block, Media, Prompt
+from ..messages import JSON, Block, Content, Media, Prompt
 from ..store.base import Store
 from .isolation import in_thread
 
@@ -125,12 +125,12 @@ class Attachments:
         for key in [key for key in self._recent if key[0] == task_id]:
             self._size -= len(self._recent.pop(key))
 
-    async def content(self, task_id: str, sha256: str) -> bytes:
+    async def content(self, task_id: str, sha256: str) -> Content:
         """One content of a task that exists. Raises `MessageNotFound`, and what the store raises."""
         data = await self._store.blob(task_id, sha256)
         if data is None:
             raise MessageNotFound(f"No message of this task has an attachment {sha256!r}.")
-        return data
+        return Content(media_type=kind_of(data) or "application/octet-stream", data=data)
 
     async def _apart(self, call: Callable[[], T]) -> T:
         return await in_thread(call, limiter=self._threads, name="september-engine-media")
