@@ -30,7 +30,6 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_bash.text": "_bash/test_shell.py",
     "_bash.writers": "_bash/test_programs.py",
     "_turn.calls": "_turn/test_decide.py",
-    "testing._blob_checker": "testing/test_log_checker.py",
     "testing._blob_contract": "store/test_contract.py",
     "_runtime.health": "test_engine.py",
     "_wiring": "test_engine.py",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from september_engine import ToolResult, tool
-from september_engine.errors import ConfigurationError, InvalidRequest, MessageNotFound, ModelError, TaskNotFound
+from september_engine._media.files import read_media
+from september_engine.errors import (
+    ConfigurationError,
+    EngineClosed,
+    InvalidRequest,
+    MessageNotFound,
+    ModelError,
+    TaskBusy,
+    TaskNotFound,
+)
 from september_engine.errors import TurnFailed as TurnFailedError
 from september_engine.models.scripted import ScriptedModel, call, fail, say
 from september_engine.store.sqlite import SQLiteStore
@@ -83,6 +93,27 @@ async def test_a_turn_returns_at_once_and_a_file_that_cannot_be_used_comes_from_
             assert refused.value.details["index"] == 0
         assert store.appended == []
         assert (await engine.execute("Hi", task_id="t")).text == "Hello"
+
+
+async def test_a_file_that_does_not_come_holds_up_neither_the_end_nor_other_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def waits(one: Any) -> Any:
+        answers.wait(20)
+        return read_media(one)
+
+    monkeypatch.setattr("september_engine._wiring.read_media", waits)
+    async with Bench().running([say("Hello")]) as engine:
+        stuck = engine.execute("Look", task_id="stuck", media=[tmp_path / "slow.png"])
+        with pytest.raises(TaskBusy):
+            engine.execute("Look", task_id="stuck")
+        assert (await engine.execute("Hi", task_id="t")).text == "Hello"
+        await engine.aclose(drain=0)
+        with pytest.raises(EngineClosed):
+            await stuck
+    answers.set()
 
 
 async def test_text_is_no_path() -> None:

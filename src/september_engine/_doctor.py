@@ -13,7 +13,7 @@ from .sandbox.choice import Availability, report
 
 __all__ = ["Finding", "examine"]
 
-EXTRAS: Mapping[str, tuple[str, ...]] = {"server": ("hypercorn", "starlette")}
+EXTRAS: Mapping[str, tuple[str, ...]] = {"server": ("hypercorn", "starlette"), "media": ("PIL", "pypdf")}
 """Each extra, and the modules that it brings."""
 
 

@@ -336,6 +336,6 @@ async def test_nothing_is_written_after_the_end() -> None:
 
 async def test_blobs_are_stored_in_the_transaction_of_the_facts_that_refer_to_them() -> None:
     async with rig() as it:
-        blob = Blob(sha256="s", data=b"a picture")
+        blob = Blob(sha256="s", body=b"a picture")
         await it.channel.append([fact("y")], [], standing=OPEN, blobs=[blob])
         assert [(list(batch.blobs), len(batch.facts)) for batch in it.store.appended] == [([], 1), ([blob], 1)]

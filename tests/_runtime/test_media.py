@@ -35,7 +35,7 @@ async def stored(store: FlakyStore, *contents: bytes) -> None:
     """As a turn leaves them."""
     writer = Writer(store, "t")
     await writer.begin("turn")
-    blobs = [Blob(sha256=hashlib.sha256(data).hexdigest(), data=data) for data in contents]
+    blobs = [Blob(sha256=hashlib.sha256(data).hexdigest(), body=data) for data in contents]
     await writer.more("a", blobs=blobs)
 
 

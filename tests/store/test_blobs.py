@@ -16,7 +16,7 @@ from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
-PICTURE = Blob(sha256=hashlib.sha256(b"a picture").hexdigest(), data=b"a picture")
+PICTURE = Blob(sha256=hashlib.sha256(b"a picture").hexdigest(), body=b"a picture")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_memory_frees_what_no_task_refers_to() -> None:
     for task_id in ("one", "two"):
         writer = Writer(store, task_id)
         await writer.begin("t")
-        await writer.more("a", blobs=[Blob(sha256="s", data=bytes(1000))])
+        await writer.more("a", blobs=[Blob(sha256="s", body=bytes(1000))])
     assert await store.blob("one", "s") is await store.blob("two", "s")
     await store.delete("one")
     assert len(store._blobs) == 1

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 from collections.abc import Callable
 from functools import partial
+from threading import Semaphore
 
 from .._context.media import IMAGE_TYPES, media_problem
 from ..errors import ConfigurationError
@@ -15,6 +16,9 @@ from .documents import look_into
 from .pictures import fitted, look_at
 
 __all__ = ["preparation"]
+
+AT_ONCE = 2
+"""How many are decoded at once in one engine: each may take 200 MB meanwhile."""
 
 
 def preparation(settings: Settings) -> Callable[[Block], Block] | None:
@@ -33,10 +37,12 @@ def preparation(settings: Settings) -> Callable[[Block], Block] | None:
                 f"{variable} is true, and that needs packages that are not installed: "
                 "pip install 'september-engine[media]'"
             )
-    return partial(_prepared, shrinks=shrinks, looks=looks) if shrinks or looks else None
+    if not shrinks and not looks:
+        return None
+    return partial(_prepared, shrinks=shrinks, looks=looks, places=Semaphore(AT_ONCE))
 
 
-def _prepared(block: Block, *, shrinks: bool, looks: bool) -> Block:
+def _prepared(block: Block, *, shrinks: bool, looks: bool, places: Semaphore) -> Block:
     """A block that cannot be used anyway, or whose content is elsewhere, is left as it is."""
     source = block.get("source")
     if not isinstance(source, dict) or source.get("type") != "base64" or media_problem(block, shrinks=shrinks):
@@ -46,10 +52,11 @@ def _prepared(block: Block, *, shrinks: bool, looks: bool) -> Block:
         if looks:
             look_into(data)
         return block
-    if not shrinks:
-        look_at(data, media_type)
-        return block
-    made, made_type = fitted(data, media_type)
+    with places:
+        if not shrinks:
+            look_at(data, media_type)
+            return block
+        made, made_type = fitted(data, media_type)
     if made is data:
         return block
     return {**block, "source": {**source, "media_type": made_type, "data": base64.b64encode(made).decode()}}

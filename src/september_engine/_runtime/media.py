@@ -52,8 +52,8 @@ class Attachments:
     MOST_CHARS = 32 * 2**20
     """Of base64: as much as one request may hold."""
 
-    THREADS = 2
-    """How many are read or decoded at once: each may take some hundred megabytes meanwhile."""
+    THREADS = 8
+    """How many messages are read at once: a disk that does not answer must not hold up the others."""
 
     def __init__(self, store: Store, *, read: Read, prepare: Prepare | None = None, shrinks: bool = False) -> None:
         self._store = store

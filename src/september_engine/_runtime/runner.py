@@ -266,7 +266,7 @@ class Runner:
             self.state = state
 
         row = self._turn_row(state, facts)
-        blobs = [Blob(sha256=sha256, data=data) for sha256, data in item.blobs.items()]
+        blobs = [Blob(sha256=sha256, body=body) for sha256, body in item.blobs.items()]
         await self.channel.append(facts, events, standing=standing(state), turn=row, blobs=blobs, landed=landed)
         return facts
 

@@ -22,6 +22,7 @@ from ..errors import EngineClosed, EngineError, Fenced, HitlRequired, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .effects import Resources
+from .media import Taken
 from .reader import PULSE_SECONDS, Reader
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
@@ -40,6 +41,7 @@ class Ticket:
         self.turn_id = turn_id
         self.runner: Runner | None = None
         self.error: EngineError | None = None
+        self.reading = anyio.CancelScope()
         self.opened = anyio.Event()
         self.closed = anyio.Event()
 
@@ -99,7 +101,11 @@ class Supervisor:
     async def _open_turn(self, ticket: Ticket, request: TurnRequest, *, after: Ticket | None) -> None:
         if after is not None:
             await after.closed.wait()
-        media = await self.resources.attachments.take(request.task_id, request.media, "media")
+        media: Taken | None = None
+        with ticket.reading:
+            media = await self.resources.attachments.take(request.task_id, request.media, "media")
+        if media is None:
+            raise _closed()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
         start = await plan_turn(self.store, row, request, media, now=now, limits=self.limits, prefix=self.prefix)
@@ -351,6 +357,7 @@ class Supervisor:
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
+            ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
         for ticket in list(self.live.values()):
             await ticket.closed.wait()
 

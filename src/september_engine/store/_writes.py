@@ -147,9 +147,9 @@ def _put_blob(db: sqlite3.Connection, task: int, blob: Blob) -> None:
     stored = db.execute("SELECT blob, sha256, body, crc FROM blobs WHERE sha256 = ?", (blob.sha256,)).fetchone()
     if stored is None:
         [(key,)] = db.execute("SELECT coalesce(max(blob), 0) + 1 FROM blobs")
-        db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?)", _checked((key, blob.sha256, blob.data)))
-    elif stored != _checked((key := stored[0], blob.sha256, blob.data)):
-        db.execute("REPLACE INTO blobs VALUES (?, ?, ?, ?)", _checked((key, blob.sha256, blob.data)))
+        db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?)", _checked((key, blob.sha256, blob.body)))
+    elif stored != _checked((key := stored[0], blob.sha256, blob.body)):
+        db.execute("REPLACE INTO blobs VALUES (?, ?, ?, ?)", _checked((key, blob.sha256, blob.body)))
     db.execute("INSERT OR IGNORE INTO blob_uses VALUES (?, ?)", (task, key))
 
 

@@ -23,6 +23,7 @@ import msgspec
 __all__ = [
     "Batch",
     "Blob",
+    "Blobs",
     "EventLog",
     "EventRow",
     "FactRow",
@@ -86,10 +87,10 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
-    """One content. `sha256` is that of `data`, in lower-case hex; the store takes the caller's word for it."""
+    """Something large that facts refer to. `sha256` is that of the body, in lower-case hex."""
 
     sha256: str
-    data: bytes
+    body: bytes
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,8 +197,15 @@ class Turns(Protocol):
         """The fact that is this message, or None: an id of another task is unknown here."""
         ...
 
+
+class Blobs(Protocol):
+    """What is too large for a fact. Written with `Batch.blobs`."""
+
     async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
-        """The content with this hash, or None: what belongs to other tasks only is unknown here."""
+        """The body, or None: a blob of other tasks only is unknown here.
+
+        Raises `StoreCorrupt` where it fails its checksum.
+        """
         ...
 
 
@@ -229,5 +237,5 @@ class Lifecycle(Protocol):
         ...
 
 
-class Store(EventLog, Tasks, Turns, Lifecycle, Protocol):
+class Store(EventLog, Tasks, Turns, Blobs, Lifecycle, Protocol):
     """All of it: what an engine needs."""

@@ -178,7 +178,7 @@ class MemoryStore:
     async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
         task = self._tasks.get(task_id)
         found = None if task is None else task.blobs.get(sha256)
-        return None if found is None else found.data
+        return None if found is None else found.body
 
     def _turns(self, task_id: str) -> dict[str, _Turn]:
         task = self._tasks.get(task_id)

@@ -110,4 +110,4 @@ class BlobContract:
 
 
 def blob_of(data: bytes) -> Blob:
-    return Blob(sha256=hashlib.sha256(data).hexdigest(), data=data)
+    return Blob(sha256=hashlib.sha256(data).hexdigest(), body=data)
