@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from september_engine.errors import StoreCorrupt
+from september_engine.errors import StoreCorrupt, StoreFull
 from september_engine.store._migrate import SCRIPTS, migrate
 from september_engine.store.base import Blob
 from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
+
+from .test_sqlite import Failing
 
 PICTURE = Blob(sha256=hashlib.sha256(b"a picture").hexdigest(), body=b"a picture")
 
@@ -105,3 +107,15 @@ async def test_a_database_from_before_there_were_blobs_is_migrated(path: Path) -
         assert db.execute("PRAGMA user_version").fetchone() == (len(SCRIPTS),)
     await refer(path, "task")
     assert (rows(path, "facts"), rows(path, "blobs")) == (6, 1)
+
+
+async def test_a_commit_that_fails_leaves_neither_the_fact_nor_what_it_refers_to(path: Path) -> None:
+    failing = Failing("store.commit.before", sqlite3.SQLITE_FULL, after=1)
+    store = SQLiteStore(path, crash=failing)
+    await store.open()
+    writer = Writer(store)
+    await writer.begin("t")
+    with pytest.raises(StoreFull):
+        await writer.more("a", blobs=[PICTURE])
+    await store.aclose()
+    assert (rows(path, "facts"), rows(path, "blobs"), rows(path, "blob_uses")) == (1, 0, 0)

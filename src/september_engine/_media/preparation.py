@@ -18,7 +18,7 @@ from .pictures import fitted, look_at
 __all__ = ["preparation"]
 
 AT_ONCE = 2
-"""How many are decoded at once in one engine: each may take 200 MB meanwhile."""
+"""How many are decoded at once in one engine: each may take some 250 MB meanwhile."""
 
 
 def preparation(settings: Settings) -> Callable[[Block], Block] | None:
