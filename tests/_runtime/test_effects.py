@@ -64,7 +64,7 @@ def resources(
 
 async def run(*tools: AnyTool, clock: FakeClock | None = None, **input: Any) -> ToolReturned:
     command = RunTool(id="call_1", tool=tools[0].name if tools else "nothing", input=input)
-    return await run_tool(command, resources(*tools, clock=clock))
+    return await run_tool(command, resources(*tools, clock=clock), task_id="t")
 
 
 # ── tools ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +153,7 @@ async def test_an_unknown_tool_is_a_result_that_names_the_known_ones() -> None:
     def here() -> None:
         """Be here."""
 
-    returned = await run_tool(RunTool(id="c", tool="gone", input={}), resources(here))
+    returned = await run_tool(RunTool(id="c", tool="gone", input={}), resources(here), task_id="t")
     assert returned.error is not None
     assert returned.error.reason == "unknown_tool"
     assert "here" in returned.error.message

@@ -250,7 +250,7 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
         return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
-async def run_tool(command: RunTool, resources: Resources, *, task_id: str = "") -> ToolReturned:
+async def run_tool(command: RunTool, resources: Resources, *, task_id: str) -> ToolReturned:
     """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
 
     A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
