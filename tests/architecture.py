@@ -85,13 +85,13 @@ LAYERS: Mapping[str, int] = {
     "sandbox.choice": 3,
     "sandbox.landlock": 3,
     "sandbox.unconfined": 3,
+    "_media": 3,
     # 4 shell
     "_runtime": 4,
     # 5 engine
     "": 5,
     "engine": 5,
     "_notebook": 5,
-    "_health": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,
@@ -131,6 +131,8 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "starlette": ("http",),
     "hypercorn": ("http",),
     "pytest": ("testing",),
+    "PIL": ("_media.pictures",),
+    "pypdf": ("_media.documents",),
     "tree_sitter": ("_bash.tree",),
     "typing_extensions": ("streams",),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),

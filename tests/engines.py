@@ -190,6 +190,10 @@ class FlakyStore:
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self.inner.find(task_id, message_id)
 
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        self._look()
+        return await self.inner.blob(task_id, sha256)
+
     async def open(self) -> None:
         await self.inner.open()
 

@@ -31,7 +31,9 @@ def test_without_any_sandbox_bash_is_off() -> None:
 
 
 def test_an_extra_that_is_missing_comes_with_its_command() -> None:
-    *_, last = examine(sandboxes=lambda: [FINE], installed=lambda module: module != "starlette")
-    assert last == Finding("server", False, "not installed", "pip install 'september-engine[server]'")
-    *_, last = examine(sandboxes=lambda: [FINE], installed=lambda module: True)
-    assert last == Finding("server", True, "installed")
+    *_, server, media = examine(sandboxes=lambda: [FINE], installed=lambda module: module != "starlette")
+    assert server == Finding("server", False, "not installed", "pip install 'september-engine[server]'")
+    assert media == Finding("media", True, "installed")
+    *_, server, media = examine(sandboxes=lambda: [FINE], installed=lambda module: module != "pypdf")
+    assert server == Finding("server", True, "installed")
+    assert media == Finding("media", False, "not installed", "pip install 'september-engine[media]'")

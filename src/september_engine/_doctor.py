@@ -13,7 +13,11 @@ from .sandbox.choice import Availability, report
 
 __all__ = ["Finding", "examine"]
 
-EXTRAS: Mapping[str, tuple[str, ...]] = {"prices": ("genai_prices",), "server": ("hypercorn", "starlette")}
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "media": ("PIL", "pypdf"),
+    "prices": ("genai_prices",),
+    "server": ("hypercorn", "starlette"),
+}
 """Each extra, and the modules that it brings."""
 
 

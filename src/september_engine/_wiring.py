@@ -11,7 +11,10 @@ import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
+from ._media.files import read_media
+from ._media.preparation import preparation
 from ._runtime.effects import AnyTool, Resources
+from ._runtime.media import Attachments
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
 from ._runtime.world import World
@@ -32,6 +35,7 @@ from .tools.tool import Tool
 
 __all__ = [
     "Models",
+    "attachments_of",
     "check_prices",
     "checked_limits",
     "checked_patience",
@@ -103,6 +107,12 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
     confined = policy.confined and all(tool.confined for tool in tools.values())
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
+
+
+def attachments_of(store: Store, settings: Settings) -> Attachments:
+    """What reads and checks media. Raises `ConfigurationError` where a package is missing that a switch needs."""
+    shrinks = settings.media_image_resize_enabled
+    return Attachments(store, read=read_media, prepare=preparation(settings), shrinks=shrinks)
 
 
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
@@ -209,6 +219,7 @@ def make_supervisor(
     settings: Settings,
     progress_timeout: float,
     world: World,
+    attachments: Attachments,
 ) -> Supervisor:
     """The host of the turns, with everything they share."""
     resources = Resources(
@@ -221,6 +232,8 @@ def make_supervisor(
         threads=anyio.CapacityLimiter(THREADS),
         concurrency=settings.tool_use_concurrency,
         progress_timeout=progress_timeout,
+        attachments=attachments,
+        recovers_media=settings.media_error_recovery_enabled,
     )
     return Supervisor(
         store=store,

@@ -17,15 +17,14 @@ from typing import Generic, Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from ._health import Health
 from ._notebook import Requests
 from ._runtime.effects import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
-from .engine import DEFAULT_SYSTEM, Engine
+from .engine import DEFAULT_SYSTEM, Engine, Health
 from .errors import EngineClosed, EngineError
 from .events import Event
-from .messages import Block, Message, Task, TaskDetail
+from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
 from .models.prices import Prices
 from .permissions import Policy
@@ -49,6 +48,10 @@ class BlockingTurn(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<BlockingTurn {self.turn_id} of task {self.task_id!r}>"
+
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn as far as it has come, with its images."""
+        return self._turn._repr_html_()
 
     def __iter__(self) -> Iterator[Event]:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
@@ -204,7 +207,7 @@ class BlockingEngine:
         message: str,
         *,
         task_id: str,
-        media: Sequence[Block] = (),
+        media: Sequence[Media] = (),
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
@@ -248,7 +251,7 @@ class BlockingEngine:
         *,
         request_id: str | None = None,
         feedback: str | None = None,
-        content_blocks: Sequence[Block] = (),
+        content_blocks: Sequence[Media] = (),
         remember: bool = False,
     ) -> str:
         """Answer a request; returns its id. Raises what `Engine.respond` raises."""
@@ -276,6 +279,10 @@ class BlockingEngine:
     ) -> list[Message]:
         """The last messages of the branch the thread stands on, or of another one, oldest first."""
         return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit, branch=branch))
+
+    def media(self, task_id: str, sha256: str) -> Content:
+        """The content of an image or document by the `sha256` in its block."""
+        return self._call(lambda: self._engine.media(task_id, sha256))
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""

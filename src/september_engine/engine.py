@@ -11,10 +11,10 @@ from typing import Self
 
 import anyio
 
-from ._health import Health, health_of
 from ._notebook import Requests
 from ._output import Output
 from ._runtime.effects import AnyTool
+from ._runtime.health import Health, health_of
 from ._runtime.isolation import to_its_end
 from ._runtime.listing import detail_of, last_of, task_of
 from ._runtime.people import pending, respond
@@ -26,6 +26,7 @@ from ._turn.request import aim_of, check_answer, check_cursor, check_limit, chec
 from ._turn.transcript import transcript
 from ._wiring import (
     Models,
+    attachments_of,
     check_prices,
     checked_limits,
     checked_patience,
@@ -38,7 +39,7 @@ from ._wiring import (
     tools_by_name,
 )
 from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
-from .messages import Block, Message, Task, TaskDetail
+from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
 from .models.prices import Prices
 from .permissions import Policy
@@ -95,6 +96,7 @@ class Engine:
         self._store = store_of(store, self.settings)
         self._models = Models(model, fallback)
         self._tools = tools_by_name(tools, self._store)
+        self._attachments = attachments_of(self._store, self.settings)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
@@ -144,6 +146,7 @@ class Engine:
             settings=self.settings,
             progress_timeout=self._progress_timeout,
             world=self._world,
+            attachments=self._attachments,
         )
         await self._store.open()
         self._holds_store = True
@@ -242,7 +245,7 @@ class Engine:
         message: str,
         *,
         task_id: str,
-        media: Sequence[Block] = (),
+        media: Sequence[Media] = (),
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
@@ -253,7 +256,8 @@ class Engine:
         Args:
             message: What the person says; not blank. With `retry_message_id` the stored text is used instead.
             task_id: The thread: any string of 1 to 512 bytes. Reuse it to go on, change it to start afresh.
-            media: Image and document blocks in the Messages API's shape; they stand before the text.
+            media: Images and documents, which stand before the text: a `Path`, the content as `bytes`, or a block in
+                the Messages API's shape. A file is read once, before the turn begins.
             direct: Go without planning.
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
@@ -261,14 +265,14 @@ class Engine:
                 `output` is such a value.
 
         Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
-        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, and what the store raises
-        come from the first use of the turn.
+        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
+        that cannot be used, and what the store raises come from the first use of the turn.
         """
         supervisor = self._running
         if not supervisor.accepting:
             raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
         check_task_id(task_id)
-        content = content_of(message, check_media(media, "media"))
+        content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
         wanted = None if output is None else Output(output)
         ids = self._world.ids
@@ -277,6 +281,7 @@ class Engine:
             turn_id=ids("turn_"),
             message_id=ids("msg_"),
             content=content,
+            media=() if kind == "retry" else media,
             direct=direct,
             kind=kind,
             target=target,
@@ -317,7 +322,7 @@ class Engine:
         *,
         request_id: str | None = None,
         feedback: str | None = None,
-        content_blocks: Sequence[Block] = (),
+        content_blocks: Sequence[Media] = (),
         remember: bool = False,
     ) -> str:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
@@ -329,7 +334,7 @@ class Engine:
         """
         check_task_id(task_id)
         check_answer(answer, feedback)
-        blocks = check_media(content_blocks, "content_blocks", text=True)
+        blocks = check_media(content_blocks, "content_blocks", text=True, shrinks=self._attachments.shrinks)
         return await respond(
             self._running,
             task_id,
@@ -377,14 +382,24 @@ class Engine:
             raise
         return last_of(transcript(facts), before=before, limit=limit)
 
+    async def media(self, task_id: str, sha256: str) -> Content:
+        """The content of an image or document, by the `sha256` in its block.
+
+        Raises `TaskNotFound`, `MessageNotFound` where no message of the task has it, and what the store raises.
+        """
+        await self._row(task_id)
+        return await self._attachments.content(task_id, sha256)
+
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
         return await self._running.delete(task_id)
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        supervisor = None if self._gone or self._elsewhere else self._supervisor
-        return await health_of(supervisor, self._opened_at)
+        supervisor = self._supervisor
+        if supervisor is None or self._gone or self._elsewhere:
+            return Health(status="closed", uptime_seconds=0.0, subsystems={})
+        return await health_of(supervisor, opened_at=self._opened_at)
 
     @property
     def model_name(self) -> str:

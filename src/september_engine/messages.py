@@ -7,18 +7,42 @@ byte for byte their own. Helpers read blocks; nothing rewrites them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["JSON", "Block", "Branch", "Message", "Prompt", "Task", "TaskDetail", "Usage", "text_of", "tool_uses"]
-
+__all__ = [
+    "JSON",
+    "Block",
+    "Branch",
+    "Content",
+    "Media",
+    "Message",
+    "Prompt",
+    "Task",
+    "TaskDetail",
+    "Usage",
+    "text_of",
+    "tool_uses",
+]
 JSON: TypeAlias = Any
 """A JSON value: the one place where the type checker looks away."""
 
 Block: TypeAlias = dict[str, JSON]
 """One content block in the Messages API's own shape, such as `{"type": "text", "text": "Hello"}`."""
+
+
+Media: TypeAlias = Block | bytes | os.PathLike[str]
+"""An image or a document: a file's path, its content, or a block in the Messages API's shape."""
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image or document of a message holds."""
+
+    media_type: str
+    data: bytes
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +79,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     `parent_id` is the message before it on its branch, so branches can be drawn. `created_at` is unix ms. A tool's
     results are a message of role "user", as in the Messages API; only a message that a person sent can be edited.
+    An image or document has a `source` of type "stored": what it is, and the `sha256` that `Engine.media` takes.
     `stop_reason`, `usage` and `model` are those of an assistant message; `stop_reason` is "cancelled" where a person
     stopped the answer, and `stop_details` what the provider added to it, such as why it refused.
     """

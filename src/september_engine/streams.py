@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self
 from weakref import WeakSet
 
 import msgspec
 
+from ._notebook import turn_card
 from ._output import Output
 from ._runtime.channel import Channel
 from ._runtime.reader import Reader
@@ -162,6 +164,12 @@ class Turn(_Stream, Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Turn {self.turn_id} of task {self.task_id!r}>"
+
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn as far as it has come, with its images."""
+        runner, attachments = self._ticket.runner, self._supervisor.resources.attachments
+        facts = () if runner is None else tuple(runner.facts)
+        return turn_card(facts, partial(attachments.peek, self.task_id))
 
     async def started(self) -> None:
         """Wait until the turn's first event is durable; raise what kept it from starting. Cancelling stops the wait."""

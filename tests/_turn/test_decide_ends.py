@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
@@ -103,13 +104,23 @@ class TestFallback:
 class TestRepair:
     """A history that the provider refuses: thinking goes, then media, then all that is not plain, each once."""
 
-    refused = failure(bad_history=True, retryable=False, message="messages.3: no.")
+    refused = failure(bad_history=True, retryable=False, message="messages.3: no.", recovers_media=True)
 
     def test_the_steps_of_the_ladder_are_taken_once_each(self) -> None:
         turn = Turn(limits=Limits(attempts=1))
         repairs = [fact.repair for _ in range(3) for fact in turn.tell(self.refused) if isinstance(fact, AttemptFailed)]
         assert repairs == ["thinking", "media", "foreign"]
         assert turn.then(self.refused) == ["failed: LLM_PROVIDER_ERROR, does not count"]
+
+    @pytest.mark.parametrize("suspect", [None, "media"])
+    def test_unless_it_is_wanted_the_media_of_the_turns_own_message_stay(
+        self, suspect: Literal["media"] | None
+    ) -> None:
+        turn, refused = Turn(), replace(self.refused, recovers_media=False, suspect=suspect)
+        repairs = [fact.repair for _ in range(3) for fact in turn.tell(refused) if isinstance(fact, AttemptFailed)]
+        assert sorted(map(str, repairs)) == ["foreign", "other_media", "thinking"]
+        assert (repairs[0] == "other_media") is (suspect == "media")
+        assert turn.then(refused) == ["failed: LLM_PROVIDER_ERROR, does not count"]
 
     def test_a_step_that_helped_is_not_taken_again_in_this_turn(self) -> None:
         turn = Turn(self.refused, replied(use("a")), starting("a"), returned("a"))

@@ -238,7 +238,7 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
     ],
     "Sandboxes": [(choice, ["choose_sandbox", "report", "Availability"]), (base, ["Sandbox", "Job", "Outcome"])],
     "Messages": [
-        (messages, ["Message", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
+        (messages, ["Message", "Content", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
     ],
     "Models": [
         (anthropic, ["AnthropicModel"]),

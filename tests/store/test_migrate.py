@@ -16,6 +16,8 @@ from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
 BEFORE_SPENT = """
+DROP TABLE blob_uses;
+DROP TABLE blobs;
 ALTER TABLE tasks DROP COLUMN spent_usd;
 ALTER TABLE tasks DROP COLUMN spent_tokens;
 PRAGMA user_version = 1;

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from september_engine._context.stored import take_out
 from september_engine._turn.facts import (
     AssistantReplied,
     AttemptFailed,
@@ -30,10 +31,12 @@ from september_engine._turn.inputs import Answered, Cancelled, Interrupted, Resu
 from september_engine._turn.limits import Limits
 from september_engine.events import ContentBlockStart, Event, Heartbeat, TextDelta, ThinkingDelta, encode, name_of
 from september_engine.messages import Block, Usage
-from september_engine.store.base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from september_engine.store.base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
 from september_engine.store.memory import MemoryStore
+from september_engine.testing._blob_checker import blob_problems
 from september_engine.testing.log_checker import check_log, check_task
 
+from .._context.pictures import image
 from .._turn.build import text, think, use
 from .._turn.shell import Shell
 
@@ -378,3 +381,21 @@ async def test_a_turn_whose_row_lies_is_told(shell: Shell) -> None:
     found = await check_task(store, "task")
     assert f"{shell.state.turn_id}: its row says that it ended at 9, and it is running" in found
     assert "turn_x: its row does not say what its start says" in found
+
+
+async def test_every_content_that_a_fact_refers_to_must_be_there_and_be_it() -> None:
+    [block], contents = take_out([image()])
+    [(sha256, data)] = contents.items()
+    shell = Shell()
+    shell.start(content=[block, text("What is it?")], limits=Limits(), prefix="p1")
+    for body, problem in ((None, "not there"), (b"another", "something else"), (data, None)):
+        store = MemoryStore()
+        await store.open()
+        first = shell.facts[0]
+        turn = TurnRow(turn_id=first.turn_id, parent=None, message_id="m", started_at=1)
+        blobs = [] if body is None else [Blob(sha256=sha256, body=body)]
+        row = TaskRow(task_id="t", epoch=1, last_ts=0, last_seq=0)
+        await store.append(Batch(task_id="t", epoch=1, blobs=blobs, task=row, turn=turn, claim=True))
+        found = await blob_problems(store, "t", shell.facts)
+        assert len(found) == (problem is not None)
+        assert problem is None or problem in found[0]

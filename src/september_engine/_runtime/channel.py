@@ -23,7 +23,7 @@ from .._turn.present import delta
 from .._turn.state import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
-from ..store.base import Batch, EventLog, EventRow, FactRow, TaskRow, TurnRow
+from ..store.base import Batch, Blob, EventLog, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["Channel"]
 
@@ -54,6 +54,7 @@ class _Commit:
     events: Sequence[Event]
     standing: Standing
     turn: TurnRow | None
+    blobs: Sequence[Blob]
     landed: Callable[[], None] | None
     durable: asyncio.Event = attrs.field(factory=asyncio.Event)
 
@@ -108,17 +109,18 @@ class Channel:
         *,
         standing: Standing,
         turn: TurnRow | None = None,
+        blobs: Sequence[Blob] = (),
         landed: Callable[[], None] | None = None,
     ) -> None:
         """Make facts and their events durable, after everything emitted before. Raises what the store raised, now or
         for something earlier, and `EngineClosed` after the end.
 
-        `landed` is called when they are durable and before anybody sees them, so that whoever acts on an event finds
-        everything else in step with it. Cancelling stops the wait, not the write.
+        `blobs` are what the facts refer to. `landed` is called when all of it is durable and before anybody sees it, so
+        that whoever acts on an event finds everything else in step with it. Cancelling stops the wait, not the write.
         """
         if self.ended:
             raise self.failure or EngineClosed("This turn has ended.", turn_id=self.turn_id)
-        commit = _Commit(facts=facts, events=events, standing=standing, turn=turn, landed=landed)
+        commit = _Commit(facts=facts, events=events, standing=standing, turn=turn, blobs=blobs, landed=landed)
         self._pending.append(commit)
         self._wanted.set()
         await commit.durable.wait()
@@ -165,6 +167,7 @@ class Channel:
         last_ts, last_seq = self._row.last_ts, self._row.last_seq
         facts: list[FactRow] = []
         rows: list[EventRow] = []
+        blobs: list[Blob] = []
         row, turn, barrier = self._row, None, False
         for item in items:
             events: Sequence[Event]
@@ -172,6 +175,7 @@ class Channel:
                 events = (delta(item.block_type, "".join(item.parts)),)
             elif isinstance(item, _Commit):
                 events, turn, barrier = item.events, item.turn or turn, True
+                blobs += item.blobs
                 for fact in item.facts:
                     last_seq += 1
                     facts.append(
@@ -196,6 +200,7 @@ class Channel:
                 epoch=row.epoch,
                 facts=facts,
                 events=rows,
+                blobs=blobs,
                 task=row if barrier else None,
                 turn=turn,
                 claim=not self._claimed,

@@ -40,6 +40,7 @@ from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Tool
 from .channel import Channel
 from .isolation import in_thread, isolated
+from .media import Attachments
 from .threads import RecentThreads
 from .world import World
 
@@ -62,6 +63,8 @@ class Resources:
     threads: anyio.CapacityLimiter
     concurrency: int
     progress_timeout: float
+    attachments: Attachments
+    recovers_media: bool = False
     recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
 
@@ -148,8 +151,9 @@ class ModelCall:
 
     async def _attempt(self) -> ModelReplied | ModelFailed:
         command = self._command
+        prompt = prompt_of(self._facts, prefix=command.prefix, model=self._model.name)
+        prompt = await self._resources.attachments.restored(self._channel.row.task_id, prompt)
         try:
-            prompt = prompt_of(self._facts, prefix=command.prefix, model=self._model.name)
             request = ModelRequest(prompt=prompt, max_tokens=command.max_tokens, output_schema=command.output_schema)
             reply = await self._stream(self._model, request)
         except ModelError as error:
@@ -250,6 +254,7 @@ class ModelCall:
             chance=world.chance(),
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,
+            recovers_media=self._resources.recovers_media,
         )
 
 
@@ -277,7 +282,7 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
         return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
-async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
+async def run_tool(command: RunTool, resources: Resources, *, task_id: str) -> ToolReturned:
     """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
 
     A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
@@ -286,12 +291,14 @@ async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
     clock = resources.world.clock
     began = clock.monotonic()
     output, error = await _outcome(command, resources)
+    output, blobs = await resources.attachments.kept(task_id, output)
     return ToolReturned(
         now=clock.now_ms(),
         tool_call_id=command.id,
         output=output,
         error=error,
         duration_ms=round((clock.monotonic() - began) * 1000),
+        blobs=blobs,
     )
 
 
@@ -316,6 +323,7 @@ async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
 async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
     """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
     call: Callable[[], Any] = partial(tool.function, **arguments)
+    encode = partial(encode_output, prepare=resources.attachments.prepare)
     thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
     try:
         if tool.is_async:
@@ -323,19 +331,19 @@ async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Re
             if inspect.isawaitable(value):
                 value = await value
         else:
-            outcome = await thread(partial(_called, call))
+            outcome = await thread(partial(_called, call, encode))
             if isinstance(outcome, tuple):
                 return outcome
             value = await outcome
         if value is None or isinstance(value, str | int | float):
-            return encode_output(value), None
+            return encode(value), None
         # what is large, or has code of its own, must not hold up the event loop
-        return await thread(partial(encode_output, value)), None
+        return await thread(partial(encode, value)), None
     except BaseException as error:
         return None, encode_error(error)
 
 
-def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:
+def _called(call: Callable[[], Any], encode: Callable[[Any], JSON]) -> _Outcome | Awaitable[Any]:
     """In the tool's thread: the outcome, or what must be awaited to get there."""
     value = call()
-    return value if inspect.isawaitable(value) else (encode_output(value), None)
+    return value if inspect.isawaitable(value) else (encode(value), None)

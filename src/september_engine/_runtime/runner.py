@@ -32,7 +32,7 @@ from .._turn.present import present
 from .._turn.state import TurnState, evolve, remembered, standing
 from ..errors import EngineError
 from ..events import Event
-from ..store.base import Store, TurnRow
+from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
 from .effects import ModelCall, Resources, run_tool
 from .letters import Cancel, Flight, Leave, Letter, Stop
@@ -242,7 +242,8 @@ class Runner:
             self.state = state
 
         row = self._turn_row(state, facts)
-        await self.channel.append(facts, events, standing=standing(state), turn=row, landed=landed)
+        blobs = [Blob(sha256=sha256, body=body) for sha256, body in item.blobs.items()]
+        await self.channel.append(facts, events, standing=standing(state), turn=row, blobs=blobs, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -297,7 +298,7 @@ class Runner:
                         self._put(await call.run())
                     case RunTool():
                         self._resources.world.crash("runner.tool.before")
-                        returned = await run_tool(command, self._resources)
+                        returned = await run_tool(command, self._resources, task_id=self.state.task_id)
                         self._resources.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:

@@ -23,6 +23,7 @@ from ..errors import EngineClosed, EngineError, Fenced, HitlRequired, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .effects import Resources
+from .media import Taken
 from .reader import PULSE_SECONDS, Reader
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
@@ -41,6 +42,7 @@ class Ticket:
         self.turn_id = turn_id
         self.runner: Runner | None = None
         self.error: EngineError | None = None
+        self.reading = anyio.CancelScope()
         self.opened = anyio.Event()
         self.closed = anyio.Event()
 
@@ -100,9 +102,14 @@ class Supervisor:
     async def _open_turn(self, ticket: Ticket, request: TurnRequest, *, after: Ticket | None) -> None:
         if after is not None:
             await after.closed.wait()
+        media: Taken | None = None
+        with ticket.reading:
+            media = await self.resources.attachments.take(request.task_id, request.media, "media")
+        if media is None:
+            raise _closed()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
-        start = await plan_turn(self.store, row, request, now=now, limits=self.limits, prefix=self.prefix)
+        start = await plan_turn(self.store, row, request, media, now=now, limits=self.limits, prefix=self.prefix)
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
         runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened, output=request.output)
         await self._run(ticket, runner, start)
@@ -257,6 +264,7 @@ class Supervisor:
         ticket = self._seat(task_id, "")
         try:
             self.resources.recent.drop(task_id)
+            self.resources.attachments.drop(task_id)
             self.unwritten.pop(task_id, None)
             return await self.store.delete(task_id)
         finally:
@@ -358,6 +366,7 @@ class Supervisor:
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
+            ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
         for ticket in list(self.live.values()):
             await ticket.closed.wait()
 

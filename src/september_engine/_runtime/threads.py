@@ -15,8 +15,9 @@ from .._turn.inputs import Start
 from .._turn.limits import Limits
 from .._turn.transcript import REFUSED_SUFFIX, RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
-from ..messages import Block
+from ..messages import Block, Media
 from ..store.base import FactRow, Store, TaskRow
+from .media import Taken
 
 __all__ = [
     "Prefix",
@@ -46,12 +47,13 @@ class Prefix:
 
 @attrs.frozen(kw_only=True)
 class TurnRequest:
-    """What `execute` was asked for, checked as far as it can be without the log."""
+    """What `execute` was asked for, checked as far as it can be without the log. `content` is its text alone."""
 
     task_id: str
     turn_id: str
     message_id: str
     content: list[Block]
+    media: Sequence[Media]
     direct: bool
     kind: Literal["new", "edit", "retry"]
     target: str | None
@@ -146,18 +148,19 @@ async def shown_blocks(store: Store, task_id: str, turn_id: str, first: int) -> 
 
 
 async def plan_turn(
-    store: Store, row: TaskRow | None, request: TurnRequest, *, now: int, limits: Limits, prefix: Prefix
+    store: Store, row: TaskRow | None, request: TurnRequest, media: Taken, *, now: int, limits: Limits, prefix: Prefix
 ) -> Start:
     """The input that starts the turn: where it goes on from, and whether the prefix must be written with it.
 
     Raises `MessageNotFound` and `InvalidRequest`; nothing was written then.
     """
     head = None if row is None else row.head
-    content, parent = request.content, head
+    content, blobs, parent = [*media.blocks, *request.content], media.contents, head
     if request.kind != "new" and request.target is not None:
         aimed_at = await _aimed_at(store, request.task_id, request.target, request.kind)
         parent = aimed_at.parent
-        content = aimed_at.content if request.kind == "retry" else content
+        if request.kind == "retry":
+            content, blobs = aimed_at.content, {}
     known = row is not None and row.prefix == prefix.id and parent == head and head is not None
     return Start(
         now=now,
@@ -177,6 +180,7 @@ async def plan_turn(
         output_schema=None if request.output is None else request.output.schema,
         task_tokens=0 if row is None else row.spent_tokens,
         task_usd=0.0 if row is None else row.spent_usd,
+        blobs=blobs,
     )
 
 

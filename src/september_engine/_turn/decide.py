@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
@@ -54,8 +55,12 @@ __all__ = ["MOST_RESUMES", "decide"]
 MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
 
-REPAIRS: tuple[Literal["thinking", "media", "foreign"], ...] = ("thinking", "media", "foreign")
+Repair: TypeAlias = Literal["thinking", "media", "other_media", "foreign"]
+REPAIRS: tuple[Repair, ...] = ("thinking", "media", "foreign")
 """What is taken out of a history that the provider refuses, in this order, each once; what it named goes first."""
+
+MODEST: Mapping[str, Repair] = {"media": "other_media"}
+"""Nobody is answered about a picture that the model did not see, unless that is wanted."""
 
 
 def decide(state: TurnState, input: Input) -> list[Fact]:
@@ -194,9 +199,11 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         usage=input.usage,
         cost_usd=input.cost_usd,
     )
-    left = [repair for repair in REPAIRS if repair not in state.repairs]
+    ladder = [repair if input.recovers_media else MODEST.get(repair, repair) for repair in REPAIRS]
+    suspect = ladder[REPAIRS.index(input.suspect)] if input.suspect is not None else None
+    left = [repair for repair in ladder if repair not in state.repairs]
     if input.bad_history and left:
-        return [replace(failed, repair=input.suspect if input.suspect in left else left[0])]
+        return [replace(failed, repair=suspect if suspect in left else left[0])]
     if input.retryable and state.attempt < state.limits.attempts:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
     if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":

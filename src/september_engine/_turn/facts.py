@@ -116,8 +116,8 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
     `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
-    block that is not of the kinds that all models know. `usage` is what the attempt cost, as far as that is known, and
-    `cost_usd` in US dollars; None is unknown.
+    block that is not of the kinds that all models know, "other_media" all media but that of the turn's own message.
+    `usage` is what the attempt cost, as far as that is known, and `cost_usd` in US dollars; None is unknown.
     """
 
     code: str
@@ -126,7 +126,7 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     blocks: int = 0
     retracts: list[int] = []
     fallback: bool = False
-    repair: Literal["thinking", "media", "foreign"] | None = None
+    repair: Literal["thinking", "media", "other_media", "foreign"] | None = None
     usage: Usage | None = None
     cost_usd: float | None = None
 

@@ -31,7 +31,10 @@ __all__ = [
 
 
 class _Input(msgspec.Struct, frozen=True, kw_only=True):
+    """`blobs` are the contents that its blocks refer to, by their SHA-256: stored with the facts that follow."""
+
     now: int
+    blobs: dict[str, bytes] = {}
 
 
 class Start(_Input, frozen=True, kw_only=True):
@@ -101,7 +104,8 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
 class ModelFailed(_Input, frozen=True, kw_only=True):
     """An attempt failed, after `blocks` of it were shown. `chance` in [0, 1) spreads the wait.
 
-    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named.
+    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named. With
+    `recovers_media`, the turn may go on without what its own message brought.
     """
 
     step: int
@@ -117,6 +121,7 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     cost_usd: float | None = None
     blocks: int = 0
     has_fallback: bool = False
+    recovers_media: bool = False
 
 
 class ToolsStarting(_Input, frozen=True, kw_only=True):

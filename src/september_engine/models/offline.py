@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
+from .._context.media import weigh
+from .._context.stored import is_media
 from .._context.text import clean
 from .._seams import Clock
 from .._turn.output import NOT_ASKED_FOR
@@ -99,7 +101,7 @@ def _answer(prompt: Prompt) -> tuple[str, Block | None]:
         return f"{LABEL} {told}", None
     question = clean(text_of(content))
     if (chosen := _choose(prompt.tools, question)) is None:
-        return f"{LABEL} {HELP}{_can_do(prompt.tools)}", None
+        return f"{LABEL} {_given(content)}{HELP}{_can_do(prompt.tools)}", None
     tool, input = chosen
     made = sum(len(tool_uses(message["content"])) for message in prompt.messages)
     call_id = f"toolu_offline_{made + 1}"
@@ -122,6 +124,20 @@ def _value_of(schema: dict[str, JSON], prompt: Prompt) -> str:
             break
     answer, filled = fill_in(schema, " ".join(heard))
     return answer if filled else f"{LABEL} {answer}"
+
+
+def _given(content: list[Block]) -> str:
+    """What of a message no rule can look at."""
+    given = [_in_words(block) for block in content if is_media(block)]
+    return f"I was given {' and '.join(given)}, and cannot look at that: " if given else ""
+
+
+def _in_words(block: Block) -> str:
+    source = block["source"]
+    if source.get("type") == "url":
+        return str(source["url"])
+    side = weigh(block).side
+    return str(source["media_type"]) + (f" of up to {side} pixels a side" if side else "")
 
 
 def _can_do(tools: list[Block]) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import StoreCorrupt
-from ._rows import TASK, TURN, Row, corrupt, event_row, fact_row, find_task, find_turn, task_row, turn_row
+from ._rows import TASK, TURN, Row, blob_body, corrupt, event_row, fact_row, find_task, find_turn, task_row, turn_row
 from .base import EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = [
     "find_fact",
     "latest_task",
+    "read_blob",
     "read_events",
     "read_open_tasks",
     "read_task",
@@ -144,6 +145,16 @@ def find_fact(db: sqlite3.Connection, task_id: str, message_id: str) -> FactRow 
         (_task_key(db, task_id), message_id),
     ).fetchone()
     return None if row is None else fact_row(row[:7], row[7])
+
+
+def read_blob(db: sqlite3.Connection, task_id: str, sha256: str) -> bytes | None:
+    """The content that this task refers to under this hash."""
+    row = db.execute(
+        "SELECT blobs.blob, sha256, body, crc FROM blobs JOIN blob_uses ON blob_uses.blob = blobs.blob "
+        "WHERE sha256 = ? AND task = ?",
+        (sha256, _task_key(db, task_id)),
+    ).fetchone()
+    return None if row is None else blob_body(row)
 
 
 def latest_task(db: sqlite3.Connection) -> str | None:

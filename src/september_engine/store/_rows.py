@@ -17,6 +17,7 @@ __all__ = [
     "TASK",
     "TURN",
     "Row",
+    "blob_body",
     "corrupt",
     "crc_of",
     "event_row",
@@ -115,6 +116,13 @@ def fact_row(row: Row, turn_id: str) -> FactRow:
     if not isinstance(body, bytes) or crc_of(row[:5], body) != crc:
         raise corrupt("a fact")
     return FactRow(seq=seq, ts=ts, turn_id=turn_id, body=body, message_id=message_id)
+
+
+def blob_body(row: Row) -> bytes:
+    key, sha256, body, crc = row
+    if not isinstance(body, bytes) or crc_of((key, sha256), body) != crc:
+        raise corrupt("an attachment or an output")
+    return body
 
 
 def corrupt(what: str) -> StoreCorrupt:

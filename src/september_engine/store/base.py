@@ -6,6 +6,9 @@ Two kinds of rows belong to a task. *Facts* are for good: they are what happened
 are trimmed when their channel's lifetime is over. A third, the `TaskRow`, is an index over the facts that saves
 reading them: it could be made again from them at any time.
 
+*Blobs* are what is too large for a fact: a picture, a document, the whole of a long output. A fact refers to one by
+the SHA-256 of its content; the same content is stored once, however many facts of however many tasks refer to it.
+
 Everything a store is handed or gives is bytes, text and numbers: it does not know our structs. Task ids are opaque
 text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); they are compared as bytes.
 """
@@ -17,7 +20,20 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Batch", "EventLog", "EventRow", "FactRow", "Lifecycle", "Store", "TaskRow", "Tasks", "TurnRow", "Turns"]
+__all__ = [
+    "Batch",
+    "Blob",
+    "Blobs",
+    "EventLog",
+    "EventRow",
+    "FactRow",
+    "Lifecycle",
+    "Store",
+    "TaskRow",
+    "Tasks",
+    "TurnRow",
+    "Turns",
+]
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -73,6 +89,13 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     spent_usd: float | None = 0.0
 
 
+class Blob(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
+    """Something large that facts refer to. `sha256` is that of the body, in lower-case hex."""
+
+    sha256: str
+    body: bytes
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of one task that become durable together or not at all.
 
@@ -86,12 +109,16 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     The rows of one batch are all of one turn, whose `TurnRow` came with this batch or an earlier one. The first batch
     of a task brings its `task`.
+
+    `blobs` are what its facts refer to; they belong to the task from then on. One that is stored already is not stored
+    again; where the stored one was damaged, this one takes its place.
     """
 
     task_id: str
     epoch: int
     facts: Sequence[FactRow] = ()
     events: Sequence[EventRow] = ()
+    blobs: Sequence[Blob] = ()
     task: TaskRow | None = None
     turn: TurnRow | None = None
     claim: bool = False
@@ -147,7 +174,10 @@ class Tasks(Protocol):
         ...
 
     async def delete(self, task_id: str, /) -> bool:
-        """Remove the task with all its facts, events and turns; False where there was none."""
+        """Remove the task with all its facts, events and turns; False where there was none.
+
+        A blob goes with the last task it belongs to.
+        """
         ...
 
 
@@ -168,6 +198,17 @@ class Turns(Protocol):
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         """The fact that is this message, or None: an id of another task is unknown here."""
+        ...
+
+
+class Blobs(Protocol):
+    """What is too large for a fact. Written with `Batch.blobs`."""
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        """The body, or None: a blob of other tasks only is unknown here.
+
+        Raises `StoreCorrupt` where it fails its checksum.
+        """
         ...
 
 
@@ -199,5 +240,5 @@ class Lifecycle(Protocol):
         ...
 
 
-class Store(EventLog, Tasks, Turns, Lifecycle, Protocol):
+class Store(EventLog, Tasks, Turns, Blobs, Lifecycle, Protocol):
     """All of it: what an engine needs."""

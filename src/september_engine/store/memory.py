@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from weakref import WeakValueDictionary
 
 import attrs
 from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
-from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["MemoryStore"]
 
@@ -28,6 +29,7 @@ class _Task:
     turns: dict[str, _Turn] = attrs.field(factory=dict)
     events: list[EventRow] = attrs.field(factory=list)
     messages: dict[str, FactRow] = attrs.field(factory=dict)
+    blobs: dict[str, Blob] = attrs.field(factory=dict)
 
 
 class MemoryStore:
@@ -36,6 +38,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
         self._latest: list[tuple[str, str]] = []
+        self._blobs: WeakValueDictionary[str, Blob] = WeakValueDictionary()
         self._open = False
 
     def __repr__(self) -> str:
@@ -81,6 +84,8 @@ class MemoryStore:
             task.turns[fact.turn_id].facts.append(fact)
             if fact.message_id is not None:
                 task.messages[fact.message_id] = fact
+        for blob in batch.blobs:
+            task.blobs[blob.sha256] = self._blobs.setdefault(blob.sha256, blob)
         task.events += batch.events
         if batch.task is not None:
             task.row = replace(batch.task, epoch=batch.epoch, trimmed_to=task.row.trimmed_to)
@@ -169,6 +174,11 @@ class MemoryStore:
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         task = self._tasks.get(task_id)
         return None if task is None else task.messages.get(message_id)
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        task = self._tasks.get(task_id)
+        found = None if task is None else task.blobs.get(sha256)
+        return None if found is None else found.body
 
     def _turns(self, task_id: str) -> dict[str, _Turn]:
         task = self._tasks.get(task_id)

@@ -208,6 +208,9 @@ class SQLiteStore:
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self._read(reads.find_fact, task_id, message_id)
 
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        return await self._read(reads.read_blob, task_id, sha256)
+
     # ── both ways ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -58,6 +58,7 @@ from ..events import (
 )
 from ..messages import Block, Prompt, text_of, tool_uses
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
+from ._blob_checker import blob_problems, with_stand_ins
 from ._log_screen import Screen
 
 __all__ = ["check_log", "check_task"]
@@ -112,7 +113,7 @@ async def check_task(store: Store, task_id: str, *, every_prefix: bool = True) -
     while page := await store.events(task_id, after=events[-1].ts if events else 0):
         events += page
     found = check_log(facts, events, trimmed_to=row.trimmed_to, every_prefix=every_prefix)
-    return found + list(_index(row, turns, facts, events))
+    return found + list(_index(row, turns, facts, events)) + await blob_problems(store, task_id, facts)
 
 
 @attrs.define
@@ -315,7 +316,7 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
     for count, (row, fact) in enumerate(zip(turn.rows, turn.facts, strict=True), len(ancestors)):
         if isinstance(fact, AssistantReplied):
             prompt = prompt_of(turn.thread[:count], prefix=fact.prefix, model=fact.model)
-            yield from (f"the request before fact {row.seq}: {problem}" for problem in problems(prompt))
+            yield from (f"the request before fact {row.seq}: {problem}" for problem in problems(with_stand_ins(prompt)))
             if before is not None and (changed := _changed(before, fact, prompt)) is not None:
                 yield f"the request before fact {row.seq} does not go on from the one before it: {changed}"
             before = (prompt, fact)
@@ -326,7 +327,7 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
                 prompt, last = prompt_of(turn.thread[: count + 1], prefix=prefix, model=model), looked_at.get(model)
                 looked_at[model] = prompt
                 if prompt != last and (prompt.messages or turn.state.counts):  # of a refused turn nothing may be left
-                    yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(prompt))
+                    yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(with_stand_ins(prompt)))
     refused = turn.state.status == "completed" and not turn.state.counts
     turn.request = before if not refused else None if repaired else began_with
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
+from ..store.base import Batch, Blob, EventRow, FactRow, Store, TaskRow, TurnRow
 
 __all__ = ["Writer"]
 
@@ -26,9 +26,9 @@ class Writer:
         turn = TurnRow(turn_id=turn_id, parent=parent, message_id=f"m-{turn_id}", started_at=self.row.last_ts + 1)
         return await self._append(texts, message_id=turn.message_id, turn=turn, claim=True)
 
-    async def more(self, *texts: str) -> Batch:
-        """Go on with one fact and one event per text."""
-        return await self._append(texts)
+    async def more(self, *texts: str, blobs: Sequence[Blob] = ()) -> Batch:
+        """Go on with one fact and one event per text, which refer to these blobs."""
+        return await self._append(texts, blobs=blobs)
 
     async def deltas(self, *texts: str) -> Batch:
         """Events without facts, and without the index."""
@@ -46,7 +46,13 @@ class Writer:
         return await self._append(["end"], turn=turn)
 
     async def _append(
-        self, texts: Sequence[str], *, message_id: str | None = None, turn: TurnRow | None = None, claim: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        message_id: str | None = None,
+        turn: TurnRow | None = None,
+        claim: bool = False,
+        blobs: Sequence[Blob] = (),
     ) -> Batch:
         facts: list[FactRow] = []
         for text in texts:
@@ -61,6 +67,7 @@ class Writer:
             epoch=self.row.epoch,
             facts=facts,
             events=events,
+            blobs=blobs,
             task=self.row,
             turn=turn,
             claim=claim,

@@ -1,10 +1,10 @@
-"""Health: whether an engine can take a turn now."""
+"""Health: whether a turn could be taken now."""
 
 from __future__ import annotations
 
 import msgspec
 
-from ._runtime.supervisor import Supervisor
+from .supervisor import Supervisor
 
 __all__ = ["Health", "health_of"]
 
@@ -17,15 +17,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     subsystems: dict[str, str]
 
 
-async def health_of(supervisor: Supervisor | None, opened_at: float) -> Health:
-    """Of the engine that was opened at this moment (monotonic seconds); None is one that is closed. Never raises."""
-    if supervisor is None:
-        return Health(status="closed", uptime_seconds=0.0, subsystems={})
+async def health_of(supervisor: Supervisor, *, opened_at: float) -> Health:
+    """The health of an engine that is open; `opened_at` is by its clock's `monotonic`. Never raises."""
     database = await supervisor.store.check()
     provider = supervisor.resources.provider
     status = "ok" if supervisor.accepting else "shutting_down"
     if database != "ok" or provider == "LLM_AUTH":
         status = "degraded"
     uptime = round(supervisor.resources.world.clock.monotonic() - opened_at, 3)
-    subsystems = {"database": database, "llm_provider": provider}
-    return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
+    return Health(status=status, uptime_seconds=uptime, subsystems={"database": database, "llm_provider": provider})
