@@ -4,7 +4,7 @@
     .ci/run lint tests   only these steps
 
 The checkout itself is not touched: each step works on a copy in a temporary folder, without keys in its environment.
-The longest step, which runs the tests under coverage, runs beside all others; what it prints comes last.
+The longest step, which runs all tests under coverage, runs beside the others; what it prints comes last.
 The README's own commands are run as they stand there, so that they cannot rot.
 """
 
@@ -102,6 +102,10 @@ class Run:
         """The README's second command, in another copy."""
         self.sh(readme_command("tests"), cwd=self.checkout)
 
+    def campaigns(self) -> None:
+        """The long tests, which have a command of their own: hundreds of kills, races and random schedules."""
+        self.call(self.developer(), "-m", "pytest", "-q", "-m", "campaign", cwd=self.checkout)
+
     def lint(self) -> None:
         """ruff, its formatter, and mypy --strict."""
         python = self.developer()
@@ -115,10 +119,7 @@ class Run:
             raise Failed("; ".join(problems))
 
     def wheel(self) -> None:
-        """The built wheel in a fresh environment, without `src`: a smoke run, then the tests with their coverage.
-
-        Campaigns are left out: they are hundreds of runs of what other tests cover, and the step `tests` runs them.
-        """
+        """The built wheel in a fresh environment, without `src`: a smoke run, then all tests with their coverage."""
         python = new_environment(self, self.folder / "wheel-venv")
         self.call(python, "-m", "pip", "install", "-q", "build", cwd=self.folder)
         self.call(python, "-m", "build", "--wheel", "--outdir", str(self.folder / "dist"), cwd=self.copy("build"))
@@ -131,7 +132,7 @@ class Run:
         if "Offline model:" not in said:
             raise Failed("the demo of the installed wheel did not answer")
         self.call(python, "-m", "pip", "install", "-q", f"{built}[dev]", cwd=copy)
-        self.call(python, "-m", "coverage", "run", "-m", "pytest", "-q", "-m", "not campaign", cwd=copy)
+        self.call(python, "-m", "coverage", "run", "-m", "pytest", "-q", cwd=copy)
         self._coverage(python, copy)
 
     def _coverage(self, python: Path, copy: Path) -> None:
@@ -251,7 +252,7 @@ def main(chosen: list[str]) -> int:
     return 1 if any(problem for _, _, problem in results) else 0
 
 
-STEPS = ("sandbox", "demo", "newer", "tests", "lint", "benchmarks", "wheel")
+STEPS = ("sandbox", "demo", "newer", "tests", "lint", "benchmarks", "campaigns", "wheel")
 
 
 class Aside:

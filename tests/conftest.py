@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
 from tests.engines import Bench
+
+# how fast a machine is decides no test
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@ from __future__ import annotations
 import platform
 import sqlite3
 
+import pytest
+
 from september_engine._doctor import Finding, examine
 from september_engine.sandbox.choice import Availability
 
@@ -30,10 +32,14 @@ def test_without_any_sandbox_bash_is_off() -> None:
     assert found == [Finding("bash", False, "off, because there is no sandbox", advice)]
 
 
-def test_an_extra_that_is_missing_comes_with_its_command() -> None:
-    *_, server, media = examine(sandboxes=lambda: [FINE], installed=lambda module: module != "starlette")
-    assert server == Finding("server", False, "not installed", "pip install 'september-engine[server]'")
-    assert media == Finding("media", True, "installed")
-    *_, server, media = examine(sandboxes=lambda: [FINE], installed=lambda module: module != "pypdf")
-    assert server == Finding("server", True, "installed")
-    assert media == Finding("media", False, "not installed", "pip install 'september-engine[media]'")
+@pytest.mark.parametrize(
+    ("extra", "module"),
+    [("server", "starlette"), ("sandbox", "tree_sitter_bash"), ("prices", "genai_prices"), ("media", "pypdf")],
+)
+def test_an_extra_that_is_missing_comes_with_its_command(extra: str, module: str) -> None:
+    def told(missing: str) -> Finding:
+        found = examine(sandboxes=lambda: [FINE], installed=lambda module: module != missing)
+        return next(one for one in found if one.name == extra)
+
+    assert told(module) == Finding(extra, False, "not installed", f"pip install 'september-engine[{extra}]'")
+    assert told("nothing") == Finding(extra, True, "installed")

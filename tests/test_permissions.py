@@ -234,6 +234,34 @@ class TestRemembering:
         if not set(others) & known and not any(isinstance(each, Run) and set(each.effects) & known for each in others):
             assert type(other) is type(alone)
 
+    def test_a_program_is_remembered_with_what_came_of_it(self) -> None:
+        empty = ("rm", "-rf", "*")  # in whatever folder, and as nobody has decoded it
+        asked = judge(Run(argv=empty, effects=(Write(path="/srv/cache"),)))
+        assert isinstance(asked, Ask)
+        for path, decision in (("/srv/cache", Allow), ("/home", Ask)):
+            again = Run(argv=empty, effects=(Write(path=path),))
+            assert isinstance(judge(again, remembered=asked.remember), decision), path
+        assert judge(Run(argv=empty), remembered=asked.remember) == Allow()
+
+    def test_only_what_needed_it_is_remembered(self) -> None:
+        asked = judge(STATUS, PUSH, INSIDE, rules=(Rule(effect="ask", run="git status"),))
+        assert isinstance(asked, Ask)
+        assert [in_words(rule) for rule in asked.remember] == [
+            f"allow bash: run {' '.join(run.argv)}" for run in (STATUS, PUSH)
+        ]
+        assert judge(STATUS, PUSH, INSIDE, remembered=asked.remember) == Allow()
+
+    def test_where_a_rule_asks_before_every_call_this_one_is_remembered_as_a_whole(self) -> None:
+        rules = (Rule(effect="ask", tool="bash"),)
+        asked = judge(STATUS, rules=rules)
+        assert isinstance(asked, Ask)
+        assert asked.remember == (Rule(effect="allow", tool="bash", input={"command": "x"}),)
+        assert judge(STATUS, rules=rules, remembered=asked.remember) == Allow()
+
+    def test_a_rule_with_an_empty_pattern_speaks_for_no_call(self) -> None:
+        for field in ("run", "read", "write", "network"):
+            assert isinstance(judge(ODD, rules=(Rule(effect="allow", **{field: ""}),)), Ask), field  # type: ignore[arg-type]
+
     def test_an_answer_changes_nothing_about_what_is_denied(self) -> None:
         deny = Rule(effect="deny", network="github.com")
         assert isinstance(judge(PUSH, rules=(deny,), remembered=(Rule(effect="allow"),)), Deny)
@@ -298,3 +326,12 @@ def test_an_allow_rule_for_a_path_or_a_host_also_speaks_for_what_a_command_does_
     decision = allowed.judge("bash", {}, [both])
     assert isinstance(decision, Ask)
     assert decision.reason == "It writes outside of the allowed folders: /etc/b."
+
+
+def test_always_for_some_host_is_not_always_for_every_host() -> None:
+    asked = Policy().judge("fetch", {"url": "x"}, [Network(host="*")])
+    assert isinstance(asked, Ask)
+    assert asked.remember == (Rule(effect="allow", tool="fetch", input={"url": "x"}),)
+    assert isinstance(Policy().judge("fetch", {"url": "x"}, [Network(host="*")], remembered=asked.remember), Allow)
+    other = Policy().judge("fetch", {"url": "y"}, [Network(host="evil.example")], remembered=asked.remember)
+    assert isinstance(other, Ask)

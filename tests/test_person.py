@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 
+import anyio
 import pytest
 
 from september_engine import Engine, tool
@@ -121,3 +123,21 @@ async def test_somebody_else_was_faster() -> None:
                 assert await Person(io.StringIO("y\n"), Terminal(out)).answer(engine, event)
                 assert "Somebody answered first." in out.getvalue()
     assert RAN == []
+
+
+async def test_who_leaves_at_the_question_is_told_that_it_stays_open() -> None:
+    reader, writer = os.pipe()
+    out = io.StringIO()
+    async with Bench().running(calling(command="touch /out"), tools=[bash]) as engine:
+        turn = engine.execute("go", task_id="t")
+        with open(reader) as lines:
+            async for event in turn:
+                if isinstance(event, HitlRequest):
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(Person(lines, Terminal(out)).answer, engine, event)
+                        await anyio.wait_all_tasks_blocked()
+                        group.cancel_scope.cancel()
+                    break
+            os.close(writer)  # and the thread that still reads ends
+        assert len(await engine.pending()) == 1
+    assert out.getvalue().endswith("The request stays open; the same command asks again.\n")

@@ -14,9 +14,10 @@ from .sandbox.choice import Availability, report
 __all__ = ["Finding", "examine"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "media": ("PIL", "pypdf"),
-    "prices": ("genai_prices",),
     "server": ("hypercorn", "starlette"),
+    "sandbox": ("tree_sitter", "tree_sitter_bash"),
+    "prices": ("genai_prices",),
+    "media": ("PIL", "pypdf"),
 }
 """Each extra, and the modules that it brings."""
 

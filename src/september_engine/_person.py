@@ -19,6 +19,7 @@ __all__ = ["Person"]
 NO = ("n", "no", "")
 YES = ("y", "yes")
 ALWAYS = ("a", "always")
+OPEN = "The request stays open; the same command asks again."
 
 
 class Person:
@@ -45,7 +46,7 @@ class Person:
             except (HitlAlreadyAnswered, HitlNotPending) as error:
                 self._terminal.line(error.message, DIM)
             return True
-        self._terminal.line("Nobody is here to answer. The request stays open; the same command asks again.", DIM)
+        self._terminal.line(f"Nobody is here to answer. {OPEN}", DIM)
         return False
 
     async def _respond(self, engine: Engine, request: HitlRequest, said: str) -> None:
@@ -73,7 +74,11 @@ class Person:
     async def _line(self, prompt: str) -> str | None:
         self._terminal.say(prompt, BOLD)
         # a daemon thread: a read that nobody answers must not keep the program from ending
-        line = await in_thread(self._lines.readline, limiter=self._limiter, name="september-engine-person")
+        try:
+            line = await in_thread(self._lines.readline, limiter=self._limiter, name="september-engine-person")
+        except anyio.get_cancelled_exc_class():
+            self._terminal.line(OPEN, DIM)
+            raise
         self._terminal.end_line(echoed=self._lines.isatty() and line.endswith("\n"))
         return line or None
 

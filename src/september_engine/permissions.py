@@ -84,7 +84,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Without `run`, `read`, `write` and `network` it speaks for whole calls of the tool; with one of them, for the
     actions of this kind that match. In patterns, `*` stands for anything within one path segment or word and `**` for
     anything; a `run` pattern is a command as it is typed, and ends in ` **` where more words may follow. A rule that
-    is remembered for a call of one input has it in `input`.
+    is remembered for a call of one input has it in `input`; one that is remembered for a program has in `effects` what
+    was known to come of it, and speaks for no more, since the same words do something else in another folder.
 
     Args:
         effect: "allow", "ask" or "deny".
@@ -99,6 +100,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     write: str | None = None
     network: str | None = None
     input: dict[str, JSON] | None = None
+    effects: tuple[Read | Write | Network, ...] | None = None
     reason: str = ""
 
 
@@ -164,14 +166,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         allowing = [rule for rule in self.rules if rule.effect == "allow"]
         open_actions = [action for action in actions if not _covered(action, remembered, tool)]
         reasons = self._asked(_Call(tool, input, tuple(open_actions)))
-        gated = [action for action in open_actions if not _covered(action, allowing, tool)]
+        held = [action for action in open_actions if self._asked(_Call(tool, input, (action,)))]
         if not any(call.is_whole(rule) for rule in allowing):
             reasons += [declared] if declared else []
-            reasons += [reason for action in gated for reason in self._gate(action, allowing, tool)]
+            for action in open_actions:
+                gate = [] if _covered(action, allowing, tool) else list(self._gate(action, allowing, tool))
+                reasons += gate
+                held += [action] if gate else []
         if not reasons:
             return Allow()
         whole = declared is not None or not actions or any(_is_doubtful(action) for action in open_actions)
-        return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, open_actions, whole=whole))
+        whole = whole or any(rule.effect == "ask" and call.is_whole(rule) for rule in self.rules)
+        return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, held, whole=whole))
 
     def _asked(self, call: _Call) -> list[str]:
         asking = [rule for rule in self.rules if rule.effect == "ask"]
@@ -205,7 +211,7 @@ class _Call(msgspec.Struct, frozen=True):
 
     def is_whole(self, rule: Rule) -> bool:
         """Whether the rule speaks for the call as a whole."""
-        if rule.tool not in ("*", self.tool) or any((rule.run, rule.read, rule.write, rule.network)):
+        if rule.tool not in ("*", self.tool) or (rule.run, rule.read, rule.write, rule.network) != (None,) * 4:
             return False
         return rule.input is None or rule.input == self.input
 
@@ -241,8 +247,9 @@ def _covered(action: Action, rules: Iterable[Rule], tool: str) -> bool:
 
 def _speaks_for(rule: Rule, action: Action) -> bool:
     match action:
-        case Run(argv=argv):
-            return rule.run is not None and _words_match(rule.run, argv)
+        case Run(argv=argv, effects=effects):
+            known = rule.effects is None or set(effects) <= set(rule.effects)
+            return known and rule.run is not None and _words_match(rule.run, argv)
         case Read(path=path):
             return rule.read is not None and _path_pattern(rule.read).fullmatch(path) is not None
         case Write(path=path):
@@ -342,8 +349,8 @@ def _remembering(call: _Call, actions: Iterable[Action], *, whole: bool) -> tupl
 
 def _remembered(tool: str, action: Action) -> Rule:
     match action:
-        case Run(argv=argv):
-            return Rule(effect="allow", tool=tool, run=shlex.join(map(_literal, argv)))
+        case Run(argv=argv, effects=effects):
+            return Rule(effect="allow", tool=tool, run=shlex.join(map(_literal, argv)), effects=effects)
         case Read(path=path):
             return Rule(effect="allow", tool=tool, read=_literal(path))
         case Write(path=path):
@@ -364,7 +371,14 @@ def in_words(rule: Rule) -> str:
 
 
 def _is_doubtful(action: Action) -> bool:
-    return isinstance(action, Unknown) or (isinstance(action, Run) and action.unknown != "")
+    """Whether a rule made of it could speak for more than a person was shown: "some host" would be every host."""
+    match action:
+        case Run(unknown=why):
+            return why != ""
+        case Network(host=host):
+            return "*" in host
+        case _:
+            return isinstance(action, Unknown)
 
 
 def _doubt(why: str) -> str:

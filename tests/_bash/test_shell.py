@@ -215,3 +215,8 @@ def test_a_rule_can_only_know_a_program_whose_words_are_known_and_never_what_cha
     assert actions("docker ps") == (Run(argv=("docker", "ps"), unknown="docker: it runs programs out of reach"),)
     for command in ("mystery $x", 'mystery "$(date)"', "mystery *", "eval mystery", "exec mystery", ". mystery"):
         assert any(isinstance(one, Unknown) for one in actions(command)), command
+
+
+def test_a_device_of_the_network_without_a_host_is_a_file_and_no_leave_to_talk_to_everybody() -> None:
+    assert effects("echo > /dev/tcp") == [Write(path="/dev/tcp")]
+    assert effects("echo > /dev/tcp/Example.org/80") == [Network(host="example.org")]

@@ -158,6 +158,11 @@ async def test_temporary_files_are_gone_afterwards(sandbox: Sandbox, tmp_path: P
     assert not list(folder.glob("tmp.*/x")) if folder == Path("/tmp") else not folder.exists()
 
 
+async def test_outside_of_its_folders_nothing_can_even_seem_to_be_written(sandbox: Sandbox, tmp_path: Path) -> None:
+    outcome = await shell(sandbox, 'for x in "" /etc /dev; do touch "$x/new" && echo wrote; done', tmp_path)
+    assert b"wrote" not in outcome.head
+
+
 async def test_in_bubblewrap_tmp_is_small_and_its_own(tmp_path: Path) -> None:
     outcome = await shell(
         sandbox_or_skip("bubblewrap"), "ls -A /tmp | grep -v pytest; df -k --output=size /tmp", tmp_path

@@ -29,11 +29,11 @@ class Recorder:
     """A sandbox that runs nothing: it keeps the jobs, and ends them as it is told to."""
 
     name = "recorder"
-    confines = True
     outcome: Outcome = attrs.field(factory=lambda: outcome())
     failure: SandboxFailed | None = None
     jobs: list[Job] = attrs.field(factory=list)
     scratch: tuple[str, ...] = ()
+    confines: bool = True
 
     async def run(self, job: Job, /) -> Outcome:
         self.jobs.append(job)
@@ -316,6 +316,20 @@ def test_the_tool_says_where_it_works_and_whether_it_is_held(tmp_path: Path) -> 
     assert not bash_tool(Unconfined(), root=tmp_path, judge=nothing).confined
 
 
+async def test_keys_stay_hidden_when_the_link_to_them_is_moved_away(tmp_path: Path) -> None:
+    root = tmp_path / "work"
+    root.mkdir()
+    for name in (".env", ".env.local", "more", "later"):
+        (root / f"{name}-keys").write_text("K=s3cret")
+        os.symlink(f"{name}-keys", root / name)
+    bash = bash_tool(sandbox_or_skip("bubblewrap"), root=root, judge=nothing, hidden=[root / "more"])
+    assert bash.hide is not None
+    bash.hide([str(root / "later")])
+    await bash("rm .env .env.local more later", 9)
+    assert not (root / ".env").is_symlink()
+    assert "s3cret" not in str((await bash("cat *-keys .env-keys .env.local-keys", 9))["output"])
+
+
 async def test_keys_under_other_names_are_hidden_where_they_are_and_a_link_is_followed(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder in (root, outside):
@@ -338,3 +352,39 @@ async def test_python_does_not_run_what_it_compiled_before_an_edit(tmp_path: Pat
         (tmp_path / "it.py").write_text(f"X = {value}")
         os.utime(tmp_path / "it.py", (1_000_000_000, 1_000_000_000))
         assert (await bash("python3 run.py", 30))["output"] == f"{value}\n"
+
+
+@attrs.define
+class Builder(Recorder):
+    """Each command makes of its folder a repository by itself."""
+
+    async def run(self, job: Job, /) -> Outcome:
+        for name in ("objects", "refs"):
+            os.makedirs(f"{job.cwd}/{name}", exist_ok=True)
+        with open(f"{job.cwd}/HEAD", "w"):
+            pass
+        return await super().run(job)
+
+
+async def test_also_a_command_that_failed_leaves_no_repository_by_itself(tmp_path: Path) -> None:
+    with pytest.raises(ToolError):
+        await bash_tool(Builder(failure=SandboxFailed("It broke.")), root=tmp_path, judge=nothing)("true", 9)
+    assert not (tmp_path / "HEAD").exists()
+
+
+async def test_without_walls_the_folder_may_become_what_it_likes(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.confines = False
+    assert "notes" not in await bash_tool(builder, root=tmp_path, judge=nothing)("true", 9)
+    assert (tmp_path / "HEAD").exists()
+
+
+async def test_every_folder_has_its_git_protected_and_its_keys_hidden(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    recorder = Recorder()
+    await bash_tool(recorder, root=folders[0], writable=folders[1:], judge=nothing)("true", 9)
+    (job,) = recorder.jobs
+    assert {f"{folder}/{name}" for folder in folders for name in PROTECTED} <= set(job.protected)
+    assert {f"{folder}/.env" for folder in folders} <= set(job.hidden)

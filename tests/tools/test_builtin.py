@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,6 +16,7 @@ from september_engine.permissions import Policy, Rule
 from september_engine.sandbox.unconfined import Unconfined
 from september_engine.tools import builtin
 from tests.sandbox.backends import sandbox_or_skip
+from tests.tools.test_bash import Recorder
 
 NAMES = ["bash", "read_file", "write_file", "edit_file", "grep", "find_files", "ask_user"]
 
@@ -160,3 +162,42 @@ def test_without_its_parser_it_says_so_at_the_start(root: Path, monkeypatch: pyt
     monkeypatch.setattr(builtin, "actions_of", missing)
     with pytest.raises(ConfigurationError, match="sandbox]"):
         builtin_tools(root, sandbox="off")
+
+
+async def test_without_a_sandbox_git_does_not_take_its_settings_from_the_workspace(root: Path, tmp_path: Path) -> None:
+    (root / ".gitconfig").write_text('[core]\nfsmonitor = "touch ran; false"\n')
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    (result,) = results(
+        await events_of(tmp_path / "a", builtin_tools(root, sandbox="off"), call("bash", command="git status --short"))
+    )
+    assert result.output["exit_code"] == 0
+    assert not (root / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
+async def test_the_folder_does_not_become_a_repository_beside_its_git(root: Path, name: str) -> None:
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    bash = builtin_tools(root, sandbox=sandbox_or_skip(name))[0]
+    settings = r"printf '[core]\nbare = false\nworktree = %s\nfsmonitor = \"touch ran; false\"\n' $PWD > config"
+    told = await bash(f"mv .git/HEAD .git/H; echo 'ref: refs/heads/x' > HEAD; mkdir objects refs; {settings}")
+    assert "HEAD was removed" in str(told["notes"])
+    subprocess.run(["git", "status"], cwd=root, check=False, capture_output=True)
+    assert not (root / "ran").exists()
+
+
+async def test_a_folder_that_is_a_bare_repository_stays_one(root: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", str(root)], check=True)
+    bash = builtin_tools(root, sandbox=sandbox_or_skip("bubblewrap"))[0]
+    assert "notes" not in await bash("ls")
+    assert (root / "HEAD").exists()
+
+
+@pytest.mark.parametrize(("network", "opened"), [("judged", True), ("off", False)])
+async def test_a_command_gets_the_environment_and_the_network_that_were_given(
+    root: Path, network: Literal["judged", "off"], opened: bool
+) -> None:
+    recorder = Recorder()
+    bash = builtin_tools(root, sandbox=recorder, environment={"CI": "1"}, network=network)[0]
+    await bash("curl https://example.org")
+    assert recorder.jobs[0].environment["CI"] == "1"
+    assert recorder.jobs[0].network == opened

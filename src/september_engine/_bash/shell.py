@@ -329,9 +329,9 @@ class _Walk:
         path = target.path(world.cwd)
         if redirect.operator == "<&" or path is None or target.many:
             raise NotUnderstood(f"where `{redirect.operator}{redirect.target.source}` leads cannot be told")
-        socket = re.match(r"/dev/(?:tcp|udp)(?:/([^/]*))?", path)
+        socket = re.match(r"/dev/(?:tcp|udp)/([^/]+)/", path)
         if socket:
-            yield Network(host=(socket.group(1) or "*").lower())
+            yield Network(host=socket.group(1).lower())
         elif path not in DEVICES:
             yield Read(path=path) if redirect.operator == "<" else write(path)
 

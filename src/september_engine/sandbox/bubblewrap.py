@@ -109,6 +109,7 @@ class Bubblewrap:
         for path in outermost(job.writable):
             yield from ("--bind", path, path)
         yield from _exceptions(held)
+        yield from ("--remount-ro", "/")  # else it holds files, without a limit, that seem to have been written
         yield from ("--chdir", job.cwd)
         for name, value in job.environment.items():
             yield from ("--setenv", name, value)

@@ -20,6 +20,7 @@ from ..errors import ConfigurationError
 from ..messages import JSON
 from ..permissions import Action, Network, Run, Unknown, Write
 from ..sandbox.base import GRACE_SECONDS, Job, Outcome, Sandbox, SandboxFailed
+from ._bare import is_bare, undo_bare
 from .output import ToolError
 from .tool import Tool, tool
 
@@ -42,10 +43,12 @@ ENVIRONMENT = {
     "PATH": PATH,
     "LANG": "C.UTF-8",
     "TERM": "dumb",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 """From nothing. Git is told not to look for the system's settings: they are out of reach, and may hold credentials.
+Nor for the user's: HOME is the workspace, and a file there would say what `git status` runs.
 
 Python takes compiled code for that of a source changed within the same second to the same size, as agents do; so it
 is told not to keep any.
@@ -87,9 +90,12 @@ def bash_tool(
     variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
     kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
     secret = [*(f"{folder}/.env" for folder in folders), *map(_place, hidden)]
+    guarded = [folder for folder in folders if sandbox.confines and not is_bare(folder)]
+    secret += _linked([*secret, *_found(folders)])
 
     def hide(paths: Iterable[str]) -> None:
-        secret.extend(path for path in map(_place, paths) if any(_below(path, folder) for folder in folders))
+        places = [path for path in map(_place, paths) if any(_below(path, folder) for folder in folders)]
+        secret.extend([*places, *_linked(places)])
 
     def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
         command = input.get("command")
@@ -119,10 +125,7 @@ def bash_tool(
             network=network != "off" and any(map(_talks, judge(command))),
             seconds=timeout,
         )
-        try:
-            return _told(await sandbox.run(job), timeout)
-        except SandboxFailed as error:
-            raise ToolError(f"The command was not run. {error.message}", reason="sandbox_failed") from error
+        return _told(await _outcome(sandbox, job, guarded), timeout)
 
     return attrs.evolve(bash, roots=tuple(folders), confined=sandbox.confines, hide=hide)
 
@@ -148,6 +151,11 @@ def _found(folders: Iterable[str]) -> Iterator[str]:
     """What is hidden only where it is: something stands in for what is hidden and missing, which people would see."""
     for folder in folders:
         yield from (path for name in HIDDEN if os.path.lexists(path := f"{folder}/{name}"))
+
+
+def _linked(paths: Iterable[str]) -> Iterator[str]:
+    """What links lead to, before commands, which can move a link away, have been run."""
+    return (os.path.realpath(path) for path in paths if os.path.islink(path))
 
 
 def _hidden(paths: Iterable[str], folders: Sequence[str]) -> Iterator[str]:
@@ -192,6 +200,19 @@ def _talks(action: Action) -> bool:
     if isinstance(action, Run):
         return action.unknown != "" or any(isinstance(effect, Network) for effect in action.effects)
     return isinstance(action, Network)
+
+
+async def _outcome(sandbox: Sandbox, job: Job, guarded: Iterable[str]) -> Outcome:
+    """Whatever comes of it, none of the guarded folders is a repository by itself when this returns."""
+    undone: list[str] = []
+    try:
+        outcome = await sandbox.run(job)
+    except SandboxFailed as error:
+        raise ToolError(f"The command was not run. {error.message}", reason="sandbox_failed") from error
+    finally:
+        undone += filter(undo_bare, guarded)
+    notes = [f"{folder}/HEAD was removed: git would have run what is beside it." for folder in undone]
+    return msgspec.structs.replace(outcome, notes=(*outcome.notes, *notes))
 
 
 def _told(outcome: Outcome, timeout: int) -> dict[str, JSON]:
