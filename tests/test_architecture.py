@@ -32,6 +32,8 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_turn.calls": "_turn/test_decide.py",
     "testing._blob_contract": "store/test_contract.py",
     "_runtime.health": "test_engine.py",
+    "_runtime.host": "_runtime/test_supervisor.py",
+    "_runtime.tickets": "_runtime/test_supervisor.py",
     "_wiring": "test_engine.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",

@@ -9,17 +9,16 @@ from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
-import anyio
-
 from ._notebook import Requests
 from ._output import Output
 from ._runtime.effects import AnyTool
-from ._runtime.health import Health, health_of
+from ._runtime.health import Health
+from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
-from ._runtime.listing import detail_of, last_of, task_of
+from ._runtime.listing import detail_of, facts_at, last_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.supervisor import Supervisor
-from ._runtime.threads import TurnRequest, read_thread
+from ._runtime.threads import TurnRequest
 from ._runtime.world import World
 from ._turn.limits import Limits
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
@@ -38,7 +37,7 @@ from ._wiring import (
     store_of,
     tools_by_name,
 )
-from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
+from .errors import EngineClosed, TaskNotFound
 from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
 from .models.prices import Prices
@@ -104,13 +103,11 @@ class Engine:
         self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
-        self._supervisor: Supervisor | None = None
-        self._host: asyncio.Task[None] | None = None
+        self._host = Host()
         self._holds_store = False
-        self._opened_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Engine on {self._store!r}, {'closed' if self._supervisor is None else 'open'}>"
+        return f"<Engine on {self._store!r}, {'closed' if self._host.supervisor is None else 'open'}>"
 
     # ── opening and closing ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,19 +117,19 @@ class Engine:
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
         `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
         """
-        self._check_loop()
+        self._host.check_loop()
         async with self._gate:
-            if self._gone:
+            if self._host.gone:
                 await self._free()
-            if self._supervisor is None:
+            if self._host.supervisor is None:
                 try:
-                    self._supervisor = await self._start()
+                    await self._start()
                 except BaseException:
                     await to_its_end(self._free())
                     raise
         return self
 
-    async def _start(self) -> Supervisor:
+    async def _start(self) -> None:
         models = await self._models.make(self.settings, self._world.clock)
         await check_prices(self._prices, self._limits, models)
         supervisor = make_supervisor(
@@ -150,14 +147,7 @@ class Engine:
         )
         await self._store.open()
         self._holds_store = True
-        ready = anyio.Event()
-        self._host = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
-        self._host.add_done_callback(lambda host: ready.set())
-        await ready.wait()
-        if self._host.done():
-            await self._host
-        self._opened_at = self._world.clock.monotonic()
-        return supervisor
+        await self._host.start(supervisor)
 
     async def aclose(self, *, drain: float | None = None) -> None:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
@@ -166,7 +156,7 @@ class Engine:
         the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
         of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
         """
-        self._check_loop()
+        self._host.check_loop()
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
@@ -178,26 +168,24 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        self._check_loop()
-        if self._supervisor is not None and not self._gone:
-            supervisor = self._supervisor
+        self._host.check_loop()
+        supervisor = self._host.supervisor
+        if supervisor is not None and not self._host.gone:
             await supervisor.drain(seconds)
             supervisor.stop_readers()
 
     def stop_streams(self) -> None:
         """End every open stream after what is committed; cursors stay valid and turns go on."""
-        if self._supervisor is not None:
-            self._supervisor.stop_readers()
+        if self._host.supervisor is not None:
+            self._host.supervisor.stop_readers()
 
     async def _close(self) -> None:
         async with self._gate:
             await self._free()
 
     async def _free(self) -> None:
-        gone, host, self._host, self._supervisor = self._gone, self._host, None, None
-        if host is not None and not gone:
-            host.cancel()
-            await asyncio.wait((host,))
+        gone = self._host.gone
+        await self._host.stop()
         held, self._holds_store = self._holds_store, False
         try:
             if held:  # a store that another engine has open is not ours to close
@@ -216,27 +204,7 @@ class Engine:
 
     @property
     def _running(self) -> Supervisor:
-        if self._supervisor is None or self._gone:
-            raise EngineClosed(
-                "The engine is not open, or the event loop it was opened in has ended: use "
-                "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
-            )
-        self._check_loop()
-        return self._supervisor
-
-    @property
-    def _gone(self) -> bool:
-        """The event loop that the engine was opened in has ended, and everything that ran in it."""
-        return self._host is not None and self._host.get_loop().is_closed()
-
-    @property
-    def _elsewhere(self) -> bool:
-        here = asyncio._get_running_loop()
-        return self._host is not None and not self._gone and here not in (None, self._host.get_loop())
-
-    def _check_loop(self) -> None:
-        if self._elsewhere:
-            raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
+        return self._host.running
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -372,14 +340,7 @@ class Engine:
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        row, store = await self._row(task_id), self._running.store
-        if branch is not None and all(turn.turn_id != branch for turn in await store.turns(task_id)):
-            raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
-        try:
-            facts = await read_thread(store, task_id, branch or row.open_turn or row.head)
-        except StoreCorrupt:
-            await self._row(task_id)  # a task that was deleted meanwhile is not a damaged one
-            raise
+        facts = await facts_at(self._running.store, await self._row(task_id), branch)
         return last_of(transcript(facts), before=before, limit=limit)
 
     async def media(self, task_id: str, sha256: str) -> Content:
@@ -396,10 +357,7 @@ class Engine:
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        supervisor = self._supervisor
-        if supervisor is None or self._gone or self._elsewhere:
-            return Health(status="closed", uptime_seconds=0.0, subsystems={})
-        return await health_of(supervisor, opened_at=self._opened_at)
+        return await self._host.health()
 
     @property
     def model_name(self) -> str:

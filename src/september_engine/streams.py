@@ -19,7 +19,8 @@ from ._notebook import turn_card
 from ._output import Output
 from ._runtime.channel import Channel
 from ._runtime.reader import Reader
-from ._runtime.supervisor import Supervisor, Ticket
+from ._runtime.supervisor import Supervisor
+from ._runtime.tickets import Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, OutputRefused, TurnCompleted, TurnFailed, TurnStarted
 from ._turn.state import TurnState
 from .errors import EngineClosed

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from ..errors import MessageNotFound
+from .._turn.facts import Fact
+from ..errors import MessageNotFound, StoreCorrupt, TaskNotFound
 from ..messages import Branch, Message, Task, TaskDetail
-from ..store.base import TaskRow, TurnRow
+from ..store.base import Store, TaskRow, TurnRow
+from .threads import read_thread
 
-__all__ = ["detail_of", "last_of", "task_of"]
+__all__ = ["detail_of", "facts_at", "last_of", "task_of"]
 
 
 def task_of(row: TaskRow) -> Task:
@@ -46,6 +48,21 @@ def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
         tokens=row.spent_tokens,
         cost_usd=row.spent_usd,
     )
+
+
+async def facts_at(store: Store, row: TaskRow, branch: str | None = None) -> list[Fact]:
+    """The facts of the branch that ends in this turn; without one, of that on which the thread stands.
+
+    Raises `MessageNotFound` for an unknown turn, `TaskNotFound` for a task that was deleted meanwhile, `StoreCorrupt`.
+    """
+    if branch is not None and all(turn.turn_id != branch for turn in await store.turns(row.task_id)):
+        raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
+    try:
+        return await read_thread(store, row.task_id, branch or row.open_turn or row.head)
+    except StoreCorrupt:
+        if await store.task(row.task_id) is None:  # a task that was deleted meanwhile is not a damaged one
+            raise TaskNotFound(f"There is no task {row.task_id!r}.") from None
+        raise
 
 
 def last_of(messages: Sequence[Message], *, before: str | None, limit: int) -> list[Message]:

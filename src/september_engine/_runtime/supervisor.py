@@ -18,8 +18,8 @@ from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
-from .._turn.state import TurnState, fold
-from ..errors import EngineClosed, EngineError, Fenced, HitlRequired, TaskBusy
+from .._turn.state import fold
+from ..errors import EngineError, Fenced, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .effects import Resources
@@ -27,33 +27,12 @@ from .media import Taken
 from .reader import PULSE_SECONDS, Reader
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
+from .tickets import Ticket, busy_error, closed_error, waiting_error
 
-__all__ = ["Supervisor", "Ticket"]
+__all__ = ["Supervisor"]
 
 SWEEP_SECONDS = 60.0
 """How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
-
-
-class Ticket:
-    """A turn's place: taken before anything is awaited, so that one task never has two turns."""
-
-    def __init__(self, task_id: str, turn_id: str) -> None:
-        self.task_id = task_id
-        self.turn_id = turn_id
-        self.runner: Runner | None = None
-        self.error: EngineError | None = None
-        self.reading = anyio.CancelScope()
-        self.opened = anyio.Event()
-        self.closed = anyio.Event()
-
-    @property
-    def channel(self) -> Channel | None:
-        return None if self.runner is None else self.runner.channel
-
-    @property
-    def over(self) -> bool:
-        """The turn has nothing more to say, even if its tasks are still folding up."""
-        return self.closed.is_set() or (self.channel is not None and self.channel.ended)
 
 
 @attrs.define(kw_only=True)
@@ -94,7 +73,7 @@ class Supervisor:
         """Reserve the task and start its turn. Raises `TaskBusy` or `HitlRequired` where one is open here already."""
         busy = self.live.get(request.task_id)
         if busy is not None and not busy.over:
-            raise _busy(busy)
+            raise busy_error(busy)
         ticket = self._seat(request.task_id, request.turn_id)
         self._spawn(ticket, self._open_turn(ticket, request, after=busy))
         return ticket
@@ -106,7 +85,7 @@ class Supervisor:
         with ticket.reading:
             media = await self.resources.attachments.take(request.task_id, request.media, "media")
         if media is None:
-            raise _closed()
+            raise closed_error()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
         start = await plan_turn(self.store, row, request, media, now=now, limits=self.limits, prefix=self.prefix)
@@ -123,7 +102,7 @@ class Supervisor:
         facts = await read_turn(self.store, task_id, row.open_turn)
         state = fold(facts)
         if state.waiting_since is not None:
-            raise _waiting(state)
+            raise waiting_error(state)
         runner = self._runner(row, row.open_turn, parent=state.parent, facts=facts)
         await runner.run(self._interrupted(task_id, row.open_turn))
         if runner.channel.failure is not None:
@@ -174,7 +153,7 @@ class Supervisor:
         if self._group is None:
             work.close()
             self._unseat(ticket)
-            raise _closed()
+            raise closed_error()
         self._group.start_soon(self._seated, ticket, work)
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
@@ -188,12 +167,12 @@ class Supervisor:
             ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
-                ticket.error = _closed()
+                ticket.error = closed_error()
             self._unseat(ticket)
 
     async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
         if self.stopping:
-            raise _closed()
+            raise closed_error()
         if not self.accepting:
             runner.leave()
         ticket.runner = runner
@@ -378,26 +357,3 @@ class Supervisor:
         """End every stream after what is committed."""
         for reader in list(self.readers):
             reader.stop()
-
-
-def _busy(ticket: Ticket) -> EngineError:
-    if ticket.runner is not None and ticket.runner.state.waiting_since is not None:
-        return _waiting(ticket.runner.state)
-    if not ticket.turn_id:
-        return TaskBusy("The task is being deleted. Send the message again in a moment.")
-    return TaskBusy(
-        "A turn is already running on this task. Follow it with replay, cancel it, or wait for its end.",
-        turn_id=ticket.turn_id,
-    )
-
-
-def _closed() -> EngineClosed:
-    return EngineClosed("The engine was closed before this turn began. Send the message again.")
-
-
-def _waiting(state: TurnState) -> HitlRequired:
-    return HitlRequired(
-        "The task waits for a person's answer. Answer the request or cancel the turn.",
-        request_id=state.open_requests[0].id,
-        turn_id=state.turn_id,
-    )
