@@ -37,6 +37,7 @@ LAYERS: Mapping[str, int] = {
     "_seams": 0,
     # 1 core: pure
     "permissions": 1,
+    "_patterns": 1,
     "_turn": 1,
     "_context": 1,
     "_bash": 1,

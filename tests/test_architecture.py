@@ -29,6 +29,7 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_bash.readers": "_bash/test_programs.py",
     "_bash.text": "_bash/test_shell.py",
     "_bash.writers": "_bash/test_programs.py",
+    "_patterns": "test_permissions.py",
     "_turn.calls": "_turn/test_decide.py",
     "testing._blob_contract": "store/test_contract.py",
     "_runtime.health": "test_engine.py",

@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from ._patterns import is_below, is_host, literal, path_pattern, reaches, words_match
 from .messages import JSON
 
 __all__ = [
@@ -194,9 +193,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 for effect in action.effects:
                     if not _covered(effect, allowing, tool):
                         yield from self._gate(effect, allowing, tool)
-            case Write(path=path) if not any(_below(path, root) for root in self.roots):
+            case Write(path=path) if not any(is_below(path, root) for root in self.roots):
                 yield f"It writes outside of the allowed folders: {path}."
-            case Network(host=host) if not any(_is_host(host, known) for known in self.hosts):
+            case Network(host=host) if not any(is_host(host, known) for known in self.hosts):
                 yield f"It uses the network: {'some host' if host == '*' else host}."
             case Unknown(why=why):
                 yield _doubt(why)
@@ -249,13 +248,13 @@ def _speaks_for(rule: Rule, action: Action) -> bool:
     match action:
         case Run(argv=argv, effects=effects):
             known = rule.effects is None or set(effects) <= set(rule.effects)
-            return known and rule.run is not None and _words_match(rule.run, argv)
+            return known and rule.run is not None and words_match(rule.run, argv)
         case Read(path=path):
-            return rule.read is not None and _path_pattern(rule.read).fullmatch(path) is not None
+            return rule.read is not None and path_pattern(rule.read).fullmatch(path) is not None
         case Write(path=path):
-            return rule.write is not None and _path_pattern(rule.write).fullmatch(path) is not None
+            return rule.write is not None and path_pattern(rule.write).fullmatch(path) is not None
         case Network(host=host):
-            return rule.network is not None and _is_host(host, rule.network)
+            return rule.network is not None and is_host(host, rule.network)
         case Unknown():
             return False
 
@@ -266,78 +265,13 @@ def _touches(rule: Rule, action: Action) -> bool:
         return True
     match action:
         case Write(path=path):
-            return rule.write is not None and _reaches(path, rule.write)
+            return rule.write is not None and reaches(path, rule.write)
         case Read(path=path):
-            return rule.read is not None and _reaches(path, rule.read)
+            return rule.read is not None and reaches(path, rule.read)
         case Network(host="*"):
             return rule.network is not None
         case _:
             return False
-
-
-def _reaches(path: str, pattern: str) -> bool:
-    """Whether what the pattern names lies at or below this path, as far as its beginning and end can tell."""
-    if pattern.endswith("/**") and _path_pattern(pattern.removesuffix("/**")).fullmatch(path):
-        return True  # the folder itself, with all that is in it
-    begins = re.split(r"[*?]", pattern, maxsplit=1)[0]
-    return begins.startswith("/") and begins != "/" and _below(begins.rstrip("/"), path)
-
-
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _is_host(host: str, known: str) -> bool:
-    if known.startswith("*."):
-        return host.endswith(known[1:].lower())
-    return known in ("*", "**") or host == known.lower()
-
-
-def _words_match(pattern: str, argv: Sequence[str]) -> bool:
-    words = _words(pattern)
-    if words and words[-1] == "**":
-        words, argv = words[:-1], argv[: len(words) - 1]
-    return len(words) == len(argv) and all(
-        _word_pattern(word).fullmatch(given) for word, given in zip(words, argv, strict=True)
-    )
-
-
-@cache
-def _words(pattern: str) -> tuple[str, ...]:
-    return tuple(shlex.split(pattern))
-
-
-@cache
-def _word_pattern(word: str) -> re.Pattern[str]:
-    return re.compile(_translated(word, star=".*"), re.DOTALL)
-
-
-@cache
-def _path_pattern(pattern: str) -> re.Pattern[str]:
-    anchored = pattern if pattern.startswith(("/", "**")) else f"**/{pattern}"
-    return re.compile(_translated(anchored, star="[^/]*"), re.DOTALL)
-
-
-def _translated(pattern: str, *, star: str) -> str:
-    """As a regular expression. A backslash takes the next character as it is."""
-    parts = re.findall(r"\\.|\*\*/?|\*|\\$|[^\\*]+", pattern, re.DOTALL)
-    return "".join(_part(part, star) for part in parts)
-
-
-def _part(part: str, star: str) -> str:
-    match part:
-        case "**/":
-            return "(?:.*/)?"
-        case "**":
-            return ".*"
-        case "*":
-            return star
-        case _:
-            return re.escape(part[1:] if part.startswith("\\") and len(part) == 2 else part)
-
-
-def _literal(text: str) -> str:
-    return re.sub(r"([\\*])", r"\\\1", text)
 
 
 def _remembering(call: _Call, actions: Iterable[Action], *, whole: bool) -> tuple[Rule, ...]:
@@ -350,11 +284,11 @@ def _remembering(call: _Call, actions: Iterable[Action], *, whole: bool) -> tupl
 def _remembered(tool: str, action: Action) -> Rule:
     match action:
         case Run(argv=argv, effects=effects):
-            return Rule(effect="allow", tool=tool, run=shlex.join(map(_literal, argv)), effects=effects)
+            return Rule(effect="allow", tool=tool, run=shlex.join(map(literal, argv)), effects=effects)
         case Read(path=path):
-            return Rule(effect="allow", tool=tool, read=_literal(path))
+            return Rule(effect="allow", tool=tool, read=literal(path))
         case Write(path=path):
-            return Rule(effect="allow", tool=tool, write=_literal(path))
+            return Rule(effect="allow", tool=tool, write=literal(path))
         case Network(host=host):
             return Rule(effect="allow", tool=tool, network=host)
         case Unknown():
@@ -372,13 +306,9 @@ def in_words(rule: Rule) -> str:
 
 def _is_doubtful(action: Action) -> bool:
     """Whether a rule made of it could speak for more than a person was shown: "some host" would be every host."""
-    match action:
-        case Run(unknown=why):
-            return why != ""
-        case Network(host=host):
-            return "*" in host
-        case _:
-            return isinstance(action, Unknown)
+    if isinstance(action, Run):
+        return action.unknown != ""
+    return isinstance(action, Unknown) or (isinstance(action, Network) and "*" in action.host)
 
 
 def _doubt(why: str) -> str:
