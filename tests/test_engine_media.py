@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from september_engine import ToolResult, tool
+from september_engine import Limits, ToolResult, tool
 from september_engine._media.files import read_media
 from september_engine.errors import (
     ConfigurationError,
@@ -78,6 +78,26 @@ async def test_a_file_that_changes_or_goes_is_still_what_it_was(bench: Bench, ch
     async with bench.running(model) as engine:  # nothing is in memory
         await engine.execute("And now?", task_id="t")
     assert sent(model, 1) == sent(model, 0) == [image(), TEXT]
+
+
+async def test_who_gives_an_answer_again_is_shown_the_picture_again(bench: Bench, chart: Path) -> None:
+    model = ScriptedModel([say("Some."), say('{"value":3}')])
+    async with bench.running(model) as engine:
+        result = await engine.execute("How many?", task_id="t", media=[chart], output=int)
+    assert result.output == 3
+    assert [block["type"] for block in sent(model, 1)] == ["image", "text"]
+    assert sent(model, 1) == sent(model, 0)
+
+
+async def test_a_picture_that_no_budget_is_left_for_does_not_stay_in_the_thread(bench: Bench, chart: Path) -> None:
+    async with bench.running([say("Hello")], limits=Limits(task_tokens=1)) as engine:
+        await engine.execute("Hi", task_id="t")
+        with pytest.raises(TurnFailedError, match="task_tokens"):
+            await engine.execute("What is it?", task_id="t", media=[chart])
+    model = ScriptedModel([say("Hello again")])
+    async with bench.running(model) as engine:
+        await engine.execute("Hi again", task_id="t")
+    assert not any("source" in block for message in range(3) for block in sent(model, 0, message))
 
 
 async def test_a_turn_returns_at_once_and_a_file_that_cannot_be_used_comes_from_its_first_use(tmp_path: Path) -> None:
