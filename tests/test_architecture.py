@@ -19,7 +19,7 @@ from .architecture import Module
 SOURCE = Path(september_engine.__file__).parent
 TESTS = Path(__file__).parent
 MOST_EXPORTS = 30
-HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers")
+HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers", "genai_prices")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_bash.git": "_bash/test_programs.py",
@@ -29,9 +29,14 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_bash.readers": "_bash/test_programs.py",
     "_bash.text": "_bash/test_shell.py",
     "_bash.writers": "_bash/test_programs.py",
-    "_runtime.health": "test_engine.py",
     "_patterns": "test_permissions.py",
     "_turn.calls": "_turn/test_decide.py",
+    "_turn.standing": "_turn/test_state.py",
+    "testing._blob_contract": "store/test_contract.py",
+    "_runtime.health": "test_engine.py",
+    "_runtime.host": "_runtime/test_supervisor.py",
+    "_runtime.resources": "_runtime/test_effects.py",
+    "_runtime.tickets": "_runtime/test_supervisor.py",
     "_wiring": "test_engine.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
@@ -42,8 +47,9 @@ TESTED_THROUGH: Mapping[str, str] = {
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
-    "testing._log_order": "testing/test_log_checker.py",
     "testing._log_events": "testing/test_log_checker.py",
+    "testing._log_order": "testing/test_log_checker.py",
+    "testing._log_screen": "testing/test_log_checker.py",
     "testing._messages_script": "testing/test_messages_server.py",
     "testing._store_long_threads": "store/test_contract.py",
     "tools._refusals": "tools/test_workspace.py",

@@ -185,12 +185,12 @@ async def test_an_engine_whose_loop_ended_under_it_takes_nothing_and_hangs_nobod
     engine = await Bench().engine([held("Hello you", at=1)]).open()
     one = engine.execute("go", task_id="t")
     await until(one, TextDelta)
-    assert engine._host is not None
-    engine._host.cancel()
+    assert engine._host.task is not None
+    engine._host.task.cancel()
     with anyio.fail_after(5):
         with pytest.raises(EngineClosed):
             await one
-        await asyncio.wait((engine._host,))
+        await asyncio.wait((engine._host.task,))
         for _ in range(2):
             with pytest.raises(EngineClosed):
                 engine.execute("again", task_id="t")

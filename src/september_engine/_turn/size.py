@@ -14,6 +14,7 @@ from .facts import (
     Fact,
     HumanAnswered,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     ToolFinished,
     TurnCompleted,
@@ -56,6 +57,8 @@ def weight_of(fact: Fact) -> int:
             return tokens_of(fact.notes) + OVERHEAD
         case PlanChosen(by="planner"):
             return sum(tokens_of(step.title) for step in fact.steps) + OVERHEAD
+        case OutputRefused():
+            return tokens_of(fact.message) + OVERHEAD
         case HumanAnswered():
             return tokens_of(fact.feedback) + tokens_of(fact.content_blocks)
         case _:
@@ -63,7 +66,7 @@ def weight_of(fact: Fact) -> int:
 
 
 OVERHEAD = 20
-"""Tokens of what stands around a result, a plan or the notes."""
+"""Tokens of what stands around a result, a plan, the notes or a note about an answer."""
 
 
 def context_after(context: int, began_with: int, fact: Fact) -> int:

@@ -25,7 +25,7 @@ from .gate import Gate
 from .health import health
 from .hitl import pending, respond
 from .openapi import openapi
-from .tasks import cancel, messages, task, tasks
+from .tasks import cancel, media, messages, task, tasks
 from .wire import error_response
 
 __all__ = ["create_app"]
@@ -61,6 +61,7 @@ def create_app(
         Route("/tasks", partial(tasks, engine), methods=["GET"]),
         Route("/tasks/{task_id}", partial(task, engine), methods=["GET", "DELETE"]),
         Route("/tasks/{task_id}/messages", partial(messages, engine), methods=["GET"]),
+        Route("/tasks/{task_id}/media/{sha256}", partial(media, engine), methods=["GET"]),
         Route("/tasks/{task_id}/cancel", partial(cancel, engine), methods=["POST"]),
         Route("/health", partial(health, engine), methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
