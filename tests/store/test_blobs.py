@@ -16,6 +16,7 @@ from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
+from .test_migrate import BEFORE_BLOBS
 from .test_sqlite import Failing
 
 PICTURE = Blob(sha256=hashlib.sha256(b"a picture").hexdigest(), body=b"a picture")
@@ -99,10 +100,7 @@ async def test_damage_is_found_and_what_is_sent_again_makes_it_whole(path: Path,
 async def test_a_database_from_before_there_were_blobs_is_migrated(path: Path) -> None:
     await refer(path, "task")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        for table in ("blobs", "blob_uses"):
-            db.execute(f"DROP TABLE {table}")
-        number = next(number for number, script in enumerate(SCRIPTS) if "CREATE TABLE blobs" in script)
-        db.execute(f"PRAGMA user_version = {number}")
+        db.executescript(BEFORE_BLOBS)
         migrate(db, lambda name: None)
         assert db.execute("PRAGMA user_version").fetchone() == (len(SCRIPTS),)
     await refer(path, "task")

@@ -15,20 +15,27 @@ from september_engine.store.base import Batch, TaskRow
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
-BEFORE_SPENT = """
+BEFORE_MEMORIES = """
 DROP TABLE memory_terms;
 DROP TABLE memory_words;
 DROP TABLE memory_totals;
 DROP TABLE memory_names;
 DROP TABLE memory_vectors;
 DROP TABLE memories;
+"""
+BEFORE_BLOBS = f"""
+{BEFORE_MEMORIES}
 DROP TABLE blob_uses;
 DROP TABLE blobs;
+PRAGMA user_version = 2;
+"""
+BEFORE_SPENT = f"""
+{BEFORE_BLOBS}
 ALTER TABLE tasks DROP COLUMN spent_usd;
 ALTER TABLE tasks DROP COLUMN spent_tokens;
 PRAGMA user_version = 1;
 """
-"""Takes a database back to the first schema."""
+"""Each takes a database back to an older schema, the last one to the first."""
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ class TestRules:
             ({"output_config": {"format": {"type": "json"}}}, "output_config.format"),
             (
                 {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
-                "'additionalProperties' must be",
+                "additionalProperties must be",
             ),
             ({"system": marked("5m"), "messages": [user(*marked("1h"))]}, "1h must not come after a ttl of 5m"),
             ({"system": marked("2h")}, "system.0.cache_control: must be ephemeral, with a ttl of 5m or 1h"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -22,13 +22,20 @@ async def blob_problems(store: Store, task_id: str, facts: Sequence[FactRow]) ->
     """Every content that a fact refers to is there, and is that content."""
     found: list[str] = []
     for row in facts:
-        for source in references(_blocks_in(msgspec.json.decode(row.body))):
+        for source in _referred_to(msgspec.json.decode(row.body)):
             data = await store.blob(task_id, source["sha256"])
             if data is None:
                 found.append(f"fact {row.seq}: refers to a content that is not there, {source['sha256']}")
             elif hashlib.sha256(data).hexdigest() != source["sha256"] or len(data) != source["bytes"]:
                 found.append(f"fact {row.seq}: refers to {source['sha256']}, and something else is stored there")
     return found
+
+
+def _referred_to(fact: Block) -> Iterator[Block]:
+    """Of media, and of a large result."""
+    yield from references(_blocks_in(fact))
+    if isinstance(fact.get("stored"), dict):
+        yield fact["stored"]
 
 
 def _blocks_in(fact: Block) -> list[Block]:

@@ -37,10 +37,6 @@ class Writer:
         await self.store.append(batch)
         return batch
 
-    async def put(self, sha256: str, body: bytes) -> Batch:
-        """Go on with one fact, one event, and a blob."""
-        return await self._append([f"blob {sha256}"], blobs=[Blob(sha256=sha256, body=body)])
-
     async def end(self, *, ended_at: int, head: bool = True) -> Batch:
         """End the turn with one fact and one event."""
         turn = TurnRow(turn_id=self.turn_id, parent=None, message_id="", started_at=0, ended_at=ended_at)
