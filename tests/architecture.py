@@ -47,6 +47,8 @@ LAYERS: Mapping[str, int] = {
     "memory.base": 2,
     "models": 2,  # the package's own __init__; its modules follow
     "models.base": 2,
+    "models.prices": 2,
+    "_output": 2,
     "store": 2,
     "store.base": 2,
     "tools": 2,
@@ -63,9 +65,11 @@ LAYERS: Mapping[str, int] = {
     "models._claude_errors": 3,
     "models._claude_request": 3,
     "models._claude_stream": 3,
+    "models._offline_output": 3,
     "models.scripted": 3,
     "models.offline": 3,
     "models.choice": 3,
+    "models.known_prices": 3,
     "tools.builtin": 3,
     "store.memory": 3,
     "store.sqlite": 3,
@@ -92,6 +96,7 @@ LAYERS: Mapping[str, int] = {
     "sandbox.choice": 3,
     "sandbox.landlock": 3,
     "sandbox.unconfined": 3,
+    "_media": 3,
     # 4 shell
     "_runtime": 4,
     # 5 engine
@@ -139,13 +144,17 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "aiosqlite": ("store._connection",),
     "anthropic": (CLAUDE,),
     "docstring_parser": ("tools.schema",),
+    "genai_prices": ("models.known_prices",),
     "starlette": ("http",),
     "hypercorn": ("http",),
     "numpy": ("memory._vectors", "memory.minilm"),
     "pytest": ("testing",),
+    "PIL": ("_media.pictures",),
+    "pypdf": ("_media.documents",),
     "safetensors": ("memory.minilm",),
     "tokenizers": ("memory.minilm",),
     "tree_sitter": ("_bash.tree",),
+    "typing_extensions": ("streams",),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }
 """Third parties: where each may be imported. What is in neither is not a dependency."""

@@ -14,6 +14,7 @@ from september_engine._runtime.world import World
 from september_engine._turn.limits import Limits
 from september_engine.events import Event, HitlRequest, TextDelta, ThreadLifecycle, ToolCall, ToolResult, name_of
 from september_engine.models.base import Model, ModelRequest
+from september_engine.models.prices import Prices
 from september_engine.models.scripted import Script, ScriptedModel, Step, say
 from september_engine.permissions import Policy
 from september_engine.store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
@@ -90,6 +91,7 @@ class Bench:
         embedder: Any = None,
         distil: Any = None,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         system: str = "Be kind.",
         progress_timeout: float = 120.0,
         **settings: Any,
@@ -110,6 +112,7 @@ class Bench:
             policy=policy,
             system=system,
             limits=limits,
+            prices=prices,
             settings=Settings(**settings),
             progress_timeout=progress_timeout,
             world=self.world,
@@ -226,7 +229,7 @@ async def ticks(count: int) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def until(stream: Turn | Replay, kind: type[E]) -> E:
+async def until(stream: Turn[Any] | Replay, kind: type[E]) -> E:
     """Read a stream from its start to the first event of this kind."""
     async for event in stream:
         if isinstance(event, kind):
@@ -268,6 +271,6 @@ def well_formed(events: Sequence[Event]) -> None:
     assert set(asked) <= set(calls)
 
 
-async def soon(stream: Turn | Replay) -> list[Event]:
+async def soon(stream: Turn[Any] | Replay) -> list[Event]:
     """All events of a stream."""
     return [event async for event in stream]

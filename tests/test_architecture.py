@@ -19,7 +19,7 @@ from .architecture import Module
 SOURCE = Path(september_engine.__file__).parent
 TESTS = Path(__file__).parent
 MOST_EXPORTS = 30
-HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers")
+HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers", "genai_prices")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_bash.git": "_bash/test_programs.py",
@@ -33,6 +33,8 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_runtime.health": "test_engine.py",
     "_patterns": "test_permissions.py",
     "_turn.calls": "_turn/test_decide.py",
+    "testing._blob_contract": "store/test_contract.py",
+    "_runtime.host": "_runtime/test_supervisor.py",
     "_wiring": "test_engine.py",
     "http._described": "http/test_openapi.py",
     "http._described_memory": "http/test_openapi.py",
@@ -46,8 +48,9 @@ TESTED_THROUGH: Mapping[str, str] = {
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
-    "testing._log_order": "testing/test_log_checker.py",
     "testing._log_events": "testing/test_log_checker.py",
+    "testing._log_order": "testing/test_log_checker.py",
+    "testing._log_screen": "testing/test_log_checker.py",
     "testing._messages_script": "testing/test_messages_server.py",
     "testing._store_long_threads": "store/test_contract.py",
     "tools._refusals": "tools/test_workspace.py",

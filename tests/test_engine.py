@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from september_engine import Engine, Settings
+from september_engine._context.stored import take_out
 from september_engine.errors import (
     InvalidRequest,
     InvalidType,
@@ -121,9 +122,9 @@ async def test_media_stand_before_the_text_and_are_stored(bench: Bench) -> None:
     async with bench.running(model) as engine:
         await engine.execute("What is it?", task_id="t", media=[picture], direct=True)
         [first, _] = await engine.messages("t")
-    expected = [picture, {"type": "text", "text": "What is it?"}]
-    assert first.content == expected
-    assert model.requests[0].prompt.messages[0]["content"] == expected
+    text = {"type": "text", "text": "What is it?"}
+    assert first.content == [*take_out([picture])[0], text]
+    assert model.requests[0].prompt.messages[0]["content"] == [picture, text]
 
 
 async def test_sqlites_name_for_memory_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

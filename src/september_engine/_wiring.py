@@ -12,9 +12,12 @@ import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
+from ._media.files import read_media
+from ._media.preparation import preparation
 from ._runtime.distilling import Distilling
-from ._runtime.effects import AnyTool, Resources
+from ._runtime.media import Attachments
 from ._runtime.remembering import Remembering
+from ._runtime.resources import AnyTool, Resources
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
 from ._runtime.tool_calls import inside_tools
@@ -24,8 +27,11 @@ from ._turn.limits import Limits
 from .errors import ConfigurationError, NoMemory
 from .memory.base import Embedder
 from .memory.longterm import LongTermMemory
+from .messages import Usage
 from .models.base import Model
 from .models.choice import choose_fallback, choose_light, choose_model, choose_planner
+from .models.known_prices import KnownPrices
+from .models.prices import Prices, cost_of
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
@@ -41,6 +47,8 @@ __all__ = [
     "DEFAULT_SYSTEM",
     "LongTerms",
     "Models",
+    "attachments_of",
+    "check_prices",
     "checked_limits",
     "checked_notes",
     "checked_patience",
@@ -48,6 +56,7 @@ __all__ = [
     "checked_system",
     "make_supervisor",
     "policy_of",
+    "prices_of",
     "store_of",
     "tools_by_name",
 ]
@@ -59,6 +68,10 @@ DEFAULT_SYSTEM = (
 
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
+
+UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds", "context_tokens")
+FRACTIONAL = ("usd", "task_usd", "seconds")
+"""The limits that may be None, and those that need not be whole."""
 
 
 def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -> Store:
@@ -117,6 +130,12 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
 
 
+def attachments_of(store: Store, settings: Settings) -> Attachments:
+    """What reads and checks media. Raises `ConfigurationError` where a package is missing that a switch needs."""
+    shrinks = settings.media_image_resize_enabled
+    return Attachments(store, read=read_media, prepare=preparation(settings), shrinks=shrinks)
+
+
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
     if limits is None:
@@ -124,11 +143,12 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
-        if value is None and name in ("tokens", "seconds", "context_tokens"):
+        if value is None and name in UNLIMITED:
             continue
-        kind = int | float if name == "seconds" else int
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
-            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from 0 up.")
+        kind = int | float if name in FRACTIONAL else int
+        least = 1 if name == "repeats" else 0
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
     return limits if settings.reactive_compact_enabled else msgspec.structs.replace(limits, compactions=0)
 
 
@@ -140,6 +160,31 @@ def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[Not
         raise ConfigurationError(f'notes={notes!r} must be types by key, as in notes={{"city": str}}, or "any".')
     keys = NoteKeys() if isinstance(notes, str) else NoteKeys(dict(notes))
     return keys, [note_tool(keys)]
+
+
+def prices_of(prices: Prices | None) -> Prices:
+    """The price list that is meant. Raises `ConfigurationError` for what is none."""
+    if prices is None:
+        return KnownPrices()
+    if not hasattr(prices, "cost"):
+        raise ConfigurationError(f"prices={prices!r} is no price list: pass a PriceList or another Prices.")
+    return prices
+
+
+async def check_prices(prices: Prices, limits: Limits, models: Iterable[Model | None]) -> None:
+    """A limit in US dollars can be kept where every model has a price. Raises `ConfigurationError`.
+
+    In a thread, because a price list may have to be read first: here, and not in the middle of a turn.
+    """
+    names = [model.name for model in models if model is not None]
+    costs = await anyio.to_thread.run_sync(lambda: [cost_of(prices, name, Usage()) for name in names])
+    if limits.usd is None and limits.task_usd is None:
+        return
+    if unknown := [name for name, cost in zip(names, costs, strict=True) if cost is None]:
+        raise ConfigurationError(
+            f"Limits(usd=…) and Limits(task_usd=…) need a price, and none is known for {', '.join(unknown)}. Install "
+            "september-engine[prices] for Claude's, or pass Engine(prices=PriceList({…}))."
+        )
 
 
 def checked_settings(settings: Settings | None) -> Settings:
@@ -276,6 +321,7 @@ def make_supervisor(
     *,
     store: Store,
     models: tuple[Model, Model | None, Model | None, Model | None],
+    prices: Prices,
     tools: dict[str, AnyTool],
     policy: Policy,
     system: str,
@@ -283,6 +329,7 @@ def make_supervisor(
     settings: Settings,
     progress_timeout: float,
     world: World,
+    attachments: Attachments,
     memory: LongTermMemory | None = None,
     distiller: Model | None = None,
 ) -> Supervisor:
@@ -307,11 +354,14 @@ def make_supervisor(
         fallback=models[1],
         planner=models[2],
         light=models[3],
+        prices=prices,
         tools=tools,
         policy=policy,
         threads=anyio.CapacityLimiter(THREADS),
         concurrency=settings.tool_use_concurrency,
         progress_timeout=progress_timeout,
+        attachments=attachments,
+        recovers_media=settings.media_error_recovery_enabled,
     )
     return Supervisor(
         store=store,

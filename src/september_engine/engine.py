@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ._notebook import Requests
-from ._runtime.effects import AnyTool
-from ._runtime.health import Health, health_of
+from ._output import Output
+from ._runtime.health import Health
 from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
 from ._runtime.listing import detail_of, facts_at, last_of, task_of
 from ._runtime.people import pending, respond
+from ._runtime.resources import AnyTool
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import TurnRequest
 from ._runtime.world import World
@@ -27,6 +28,8 @@ from ._wiring import (
     DEFAULT_SYSTEM,
     LongTerms,
     Models,
+    attachments_of,
+    check_prices,
     checked_limits,
     checked_notes,
     checked_patience,
@@ -34,6 +37,7 @@ from ._wiring import (
     checked_system,
     make_supervisor,
     policy_of,
+    prices_of,
     store_of,
     tools_by_name,
 )
@@ -41,13 +45,14 @@ from .errors import EngineClosed, TaskNotFound
 from .events import PlanStep
 from .memory.base import Embedder
 from .memory.longterm import LongTermMemory
-from .messages import Block, Message, Task, TaskDetail
+from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
+from .models.prices import Prices
 from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store, TaskRow
-from .streams import Replay, Turn
+from .streams import Replay, T, Turn
 
 __all__ = ["Engine", "Health"]
 
@@ -73,7 +78,8 @@ class Engine:
             `SEPTEMBER_DISTIL`.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
-        limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        limits: What a turn and its task may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        prices: What model calls cost; None for Claude's prices, where the extra `prices` is installed.
         settings: Everything else; None reads the environment and `.env`.
         progress_timeout: Seconds a model may be silent before the attempt counts as failed.
         world: Time, ids and chance, for tests.
@@ -97,6 +103,7 @@ class Engine:
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         settings: Settings | None = None,
         progress_timeout: float = 120.0,
         world: World | None = None,
@@ -108,19 +115,19 @@ class Engine:
         self._memory = LongTerms(memory, embedder, distil, self._store)
         self._tools = tools_by_name(tools, self._store, own=[*noting, *self._memory.tools])
         self._notes = Notes(lambda: self._running, keys)
+        self._attachments = attachments_of(self._store, self.settings)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
+        self._prices = prices_of(prices)
         self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
-        self._supervisor: Supervisor | None = None
         self._host = Host()
         self._holds_store = False
-        self._opened_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Engine on {self._store!r}, {'closed' if self._supervisor is None else 'open'}>"
+        return f"<Engine on {self._store!r}, {'closed' if self._host.supervisor is None else 'open'}>"
 
     # ── opening and closing ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,22 +137,25 @@ class Engine:
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
         `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
         """
-        self._host.check()
+        self._host.check_loop()
         async with self._gate:
             if self._host.gone:
                 await self._free()
-            if self._supervisor is None:
+            if self._host.supervisor is None:
                 try:
-                    self._supervisor = await self._start()
+                    await self._start()
                 except BaseException:
                     await to_its_end(self._free())
                     raise
         return self
 
-    async def _start(self) -> Supervisor:
+    async def _start(self) -> None:
+        models = await self._models.make(self.settings, self._world.clock)
+        await check_prices(self._prices, self._limits, models)
         supervisor = make_supervisor(
             store=self._store,
-            models=await self._models.make(self.settings, self._world.clock),
+            models=models,
+            prices=self._prices,
             tools=self._tools,
             policy=self._policy,
             system=self._system,
@@ -153,14 +163,13 @@ class Engine:
             settings=self.settings,
             progress_timeout=self._progress_timeout,
             world=self._world,
+            attachments=self._attachments,
             memory=self._memory.make(self._world),
             distiller=await self._memory.distiller(self._models, self.settings),
         )
         await self._store.open()
         self._holds_store = True
         await self._host.start(supervisor)
-        self._opened_at = self._world.clock.monotonic()
-        return supervisor
 
     async def aclose(self, *, drain: float | None = None) -> None:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
@@ -169,7 +178,7 @@ class Engine:
         the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
         of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
         """
-        self._host.check()
+        self._host.check_loop()
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
@@ -181,23 +190,23 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        self._host.check()
-        if self._supervisor is not None and not self._host.gone:
-            supervisor = self._supervisor
+        self._host.check_loop()
+        supervisor = self._host.supervisor
+        if supervisor is not None and not self._host.gone:
             await supervisor.drain(seconds)
             supervisor.stop_readers()
 
     def stop_streams(self) -> None:
         """End every open stream after what is committed; cursors stay valid and turns go on."""
-        if self._supervisor is not None:
-            self._supervisor.stop_readers()
+        if self._host.supervisor is not None:
+            self._host.supervisor.stop_readers()
 
     async def _close(self) -> None:
         async with self._gate:
             await self._free()
 
     async def _free(self) -> None:
-        gone, self._supervisor = self._host.gone, None
+        gone = self._host.gone
         await self._host.stop()
         held, self._holds_store = self._holds_store, False
         try:
@@ -217,13 +226,7 @@ class Engine:
 
     @property
     def _running(self) -> Supervisor:
-        if self._supervisor is None or self._host.gone:
-            raise EngineClosed(
-                "The engine is not open, or the event loop it was opened in has ended: use "
-                "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
-            )
-        self._host.check()
-        return self._supervisor
+        return self._host.running
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,41 +235,48 @@ class Engine:
         message: str,
         *,
         task_id: str,
-        media: Sequence[Block] = (),
+        media: Sequence[Media] = (),
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
-    ) -> Turn:
+        output: type[T] | None = None,
+    ) -> Turn[T]:
         """Start one turn on a thread, at once, and return it for reading.
 
         Args:
             message: What the person says; not blank. With `retry_message_id` the stored text is used instead.
             task_id: The thread: any string of 1 to 512 bytes. Reuse it to go on, change it to start afresh.
-            media: Image and document blocks in the Messages API's shape; they stand before the text.
+            media: Images and documents, which stand before the text: a `Path`, the content as `bytes`, or a block in
+                the Messages API's shape. A file is read once, before the turn begins.
             direct: Go without planning.
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
+            output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
+                `output` is such a value.
 
         Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
-        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, and what the store raises
-        come from the first use of the turn.
+        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
+        that cannot be used, and what the store raises come from the first use of the turn.
         """
         supervisor = self._running
         if not supervisor.accepting:
             raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
         check_task_id(task_id)
-        content = content_of(message, check_media(media, "media"))
+        content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
+        wanted = None if output is None else Output(output)
         request = TurnRequest(
             task_id=task_id,
             turn_id=self._world.ids("turn_"),
             message_id=self._world.ids("msg_"),
             content=content,
+            media=() if kind == "retry" else media,
             direct=direct,
             kind=kind,
             target=target,
+            output=wanted,
         )
-        return Turn(supervisor, supervisor.begin(request))
+        return Turn(supervisor, supervisor.begin(request), wanted)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
@@ -301,7 +311,7 @@ class Engine:
         *,
         request_id: str | None = None,
         feedback: str | None = None,
-        content_blocks: Sequence[Block] = (),
+        content_blocks: Sequence[Media] = (),
         remember: bool = False,
     ) -> str:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
@@ -313,7 +323,7 @@ class Engine:
         """
         check_task_id(task_id)
         check_answer(answer, feedback)
-        blocks = check_media(content_blocks, "content_blocks", text=True)
+        blocks = check_media(content_blocks, "content_blocks", text=True, shrinks=self._attachments.shrinks)
         return await respond(
             self._running,
             task_id,
@@ -374,6 +384,14 @@ class Engine:
         if (remembering := self._running.resources.remembering) is not None:
             await remembering.settled()
 
+    async def media(self, task_id: str, sha256: str) -> Content:
+        """The content of an image or document, by the `sha256` in its block.
+
+        Raises `TaskNotFound`, `MessageNotFound` where no message of the task has it, and what the store raises.
+        """
+        await self._row(task_id)
+        return await self._attachments.content(task_id, sha256)
+
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none.
 
@@ -383,10 +401,7 @@ class Engine:
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        supervisor = self._supervisor
-        if supervisor is None or self._host.gone or self._host.elsewhere:
-            return Health(status="closed", uptime_seconds=0.0, subsystems={})
-        return await health_of(supervisor, opened_at=self._opened_at)
+        return await self._host.health()
 
     @property
     def model_name(self) -> str:

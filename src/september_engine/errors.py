@@ -22,7 +22,8 @@ One root, three families:
     │   └── Fenced                    409  TASK_BUSY         (another engine took the task over)
     └── inside a turn
         ├── ModelError                     LLM_…, CONTEXT_OVERFLOW
-        └── TurnFailed                     the code of the turn's `error` event
+        └── TurnFailed                     the code of the turn's `error` event: one of a model, or
+                                           CANCELLED, INTERRUPTED, HITL_EXPIRED, BUDGET_EXCEEDED, INVALID_OUTPUT
 
 Facts are attributes; the text says what happened and what to do.
 """
@@ -254,6 +255,7 @@ class TurnFailed(EngineError):
     STATUSES: ClassVar[Mapping[str, int]] = {
         **ModelError.STATUSES,
         **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed)},
+        "INVALID_OUTPUT": 502,
     }
 
     def __init__(self, message: str, /, *, code: str, turn_id: str, **details: JSON) -> None:

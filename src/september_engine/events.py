@@ -57,7 +57,7 @@ class ThreadLifecycle(_Event, frozen=True, kw_only=True, tag="thread_lifecycle")
     """The first event of a turn ("started") and, when it ends well, the last ("completed").
 
     `message_id` is the user message on "started" and the final assistant message on "completed"; `usage` is the
-    turn's total.
+    turn's total, and `cost_usd` what that cost in US dollars; it is absent where that is unknown.
     """
 
     phase: Literal["started", "completed", "errored"]
@@ -67,6 +67,7 @@ class ThreadLifecycle(_Event, frozen=True, kw_only=True, tag="thread_lifecycle")
     message_id: str | None = None
     stop_reason: str | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Error(_Event, frozen=True, kw_only=True, tag="error"):
@@ -191,7 +192,7 @@ class UsageEvent(_Event, frozen=True, kw_only=True, tag="usage", omit_defaults=F
 
 
 class Retry(_Event, frozen=True, kw_only=True, tag="retry"):
-    """A provider attempt failed and is repeated after `wait_ms`.
+    """A provider attempt failed, or its answer is not the output asked for, and is repeated after `wait_ms`.
 
     `retracts` names the blocks whose shown text no longer counts: take them off the screen.
     """

@@ -18,7 +18,7 @@ from september_engine._context.media import (
     weigh,
 )
 
-from .pictures import document, gif, image, jpeg, png, webp
+from .pictures import document, gif, image, jpeg, png, url, webp
 
 PICTURES = {
     "image/png": png(300, 200),
@@ -26,10 +26,6 @@ PICTURES = {
     "image/jpeg": jpeg(300, 200),
     "image/webp": webp(300, 200),
 }
-
-
-def url(address: str) -> dict[str, Any]:
-    return {"type": "image", "source": {"type": "url", "url": address}}
 
 
 @pytest.mark.parametrize("media_type", PICTURES)

@@ -7,16 +7,20 @@ from typing import Any
 import anyio
 import pytest
 
+from september_engine._media.files import read_media
 from september_engine._runtime.compacting import Compaction
-from september_engine._runtime.effects import Resources
+from september_engine._runtime.media import Attachments
+from september_engine._runtime.resources import Resources
 from september_engine._runtime.world import World
 from september_engine._turn.commands import Compact
 from september_engine._turn.inputs import Summarised
 from september_engine.errors import ModelError
 from september_engine.messages import Usage
 from september_engine.models.base import Model, ModelRequest
+from september_engine.models.prices import PriceList
 from september_engine.models.scripted import Script, ScriptedModel, fail, hold, say, turn
 from september_engine.permissions import Policy
+from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import replied, returned, starting, text, use
 from tests._turn.test_compaction import now, thread
@@ -44,6 +48,8 @@ def compaction(
         fallback=None,
         planner=None,
         light=light,
+        prices=PriceList({}),
+        attachments=Attachments(MemoryStore(), read=read_media),
         tools={},
         policy=Policy(),
         threads=anyio.CapacityLimiter(1),
@@ -51,7 +57,7 @@ def compaction(
         progress_timeout=30.0,
     )
     command = Compact(**{**{name: getattr(COMMAND, name) for name in COMMAND.__struct_fields__}, **more})
-    return Compaction(command, facts=facts, resources=resources)
+    return Compaction(command, facts=facts, resources=resources, task_id="t")
 
 
 def model(*script: Any, **options: Any) -> ScriptedModel:

@@ -11,7 +11,10 @@ import pytest
 from anyio.abc import TaskGroup
 
 from september_engine import ToolError, tool
-from september_engine._runtime.effects import AnyTool, ModelCall, Resources
+from september_engine._media.files import read_media
+from september_engine._runtime.effects import ModelCall
+from september_engine._runtime.media import Attachments
+from september_engine._runtime.resources import AnyTool, Resources
 from september_engine._runtime.tool_calls import run_tool
 from september_engine._runtime.world import World
 from september_engine._turn.commands import CallModel, RunTool
@@ -21,8 +24,11 @@ from september_engine.errors import ModelError
 from september_engine.events import ContentBlockStart, ContentBlockStop, Event, TextDelta, ThinkingDelta
 from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
+from september_engine.models.prices import PriceList
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
 from september_engine.permissions import Policy
+from september_engine.store.base import TaskRow
+from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import Turn
 from tests.engines import ticks
@@ -30,6 +36,8 @@ from tests.engines import ticks
 
 class Screen:
     """Stands in for a channel: what was emitted."""
+
+    row = TaskRow(task_id="t", epoch=1, last_ts=0, last_seq=0)
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -45,11 +53,13 @@ def resources(
     *tools: AnyTool, model: Model | None = None, fallback: Model | None = None, clock: FakeClock | None = None
 ) -> Resources:
     return Resources(
+        attachments=Attachments(MemoryStore(), read=read_media),
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model or ScriptedModel([]),
         planner=None,
         fallback=fallback,
         light=None,
+        prices=PriceList({}),
         tools={tool.name: tool for tool in tools},
         policy=Policy(),
         threads=anyio.CapacityLimiter(4),
@@ -60,7 +70,8 @@ def resources(
 
 async def run(*tools: AnyTool, clock: FakeClock | None = None, **input: Any) -> ToolReturned:
     command = RunTool(id="call_1", tool=tools[0].name if tools else "nothing", input=input)
-    return await run_tool(command, resources(*tools, clock=clock), stored=nothing_stored, page=100)
+    shared = resources(*tools, clock=clock)
+    return await run_tool(command, shared, task_id="t", stored=nothing_stored, page=100)
 
 
 async def nothing_stored(sha256: str) -> bytes | None:
@@ -153,7 +164,8 @@ async def test_an_unknown_tool_is_a_result_that_names_the_known_ones() -> None:
     def here() -> None:
         """Be here."""
 
-    returned = await run_tool(RunTool(id="c", tool="gone", input={}), resources(here), stored=nothing_stored, page=9)
+    gone = RunTool(id="c", tool="gone", input={})
+    returned = await run_tool(gone, resources(here), task_id="t", stored=nothing_stored, page=9)
     assert returned.error is not None
     assert returned.error.reason == "unknown_tool"
     assert "here" in returned.error.message

@@ -23,7 +23,7 @@ def test_it_knows_that_its_loop_has_ended_and_that_it_runs_elsewhere() -> None:
         async def visit() -> None:
             assert host.elsewhere
             with pytest.raises(EngineClosed, match="another event loop"):
-                host.check()
+                host.check_loop()
 
         asyncio.run(visit())
         assert not host.gone

@@ -39,6 +39,11 @@ def test_a_task_says_what_it_is_doing(changes: dict[str, object], status: str, t
     assert (detail.status, detail.turn_id) == (status, turn_id)
 
 
+def test_a_task_says_what_it_has_spent() -> None:
+    detail = detail_of(row(head="a", spent_tokens=7, spent_usd=None), [turn("a")])
+    assert (detail.tokens, detail.cost_usd) == (7, None)
+
+
 def branches(turns: list[TurnRow], **changes: object) -> list[tuple[str, bool]]:
     return [(branch.turn_id, branch.current) for branch in detail_of(row(**changes), turns).branches]
 

@@ -253,7 +253,7 @@ async def test_one_long_turn_keeps_its_message_and_its_last_steps() -> None:
         done = "Step 30" in str(request.prompt.messages[-2:]) and steps
         return say("Done.") if done else next(numbers)
 
-    numbers = iter([turn(say(f"Step {number}."), call("rows", count=60)) for number in range(1, 31)])
+    numbers = iter([turn(say(f"Step {number}."), call("rows", count=59 + number % 3)) for number in range(1, 31)])
     model = answering(answer, summary="I have counted rows.")
     async with Bench().running(model, tools=[rows], limits=LIMITS) as engine:
         events = await soon(engine.execute("Count all rows.", task_id="t"))

@@ -10,7 +10,7 @@ import pytest
 
 from september_engine import Limits, tool
 from september_engine._runtime import runner
-from september_engine._runtime.effects import Resources
+from september_engine._runtime.resources import Resources
 from september_engine._turn.commands import RunTool
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import Fact

@@ -185,7 +185,7 @@ async def test_an_engine_whose_loop_ended_under_it_takes_nothing_and_hangs_nobod
     engine = await Bench().engine([held("Hello you", at=1)]).open()
     one = engine.execute("go", task_id="t")
     await until(one, TextDelta)
-    host = engine._host._task
+    host = engine._host.task
     assert host is not None
     host.cancel()
     with anyio.fail_after(5):

@@ -18,6 +18,7 @@ from september_engine._turn.facts import (
     HumanAsked,
     Noted,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
@@ -181,6 +182,8 @@ def brief(fact: Fact) -> str:
             return f"prefix {fact.prefix}"
         case AssistantReplied():
             return f"replied {fact.message_id}"
+        case OutputRefused():
+            return f"refused output of {fact.message_id}"
         case AssistantCut():
             return f"cut after {fact.text}"
         case AttemptFailed():

@@ -48,7 +48,8 @@ from september_engine._turn.limits import Limits
 from september_engine._turn.memories import Scored, items_of
 from september_engine._turn.notes import current, notes_of, recall
 from september_engine._turn.present import block_start, block_stop, delta, present
-from september_engine._turn.state import Standing, TurnState, counting, evolve, fold, standing
+from september_engine._turn.standing import Standing, standing
+from september_engine._turn.state import TurnState, counting, evolve, fold
 from september_engine.events import Event, encode, name_of
 from september_engine.messages import Block, Usage, tool_uses
 from september_engine.store.base import EventRow, FactRow
@@ -179,6 +180,7 @@ class Shell:
         target: str | None = None,
         planner: bool = False,
         direct: bool = False,
+        output_schema: dict[str, Any] | None = None,
     ) -> None:
         parent = self.row.head
         if target is not None:
@@ -208,6 +210,9 @@ class Shell:
                 since=left.since,
                 planner=planner,
                 direct=direct,
+                output_schema=output_schema,
+                task_tokens=self.row.tokens,
+                task_usd=self.row.usd,
             )
         )
 
@@ -233,6 +238,8 @@ class Shell:
                 context=left.context,
                 since=left.since,
                 notes=list(notes),
+                task_tokens=self.row.tokens,
+                task_usd=self.row.usd,
             )
         )
 

@@ -18,7 +18,8 @@ from september_engine._turn.inputs import (
 )
 from september_engine._turn.notes import MOST_KEYS, current, note_problem, notes_block, notes_of, recall
 from september_engine._turn.present import present
-from september_engine._turn.state import TurnState, standing
+from september_engine._turn.standing import standing
+from september_engine._turn.state import TurnState
 from september_engine._turn.transcript import transcript
 from september_engine.events import WorkingMemoryUpdate
 

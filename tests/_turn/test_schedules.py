@@ -81,6 +81,10 @@ limits = st.builds(
     tool_calls=st.sampled_from([200, 200, 200, 1, 3]),
     calls_per_message=st.sampled_from([64, 64, 1, 2]),
     tokens=st.sampled_from([None, None, None, 60]),
+    usd=st.sampled_from([None, None, None, 0.5]),
+    task_tokens=st.sampled_from([None, None, None, 300]),
+    task_usd=st.sampled_from([None, None, None, 1.0]),
+    repeats=st.sampled_from([None, 1, 2, 20]),
     seconds=st.sampled_from([None, 60.0]),
     attempts=st.integers(1, 3),
     output_bytes=st.just(100),
@@ -90,6 +94,9 @@ limits = st.builds(
 )
 read = st.one_of(st.integers(0, 30), st.integers(900, 2_500))
 usages = st.builds(Usage, input_tokens=read, output_tokens=st.integers(0, 9))
+costs = st.sampled_from([None, 0.0, 0.1, 0.1, 0.2])
+schemas = st.sampled_from([None, None, {"type": "object"}])
+misfits = st.sampled_from([None, None, "It is not JSON."])
 stops = st.sampled_from(["tool_use", "end_turn", "end_turn", "max_tokens", "pause_turn", "refusal"])
 errors = st.sampled_from([None, None, ToolResultError(reason="tool_failed", message="It broke.")])
 failures = st.fixed_dictionaries(
@@ -99,6 +106,7 @@ failures = st.fixed_dictionaries(
         "bad_history": st.sampled_from([False, False, True]),
         "suspect": st.sampled_from([None, "media"]),
         "usage": st.none() | usages,
+        "cost_usd": costs,
         "has_fallback": st.booleans(),
         "chance": st.floats(0, 0.99),
         "retry_after": st.sampled_from([None, 0.0, 5.0]),
@@ -146,8 +154,15 @@ def step(shell: Shell, draw: Draw) -> None:
     match action:
         case "start":
             prefix, planner = draw(st.sampled_from(["p1", "p1", "p2"])), draw(st.booleans())
-            direct = draw(st.booleans())
-            shell.start(content=draw(contents), limits=draw(limits), prefix=prefix, planner=planner, direct=direct)
+            direct, schema = draw(st.booleans()), draw(schemas)
+            shell.start(
+                content=draw(contents),
+                limits=draw(limits),
+                prefix=prefix,
+                planner=planner,
+                direct=direct,
+                output_schema=schema,
+            )
             assert shell.state.planning <= (planner and not direct)
         case "edit" | "retry":
             target = draw(st.sampled_from(sorted(shell.messages())))
@@ -165,7 +180,8 @@ def step(shell: Shell, draw: Draw) -> None:
             shell.stream()
         case "reply":
             broken = draw(st.lists(st.sampled_from(["a", "b"]), max_size=1))
-            shell.reply(stop_reason=draw(stops), usage=draw(usages), broken=broken)
+            more = {"usage": draw(usages), "cost_usd": draw(costs), "misfit": draw(misfits)}
+            shell.reply(stop_reason=draw(stops), broken=broken, **more)
         case "fail":
             shell.fail(**draw(failures))
         case "finish":

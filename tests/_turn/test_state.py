@@ -17,7 +17,8 @@ from september_engine._turn.facts import (
 )
 from september_engine._turn.inputs import Cancelled, Interrupted
 from september_engine._turn.limits import Limits
-from september_engine._turn.state import Standing, TurnState, evolve, fold, standing
+from september_engine._turn.standing import Standing, standing
+from september_engine._turn.state import TurnState, evolve, fold
 from september_engine.messages import Usage
 
 from .build import NOW, Turn, answered, asking, failure, finished, replied, returned, starting, text, use
@@ -202,7 +203,8 @@ class TestStanding:
     @pytest.mark.parametrize("end", [replied(text()), Cancelled(now=NOW, message_id="m"), failure(retryable=False)])
     def test_a_turn_that_counts_is_the_new_head(self, end: object) -> None:
         turn = Turn(end, previous="turn_0")  # type: ignore[arg-type]  # each is an input
-        assert standing(turn.state) == Standing(head="turn_1", open_turn=None, prefix="p1", waiting_since=None)
+        now = Standing(head="turn_1", open_turn=None, prefix="p1", waiting_since=None)
+        assert standing(turn.state) == replace(now, tokens=turn.state.usage.tokens, usd=turn.state.cost_usd)
 
     def test_a_turn_that_does_not_count_leaves_no_trace_of_itself(self) -> None:
         turn = Turn(Interrupted(now=NOW), previous="turn_0")

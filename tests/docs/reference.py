@@ -34,7 +34,7 @@ from september_engine import (
 from september_engine.http import auth
 from september_engine.memory import base as remembered
 from september_engine.memory import longterm, minilm
-from september_engine.models import anthropic, offline, scripted
+from september_engine.models import anthropic, known_prices, offline, prices, scripted
 from september_engine.sandbox import base, choice
 from september_engine.store import memory, sqlite
 from september_engine.testing import fakes
@@ -260,11 +260,13 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
     ],
     "Sandboxes": [(choice, ["choose_sandbox", "report", "Availability"]), (base, ["Sandbox", "Job", "Outcome"])],
     "Messages": [
-        (messages, ["Message", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
+        (messages, ["Message", "Content", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
     ],
     "Models": [
         (anthropic, ["AnthropicModel"]),
         (offline, ["OfflineModel"]),
+        (prices, ["Prices", "Price", "PriceList"]),
+        (known_prices, ["KnownPrices"]),
         (scripted, ["ScriptedModel", "say", "think", "call", "fail", "hold", "turn"]),
     ],
     "Stores": [(sqlite, ["SQLiteStore"]), (memory, ["MemoryStore"])],

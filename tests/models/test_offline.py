@@ -14,6 +14,8 @@ from september_engine.testing.fakes import FakeClock
 from september_engine.testing.model_contract import ModelContract
 from september_engine.tools import tool
 
+from .._context.pictures import document, image, png, url
+
 
 @tool
 def word_count(text: str) -> int:
@@ -128,6 +130,14 @@ async def test_it_calls_the_tool_that_fits_with_the_questions_own_words(
 async def test_quoted_words_are_never_run_as_a_command() -> None:
     reply = await reply_to(ask("Summarise the commit 'rm -rf /'", bash))
     assert reply.content[1]["input"] == {"command": "git log -1 --stat"}
+
+
+async def test_it_says_what_it_cannot_look_at() -> None:
+    media = [image(png(320, 120)), document(), url("https://example.org/a.png")]
+    content = [*media, {"type": "text", "text": "What is it?"}]
+    prompt = Prompt(system="", tools=[], messages=[{"role": "user", "content": content}])
+    told = text_of((await reply_to(prompt)).content)
+    assert "image/png of up to 320 pixels a side and application/pdf and https://example.org/a.png, and cannot" in told
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,10 @@ def marked(ttl: str) -> list[Block]:
     return [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}}]
 
 
+def held(schema: Block) -> Block:
+    return {"format": {"type": "json_schema", "schema": schema}}
+
+
 class TestRules:
     @pytest.mark.parametrize(
         ("fields", "why"),
@@ -232,6 +236,14 @@ class TestRules:
             ({"tool_choice": {"type": "tool", "name": "add"}}, "tool_choice"),
             ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
             ({"model": None}, "model"),
+            ({"output_config": {"format": {"type": "json"}}}, "output_config.format: must be a json_schema"),
+            ({"output_config": held({"type": "object"})}, "additionalProperties must be explicitly set to false"),
+            ({"output_config": held({"type": "array", "items": {}})}, "schema.items: must have a type"),
+            ({"output_config": held({"type": "integer", "minimum": 1})}, "schema.minimum: is not supported"),
+            (
+                {"output_config": held({"anyOf": [{"type": "string", "pattern": "a"}]})},
+                "anyOf.0.pattern: is not",
+            ),
             ({"max_tokens": "many"}, "max_tokens"),
             ({"messages": {}}, "messages"),
             ({"messages": []}, "at least one"),
@@ -243,7 +255,7 @@ class TestRules:
             ({"output_config": {"format": {"type": "json"}}}, "output_config.format"),
             (
                 {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
-                "'additionalProperties' must be",
+                "additionalProperties must be",
             ),
             ({"system": marked("5m"), "messages": [user(*marked("1h"))]}, "1h must not come after a ttl of 5m"),
             ({"system": marked("2h")}, "system.0.cache_control: must be ephemeral, with a ttl of 5m or 1h"),
@@ -273,6 +285,8 @@ class TestRules:
         assert cache_marks(body) == ["tools.0", "system.0"]
         longer = asked(user(*marked("5m")), system=marked("1h"))
         assert refusal(longer, HEADERS, []) is None
+        closed = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+        assert refusal(body | {"output_config": held(closed)}, HEADERS, []) is None
         older = asked(user(), model="claude-sonnet-4-5", thinking={"type": "enabled", "budget_tokens": 1024})
         assert refusal(older, HEADERS, []) is None
 

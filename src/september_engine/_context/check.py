@@ -42,15 +42,18 @@ def problems(prompt: Prompt) -> list[str]:
     return list(_problems(prompt))
 
 
-def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
-    """Which of these blocks, sent by a person, cannot be used, as (index, why). Text must not be blank."""
+def media_problems(blocks: Sequence[JSON], *, shrinks: bool = False) -> list[tuple[int, str]]:
+    """Which of these blocks, sent by a person, cannot be used, as (index, why). Text must not be blank.
+
+    With `shrinks`, what is too large passes: it is made smaller before it is looked at again.
+    """
     found: list[tuple[int, str]] = []
     media: list[Weight] = []
     for index, block in enumerate(blocks):
         is_text = isinstance(block, dict) and block.get("type") == "text"
-        problem = next(_text_problems(block), None) if is_text else media_problem(block)
+        problem = next(_text_problems(block), None) if is_text else media_problem(block, shrinks=shrinks)
         problem = problem or (None if sendable(block) else "is not valid UTF-8")
-        if problem is None and not is_text:
+        if problem is None and not is_text and not shrinks:
             media.append(weigh(block))
             problem = crowding(media)
         if problem is not None:

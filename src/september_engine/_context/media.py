@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 import struct
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -26,10 +27,15 @@ __all__ = [
     "MANY_IMAGES",
     "MANY_IMAGES_SIDE",
     "MEDIA_CHARS",
+    "PIXELS",
+    "Unusable",
     "Weight",
+    "content_problem",
     "crowding",
     "image_size",
+    "kind_of",
     "media_problem",
+    "pages_in",
     "weigh",
 ]
 
@@ -58,8 +64,13 @@ MANY_IMAGES_SIDE = 2000
 MEDIA_CHARS = 32 * 2**20
 """Most characters of base64 in one prompt: a whole request may not be larger."""
 
+PIXELS = 50_000_000
+"""Most pixels of an image that is made smaller: what decoding it costs is four bytes for each."""
+
 _HEADER_CHARS = 16 * 1024
 """So much base64 tells the size of nearly every image."""
+
+_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 _KEYS = {
     "image": {"type", "source", "cache_control"},
@@ -68,8 +79,23 @@ _KEYS = {
 _CACHE_CONTROL = ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"})
 
 
-def media_problem(block: JSON) -> str | None:
-    """Why this image or document block cannot be used, or None."""
+class Unusable(Exception):
+    """An image or document cannot be used; the text says why, as `content_problem` does."""
+
+
+def kind_of(data: bytes) -> str | None:
+    """The media type that the first bytes tell, or None for what no model takes."""
+    for media_type, magic in IMAGE_TYPES.items():
+        if data.startswith(magic) and (media_type != "image/webp" or data[8:12] == b"WEBP"):
+            return media_type
+    return "application/pdf" if b"%PDF-" in data[:1024] else None
+
+
+def media_problem(block: JSON, *, shrinks: bool = False) -> str | None:
+    """Why this image or document block cannot be used, or None.
+
+    With `shrinks`, images that are too large pass: they are made smaller before they are looked at again.
+    """
     if not isinstance(block, dict) or block.get("type") not in tuple(_KEYS):
         return "must be an image or document block"
     kind: str = block["type"]
@@ -89,7 +115,7 @@ def media_problem(block: JSON) -> str | None:
         case "url":
             return _url_problem(source)
         case "base64":
-            return _base64_problem(kind, source)
+            return _base64_problem(kind, source, shrinks)
         case _:
             return "source.type must be base64 or url"
 
@@ -112,6 +138,9 @@ def weigh(block: Block) -> Weight:
     """Of an image or document block; total, though only what has passed `media_problem` should come here."""
     given = block.get("source")
     source: Block = given if isinstance(given, dict) else {}
+    if source.get("type") == "stored":
+        side = None if block.get("type") == "document" else max(source.get("width", 0), source.get("height", 0))
+        return Weight(side=side, chars=_in_base64(source.get("bytes", 0)))
     data = source.get("data")
     text = data if isinstance(data, str) else ""
     if block.get("type") == "document":
@@ -158,6 +187,11 @@ def image_size(data: bytes, media_type: str) -> tuple[int, int] | None:
         return None
 
 
+def pages_in(data: bytes) -> int:
+    """The pages of a PDF that can be counted; 0 where they are packed."""
+    return len(_PAGE.findall(data))
+
+
 def _url_problem(source: dict[str, JSON]) -> str | None:
     url = source.get("url")
     if source.keys() != {"type", "url"} or not isinstance(url, str):
@@ -185,35 +219,54 @@ def _is_private(host: str) -> bool:
         return last.isdigit() or last.startswith("0x")
 
 
-def _base64_problem(kind: str, source: dict[str, JSON]) -> str | None:
+def _base64_problem(kind: str, source: dict[str, JSON], shrinks: bool) -> str | None:
     media_type, text = source.get("media_type"), source.get("data")
     if source.keys() != {"type", "media_type", "data"} or not isinstance(media_type, str) or not isinstance(text, str):
         return "source must have type, media_type and data, and nothing else"
     allowed = sorted(IMAGE_TYPES) if kind == "image" else ["application/pdf"]
     if media_type not in allowed:
         return f"source.media_type must be {' or '.join(allowed)}"
-    limit = IMAGE_CHARS if kind == "image" else DOCUMENT_CHARS
-    if len(text) > limit:
-        return f"source.data is {len(text)} characters of base64; at most {limit} are taken"
+    if (problem := _too_long(len(text), media_type, shrinks)) is not None:
+        return f"source.data {problem}"
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return "source.data is not base64"
-    if kind == "document":
+    problem = content_problem(data, media_type, shrinks=shrinks)
+    return None if problem is None else f"source.data {problem}"
+
+
+def content_problem(data: bytes, media_type: str, *, shrinks: bool = False) -> str | None:
+    """Why these bytes are no image or document of this type that can be used, as in "is not a PDF", or None."""
+    if media_type == "application/pdf":
         # the mark may stand anywhere in the first 1024 bytes
-        return None if b"%PDF-" in data[:1024] else "source.data is not a PDF"
-    return _image_problem(data, media_type)
+        problem = None if b"%PDF-" in data[:1024] else "is not a PDF"
+    elif kind_of(data) != media_type:
+        problem = f"is not {media_type}"
+    else:
+        problem = _size_problem(image_size(data, media_type), shrinks)
+    return problem or _too_long(_in_base64(len(data)), media_type, shrinks)
 
 
-def _image_problem(data: bytes, media_type: str) -> str | None:
-    if not data.startswith(IMAGE_TYPES[media_type]) or (media_type == "image/webp" and data[8:12] != b"WEBP"):
-        return f"source.data is not {media_type}"
-    size = image_size(data, media_type)
+def _size_problem(size: tuple[int, int] | None, shrinks: bool) -> str | None:
     if size is None or min(size) < 1:
-        return "source.data is cut off or damaged: it has no readable size"
-    if max(size) > IMAGE_SIDE:
-        return f"source.data is {size[0]} x {size[1]} pixels; at most {IMAGE_SIDE} x {IMAGE_SIDE} are taken"
+        return "is cut off or damaged: it has no readable size"
+    width, height = size
+    if shrinks and width * height > PIXELS:
+        return f"is {width} x {height} pixels; at most {PIXELS:,} in all are made smaller"
+    if not shrinks and max(size) > IMAGE_SIDE:
+        return f"is {width} x {height} pixels; at most {IMAGE_SIDE} x {IMAGE_SIDE} are taken"
     return None
+
+
+def _too_long(chars: int, media_type: str, shrinks: bool) -> str | None:
+    limit = DOCUMENT_CHARS if shrinks or media_type not in IMAGE_TYPES else IMAGE_CHARS
+    return f"is {chars} characters of base64; at most {limit} are taken" if chars > limit else None
+
+
+def _in_base64(size: int) -> int:
+    """Characters of so many bytes."""
+    return -(-size // 3) * 4
 
 
 def _pair(layout: str, data: bytes, offset: int) -> tuple[int, int]:

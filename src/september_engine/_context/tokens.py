@@ -8,12 +8,11 @@ about four, code three, and Chinese one character of three bytes.
 from __future__ import annotations
 
 import base64
-import re
 
 import msgspec
 
 from ..messages import JSON, Block, Prompt
-from .media import IMAGE_CHARS, weigh
+from .media import IMAGE_CHARS, pages_in, weigh
 
 __all__ = ["BYTES_PER_TOKEN", "prompt_tokens", "tokens_of"]
 
@@ -29,8 +28,6 @@ PER_PAGE = 4_600
 
 BYTES_PER_PAGE = 100_000
 """Of a PDF whose pages cannot be counted, because they are packed."""
-
-_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 
 def prompt_tokens(prompt: Prompt) -> int:
@@ -70,6 +67,9 @@ def _of_media(block: Block) -> int:
 
 def _pages(source: Block) -> int:
     """Behind a URL nobody knows: one page is not too little for what the engine has not seen."""
+    if source.get("type") == "stored":
+        pages, size = (int(source.get(key, 0)) for key in ("pages", "bytes"))
+        return max(1, pages, size // BYTES_PER_PAGE)
     data = source.get("data")
     if not isinstance(data, str):
         return 1
@@ -77,7 +77,7 @@ def _pages(source: Block) -> int:
         raw = base64.b64decode(data[: 4 * IMAGE_CHARS])
     except ValueError:
         return 1
-    return max(1, len(_PAGE.findall(raw)), len(data) * 3 // 4 // BYTES_PER_PAGE)
+    return max(1, pages_in(raw), len(data) * 3 // 4 // BYTES_PER_PAGE)
 
 
 def _per_bytes(count: int) -> int:

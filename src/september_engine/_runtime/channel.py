@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, encode_fact, message_id_of
 from .._turn.present import delta
-from .._turn.state import Standing
+from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
 from ..store.base import Batch, Blob, EventLog, EventRow, FactRow, TaskRow, TurnRow
@@ -116,8 +116,8 @@ class Channel:
 
         Raises what the store raised, now or for something earlier, and `EngineClosed` after the end.
 
-        `landed` is called when they are durable and before anybody sees them, so that whoever acts on an event finds
-        everything else in step with it. Cancelling stops the wait, not the write.
+        `blobs` are what the facts refer to. `landed` is called when all of it is durable and before anybody sees it, so
+        that whoever acts on an event finds everything else in step with it. Cancelling stops the wait, not the write.
         """
         if self.ended:
             raise self.failure or EngineClosed("This turn has ended.", turn_id=self.turn_id)
@@ -168,8 +168,8 @@ class Channel:
         last_ts, last_seq = self._row.last_ts, self._row.last_seq
         facts: list[FactRow] = []
         rows: list[EventRow] = []
-        row, turn, barrier = self._row, None, False
         blobs: list[Blob] = []
+        row, turn, barrier = self._row, None, False
         for item in items:
             events: Sequence[Event]
             if isinstance(item, _Delta):
@@ -217,6 +217,8 @@ class Channel:
             open_turn=standing.open_turn,
             prefix=standing.prefix,
             waiting_since=standing.waiting_since,
+            spent_tokens=standing.tokens,
+            spent_usd=standing.usd,
             created_at=row.created_at or now,
             updated_at=now,
         )

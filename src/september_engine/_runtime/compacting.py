@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 
 import anyio
+from msgspec.structs import replace
 
 from .._context.check import COMPACTION
 from .._context.tokens import prompt_tokens
@@ -23,16 +24,19 @@ from .._turn.limits import backoff_ms
 from ..errors import ModelError
 from ..messages import Usage, text_of
 from ..models.base import Model, ModelRequest, Progress, Reply, compacts, window_of
-from .effects import Resources, is_cancelled
+from ..models.prices import cost_of
+from .isolation import is_cancelled
+from .resources import Resources
 
 __all__ = ["Compaction"]
 
 
 class Compaction:
-    """One compaction. `usage` is what it is known to have cost so far."""
+    """One compaction. `usage` and `cost_usd` are what it is known to have taken so far; a cost of None is unknown."""
 
-    def __init__(self, command: Compact, *, facts: Sequence[Fact], resources: Resources) -> None:
+    def __init__(self, command: Compact, *, facts: Sequence[Fact], resources: Resources, task_id: str) -> None:
         self._command = command
+        self._task_id = task_id
         self._facts = facts
         self._resources = resources
         self._model = resources.answering(command.fallback)
@@ -41,13 +45,24 @@ class Compaction:
         self._clock = resources.world.clock
         self._progress: float | None = None
         self._scope = anyio.CancelScope()
-        self._spent = Usage()
-        self._running: Usage | None = None
+        self._spent: list[tuple[str, Usage]] = []
+        self._running: tuple[str, Usage] | None = None
 
     @property
     def usage(self) -> Usage | None:
-        total = self._spent + (self._running or Usage())
+        total = sum((usage for _, usage in self._parts), Usage())
         return None if total == Usage() else total
+
+    @property
+    def cost_usd(self) -> float | None:
+        """By the model of each attempt; unknown where that of one is."""
+        costs = [cost_of(self._resources.prices, model, usage) for model, usage in self._parts]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+    @property
+    def _parts(self) -> Sequence[tuple[str, Usage]]:
+        return self._spent if self._running is None else [*self._spent, self._running]
 
     async def run(self) -> Summarised:
         """Cut, have the rest told, and say how much that saves. Cancelling closes the provider's stream."""
@@ -68,16 +83,18 @@ class Compaction:
     async def _told(self, cut: Cut) -> Told:
         most = most_summary_bytes(self._command)
         for ask, strategy, model in self._ways(cut):
-            reply = await self._asked(model, ask)
+            whole = await self._resources.attachments.restored(self._task_id, ask.prompt)
+            reply = await self._asked(model, replace(ask, prompt=whole))
             if reply is None:
                 continue
             block = next((block for block in reply.content if block.get("type") == COMPACTION), None)
             text = block.get("content") if block is not None else text_of(reply.content)
             if isinstance(text, str) and text.strip():
                 summary = summary_text(text, most)
-                return Told(text=summary, strategy=strategy, block=block, model=model.name, usage=self.usage)
+                spent, cost = self.usage, self.cost_usd
+                return Told(text=summary, strategy=strategy, block=block, model=model.name, usage=spent, cost_usd=cost)
         summary = summary_text(excerpts(cut.dropped, most), most)
-        return Told(text=summary, strategy="excerpts", usage=self.usage)
+        return Told(text=summary, strategy="excerpts", usage=self.usage, cost_usd=self.cost_usd)
 
     def _ways(self, cut: Cut) -> Iterator[tuple[ModelRequest, str, Model]]:
         """Who is asked for what, in this order. What cannot fit its model is asked with less of the results, or not."""
@@ -109,7 +126,7 @@ class Compaction:
                     raise
                 return None
             finally:
-                self._spent, self._running, self._progress = self._spent + (self._running or Usage()), None, None
+                self._spent, self._running, self._progress = [*self._parts], None, None
             if not failed.retryable or attempt == self._command.attempts:
                 return None
             wait = backoff_ms(attempt, failed.retry_after, self._resources.world.chance())
@@ -124,8 +141,8 @@ class Compaction:
                 async for chunk in chunks:
                     self._progress = self._clock.monotonic()
                     if isinstance(chunk, Progress):
-                        self._running = chunk.usage or self._running
+                        self._running = self._running if chunk.usage is None else (model.name, chunk.usage)
                     elif isinstance(chunk, Reply):
-                        self._running = chunk.usage
+                        self._running = (chunk.model, chunk.usage)
                         return chunk
         raise ModelError("The model's stream ended without a summary.", retryable=True)

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
-import attrs
-from msgspec.structs import replace
 
+from .._output import Output, misfit_of
 from .._seams import Clock
-from .._turn.commands import CallModel, RunTool
+from .._turn.commands import CallModel
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
 from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, Write, WriteNote
-from .._turn.limits import Limits
 from .._turn.notes import current, note_problem, notes_of
 from .._turn.present import BlockType, block_start, block_stop
 from .._turn.state import remembered
 from ..errors import ModelError
-from ..messages import JSON, Block, Usage, tool_uses
+from ..messages import JSON, Block, Usage, text_of, tool_uses
 from ..models.base import (
     BlockStarted,
     BlockStopped,
@@ -31,76 +29,35 @@ from ..models.base import (
     Reply,
     TextChunk,
     ThinkingChunk,
-    window_of,
 )
-from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
-from ..permissions import Ask as Refer
+from ..models.prices import cost_of
+from ..permissions import Allow, Deny, Rule
 from ..tools.output import ToolError
-from ..tools.tool import Tool
 from .channel import Channel
 from .isolation import is_cancelled
-from .remembering import Remembering
-from .threads import RecentThreads
-from .world import World
+from .resources import AnyTool, Resources, fits
 
-__all__ = ["AnyTool", "ModelCall", "Resources", "is_cancelled", "write_of"]
-
-AnyTool: TypeAlias = Tool[..., Any]
-
-
-@attrs.define(kw_only=True)
-class Resources:
-    """What the turns of one engine share. `provider` is how the last model call went: "ok" or its error's code.
-
-    `light` is the model that summarises; None leaves it to the turn's own.
-    """
-
-    world: World
-    model: Model
-    fallback: Model | None
-    planner: Model | None
-    light: Model | None
-    tools: Mapping[str, AnyTool]
-    policy: Policy
-    threads: anyio.CapacityLimiter
-    concurrency: int
-    progress_timeout: float
-    remembering: Remembering | None = None
-    recent: RecentThreads = attrs.field(factory=RecentThreads)
-    provider: str = "ok"
-
-    def limits_of(self, limits: Limits) -> Limits:
-        """The limits of a turn that begins now: with the model's window, where nothing else was said."""
-        window = limits.context_tokens if limits.context_tokens is not None else window_of(self.model)
-        return replace(limits, context_tokens=window)
-
-    def answering(self, fallback: bool) -> Model:
-        """The model that answers, or that has taken over."""
-        return self.fallback if fallback and self.fallback is not None else self.model
-
-    def judge(self, name: str, input: dict[str, JSON], rules: Sequence[Rule]) -> Decision:
-        """Whether the rules let this call run. A call that cannot run anyway is nobody's question."""
-        tool = self.tools.get(name)
-        if tool is None or not _fits(tool, input):
-            return Allow()
-        return self.policy.judge(name, input, _actions(tool, input), declared=tool.declared, remembered=rules)
-
-    def refusal(self, command: RunTool, rules: Sequence[Rule], *, allowed: bool) -> str | None:
-        """Why a call that is about to begin may not run by the rules of now; `allowed` is a person's yes to it."""
-        match self.judge(command.tool, command.input, rules):
-            case Deny(reason=reason):
-                return f"Not run: {reason}"
-            case Refer(reason=reason) if not allowed:
-                return f"Not run, because the rules have changed: {reason} Call it again to ask."
-            case _:
-                return None
+__all__ = ["ModelCall", "write_of"]
 
 
 class ModelCall:
-    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to cost."""
+    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to have used.
 
-    def __init__(self, command: CallModel, *, facts: Sequence[Fact], channel: Channel, resources: Resources) -> None:
+    `output` is what a final answer must be, where the type itself is at hand.
+    """
+
+    def __init__(
+        self,
+        command: CallModel,
+        *,
+        facts: Sequence[Fact],
+        channel: Channel,
+        resources: Resources,
+        output: Output[Any] | None = None,
+    ) -> None:
         self._command = command
+        self._output = output
+        self._model = resources.answering(command.fallback)
         self._facts = facts
         self._channel = channel
         self._resources = resources
@@ -111,6 +68,11 @@ class ModelCall:
         self._blocks = 0
         self.text: list[str] = []
         self.usage: Usage | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What `usage` costs; None where that is unknown."""
+        return cost_of(self._resources.prices, self._model.name, self.usage)
 
     async def run(self) -> ModelReplied | ModelFailed:
         """Make the attempt. Cancelling closes the provider's stream and the block that is open."""
@@ -141,11 +103,12 @@ class ModelCall:
         return max(left, 0.0)
 
     async def _attempt(self) -> ModelReplied | ModelFailed:
-        model = self._resources.answering(self._command.fallback)
+        command = self._command
+        prompt = prompt_of(self._facts, prefix=command.prefix, model=self._model.name)
+        prompt = await self._resources.attachments.restored(self._channel.row.task_id, prompt)
         try:
-            prompt = prompt_of(self._facts, prefix=self._command.prefix, model=model.name)
-            request = ModelRequest(prompt=prompt, max_tokens=self._command.max_tokens)
-            reply = await self._stream(model, request)
+            request = ModelRequest(prompt=prompt, max_tokens=command.max_tokens, output_schema=command.output_schema)
+            reply = await self._stream(self._model, request)
         except ModelError as error:
             return self._failed(error)
         except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
@@ -199,8 +162,18 @@ class ModelCall:
             blocks=self._blocks,
             broken=reply.broken_inputs,
             stop_details=reply.stop_details,
+            cost_usd=cost_of(self._resources.prices, reply.model, reply.usage),
+            misfit=self._misfit(reply),
             asks=self._asks(tool_uses(reply.content), now),
         )
+
+    def _misfit(self, reply: Reply) -> str | None:
+        """Why a final answer is not the output that was asked for, or None."""
+        schema = self._command.output_schema
+        if schema is None or tool_uses(reply.content):
+            return None
+        text = text_of(reply.content)
+        return misfit_of(schema, text) if self._output is None else self._output.misfit(text)
 
     def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
         """What stands before each call; of notes, whether there is still room for them."""
@@ -221,7 +194,7 @@ class ModelCall:
         """What stands before this call: a question to a person, a refusal, or nothing; or what it writes by itself."""
         name, input = use["name"], use["input"]
         tool, ids = self._resources.tools.get(name), self._resources.world.ids
-        if tool is not None and tool.asks_person and _fits(tool, input):
+        if tool is not None and tool.asks_person and fits(tool, input):
             return Ask(request_id=ids("hitl-"), kind="question", question=input["question"])
         match self._resources.judge(name, input, rules):
             case Allow():
@@ -245,28 +218,12 @@ class ModelCall:
             bad_history=error.bad_history,
             suspect=error.suspect,
             usage=self.usage,
+            cost_usd=self.cost_usd,
             chance=world.chance(),
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,
+            recovers_media=self._resources.recovers_media,
         )
-
-
-def _fits(tool: AnyTool, input: Mapping[str, JSON]) -> bool:
-    try:
-        tool.decode(input)
-    except ToolError:
-        return False
-    return True
-
-
-def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
-    """What the tool says it would do; a tool that cannot say it has not been understood."""
-    if tool.actions is None:
-        return ()
-    try:
-        return tool.actions(input)
-    except Exception as error:
-        return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
 
 
 def write_of(tool: AnyTool, input: Mapping[str, JSON]) -> Write | Refuse:

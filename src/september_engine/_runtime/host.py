@@ -1,4 +1,4 @@
-"""Host: the task in which an engine's turns live, and the event loop that it is bound to."""
+"""Host: the one task that all turns of an engine run in, and the event loop that it belongs to."""
 
 from __future__ import annotations
 
@@ -7,45 +7,73 @@ import asyncio
 import anyio
 
 from ..errors import EngineClosed
+from .health import Health, health_of
 from .supervisor import Supervisor
 
 __all__ = ["Host"]
 
 
 class Host:
-    """Where a supervisor runs, from `start` to `stop`."""
+    """Where a supervisor runs. `supervisor` is None before `start` and after `stop`.
+
+    The task is its own, so an engine may be opened in one task and closed in another.
+    """
 
     def __init__(self) -> None:
-        self._task: asyncio.Task[None] | None = None
+        self.supervisor: Supervisor | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._started_at = 0.0
 
     async def start(self, supervisor: Supervisor) -> None:
-        """Run it in a task of its own; returns when what the last process left is settled. Raises what that raises."""
+        """Run it until `stop`; returns when what the last process left is settled. Raises what that raises.
+
+        Where it raises or is cancelled, `stop` is still to be called.
+        """
         ready = anyio.Event()
-        self._task = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
-        self._task.add_done_callback(lambda task: ready.set())
+        self.task = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
+        self.task.add_done_callback(lambda task: ready.set())
         await ready.wait()
-        if self._task.done():
-            await self._task
+        if self.task.done():
+            await self.task
+        self._started_at = supervisor.resources.world.clock.monotonic()
+        self.supervisor = supervisor
 
     async def stop(self) -> None:
-        """End it and wait for its end. Harmless when repeated, and where its event loop has ended."""
-        gone, task, self._task = self.gone, self._task, None
+        """End everything that runs in it. Harmless when repeated, and where the event loop has ended."""
+        gone, task, self.task, self.supervisor = self.gone, self.task, None, None
         if task is not None and not gone:
             task.cancel()
             await asyncio.wait((task,))
 
     @property
+    def running(self) -> Supervisor:
+        """The supervisor, for use in its event loop. Raises `EngineClosed`."""
+        if self.supervisor is None or self.gone:
+            raise EngineClosed(
+                "The engine is not open, or the event loop it was opened in has ended: use "
+                "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
+            )
+        self.check_loop()
+        return self.supervisor
+
+    @property
     def gone(self) -> bool:
-        """The event loop that it was started in has ended, and everything that ran in it."""
-        return self._task is not None and self._task.get_loop().is_closed()
+        """The event loop that the engine was opened in has ended, and everything that ran in it."""
+        return self.task is not None and self.task.get_loop().is_closed()
 
     @property
     def elsewhere(self) -> bool:
         """It runs in another event loop than the caller."""
         here = asyncio._get_running_loop()
-        return self._task is not None and not self.gone and here not in (None, self._task.get_loop())
+        return self.task is not None and not self.gone and here not in (None, self.task.get_loop())
 
-    def check(self) -> None:
-        """Raises `EngineClosed` in another event loop."""
+    def check_loop(self) -> None:
+        """Raise `EngineClosed` in another event loop than the one that still runs."""
         if self.elsewhere:
             raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
+
+    async def health(self) -> Health:
+        """Whether a turn could be taken now. Never raises."""
+        if self.supervisor is None or self.gone or self.elsewhere:
+            return Health(status="closed", uptime_seconds=0.0, subsystems={})
+        return await health_of(self.supervisor, opened_at=self._started_at)

@@ -1,4 +1,4 @@
-"""Letters: what a running turn finds in its inbox, and what of it is under way."""
+"""Letters: what a turn's inbox holds, and what is in flight for it."""
 
 from __future__ import annotations
 

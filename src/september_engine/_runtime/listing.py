@@ -46,6 +46,8 @@ def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
             for turn in turns
             if turn.turn_id not in parents or turn.turn_id == stands_at
         ],
+        tokens=row.spent_tokens,
+        cost_usd=row.spent_usd,
     )
 
 

@@ -19,8 +19,9 @@ from .._turn.planning import PLAN_SCHEMA, planning_prompt, steps_of
 from ..errors import ModelError
 from ..messages import Usage
 from ..models.base import Model, ModelRequest, Progress, Reply
-from .effects import Resources
+from ..models.prices import cost_of
 from .isolation import is_cancelled, isolated
+from .resources import Resources
 
 __all__ = ["PLANNING_SECONDS", "PlanCall"]
 
@@ -35,12 +36,19 @@ PLAN_TOKENS = 2048
 
 @attrs.define(kw_only=True)
 class PlanCall:
-    """One planning step. `usage` is what it is known to cost so far."""
+    """One planning step. `usage` is what it is known to have used so far."""
 
     command: MakePlan
     facts: Sequence[Fact]
     resources: Resources
+    task_id: str
     usage: Usage | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What `usage` costs; None where that is unknown."""
+        planner = self.resources.planner
+        return None if planner is None else cost_of(self.resources.prices, planner.name, self.usage)
 
     async def run(self) -> Planned | PlanFailed:
         """Ask the planner, once. Cancelling closes its stream."""
@@ -58,6 +66,7 @@ class PlanCall:
         """Raises nothing: whatever goes wrong is an outcome."""
         try:
             prompt = planning_prompt(self.facts, prefix=self.command.prefix)
+            prompt = await self.resources.attachments.restored(self.task_id, prompt)
             request = ModelRequest(prompt=prompt, max_tokens=PLAN_TOKENS, output_schema=PLAN_SCHEMA)
             reply = await self._reply(planner, request)
             if reply is None:
@@ -71,7 +80,8 @@ class PlanCall:
                 raise
             return self._failed(f"{type(error).__name__}: {error}", planner)
         now = self.resources.world.clock.now_ms()
-        return Planned(now=now, steps=steps, usage=reply.usage, model=reply.model)
+        cost = cost_of(self.resources.prices, reply.model, reply.usage)
+        return Planned(now=now, steps=steps, usage=reply.usage, model=reply.model, cost_usd=cost)
 
     async def _reply(self, planner: Model, request: ModelRequest) -> Reply | None:
         async with aclosing(planner.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
@@ -84,4 +94,4 @@ class PlanCall:
 
     def _failed(self, problem: str, planner: Model | None) -> PlanFailed:
         now, name = self.resources.world.clock.now_ms(), None if planner is None else planner.name
-        return PlanFailed(now=now, problem=problem, usage=self.usage, model=name)
+        return PlanFailed(now=now, problem=problem, usage=self.usage, model=name, cost_usd=self.cost_usd)

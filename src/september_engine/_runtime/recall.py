@@ -15,9 +15,9 @@ from .._turn.inputs import Input, MemoriesRecalled
 from .._turn.memories import Scored, items_of
 from .._turn.notes import recall
 from .._turn.state import TurnState
-from .effects import Resources
 from .isolation import is_cancelled, isolated
 from .remembering import Remembering
+from .resources import Resources
 
 __all__ = ["RECALL_SECONDS", "bring_to_mind"]
 

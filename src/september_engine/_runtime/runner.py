@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 from msgspec.structs import replace
 
+from .._output import Output
 from .._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from .._turn.decide import decide
 from .._turn.facts import Fact, TurnStarted
@@ -31,17 +33,18 @@ from .._turn.inputs import (
 )
 from .._turn.present import present
 from .._turn.results import pieces_of
-from .._turn.state import TurnState, evolve, fold, remembered, standing
+from .._turn.standing import standing
+from .._turn.state import TurnState, evolve, fold, remembered
 from ..errors import EngineError
 from ..events import Event
-from ..messages import Usage
 from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
 from .compacting import Compaction
-from .effects import ModelCall, Resources
+from .effects import ModelCall
 from .letters import Cancel, Flight, Leave, Letter, Stop
 from .planner import PlanCall
 from .recall import bring_to_mind
+from .resources import Resources
 from .stopwatch import Stopwatch
 from .threads import Left, Thread
 from .tool_calls import run_tool
@@ -49,6 +52,8 @@ from .tool_calls import run_tool
 __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
+
+_End = TypeVar("_End", bound=Cancelled | OutOfTime | Broken)
 
 MODEL = "model"
 """The key of the model or planner call in flight; a tool's is its call id."""
@@ -73,11 +78,13 @@ class Runner:
         parent: str | None,
         facts: Sequence[Fact] = (),
         begun: anyio.Event | None = None,
+        output: Output[Any] | None = None,
     ) -> None:
         self.channel = channel
         self._store = store
         self._resources = resources
         self._parent = parent
+        self._output = output
         self._thread: Thread | None = None
         self._facts = list(facts)
         self._flights: dict[str, Flight] = {}
@@ -200,7 +207,7 @@ class Runner:
                 self._flights.pop(item.tool_call_id, None)
             case OutOfTime() | Broken():
                 await self._come_down()
-                item = replace(item, usage=self._spent())
+                item = self._costing(item)
             case Cancel():
                 return await self._cancel()
             case Leave():
@@ -213,11 +220,11 @@ class Runner:
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
         message_id, text = self._resources.world.ids("msg_"), "".join(self._shown)
-        return await self._decide(Cancelled(now=self._now(), message_id=message_id, text=text, usage=self._spent()))
+        return await self._decide(self._costing(Cancelled(now=self._now(), message_id=message_id, text=text)))
 
-    def _spent(self) -> Usage | None:
-        """What the attempt cost that was under way, as far as its provider had said."""
-        return None if self._call is None else self._call.usage
+    def _costing(self, end: _End) -> _End:
+        """With what the attempt cost that was under way, as far as its provider had said."""
+        return end if self._call is None else replace(end, usage=self._call.usage, cost_usd=self._call.cost_usd)
 
     async def _come_down(self) -> None:
         """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""
@@ -245,9 +252,10 @@ class Runner:
             if state.status != "running" and self._resources.remembering is not None:
                 self._resources.remembering.went_on(state.task_id)
 
-        turn = self._turn_row(state, facts)
-        blobs = [Blob(sha256=sha256, body=body) for sha256, body in pieces_of(item, facts).items()]
-        await self.channel.append(facts, events, standing=standing(state), turn=turn, blobs=blobs, landed=landed)
+        row = self._turn_row(state, facts)
+        bodies = {**item.blobs, **pieces_of(item, facts)}
+        blobs = [Blob(sha256=sha256, body=body) for sha256, body in bodies.items()]
+        await self.channel.append(facts, events, standing=standing(state), turn=row, blobs=blobs, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -291,28 +299,33 @@ class Runner:
         return [command for command in owed if _key(command) not in self._flights]
 
     async def _fly(self, command: Command, flight: Flight) -> None:
+        shared, task_id = self._resources, self.channel.row.task_id
         try:
             with flight.scope:
                 match command:
                     case CallModel():
-                        facts = await self._recalled()
-                        call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
+                        facts, output = await self._recalled(), self._output
+                        call = ModelCall(command, facts=facts, channel=self.channel, resources=shared, output=output)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())
                     case MakePlan():
-                        planning = PlanCall(command=command, facts=await self._recalled(), resources=self._resources)
+                        facts = await self._recalled()
+                        planning = PlanCall(command=command, facts=facts, resources=shared, task_id=task_id)
                         self._call = planning
                         self._put(await planning.run())
                     case Compact():
                         facts = [*(await self._ancestors()).facts, *self._facts]
-                        self._call = compaction = Compaction(command, facts=facts, resources=self._resources)
+                        compaction = Compaction(command, facts=facts, resources=shared, task_id=task_id)
+                        self._call = compaction
                         self._put(await compaction.run())
                     case RunTool():
-                        self._resources.world.crash("runner.tool.before")
-                        stored = partial(self._store.blob, self.channel.row.task_id)
+                        shared.world.crash("runner.tool.before")
+                        stored = partial(self._store.blob, task_id)
                         page = self.state.limits.output_bytes * 3 // 4
-                        returned = await run_tool(command, self._resources, self._facts, stored=stored, page=page)
-                        self._resources.world.crash("runner.tool.after")
+                        returned = await run_tool(
+                            command, shared, self._facts, task_id=task_id, stored=stored, page=page
+                        )
+                        shared.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:
             details = dict(error.details)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 import anyio
 import anyio.abc
 import attrs
 
+from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
@@ -21,9 +22,10 @@ from .._turn.state import fold
 from ..errors import EngineError, Fenced, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
-from .effects import Resources
+from .media import Taken
 from .reader import PULSE_SECONDS, Reader
 from .remembering import forgetting
+from .resources import Resources
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 from .tickets import Ticket, busy_error, closed_error, waiting_error
@@ -82,6 +84,11 @@ class Supervisor:
     async def _open_turn(self, ticket: Ticket, request: TurnRequest, *, after: Ticket | None) -> None:
         if after is not None:
             await after.closed.wait()
+        media: Taken | None = None
+        with ticket.reading:
+            media = await self.resources.attachments.take(request.task_id, request.media, "media")
+        if media is None:
+            raise closed_error()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
         shared = self.resources
@@ -89,6 +96,7 @@ class Supervisor:
             self.store,
             row,
             request,
+            media,
             now=now,
             limits=shared.limits_of(self.limits),
             prefix=self.prefix,
@@ -96,7 +104,7 @@ class Supervisor:
             planner=shared.planner is not None,
         )
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
-        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)
+        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened, output=request.output)
         await self._run(ticket, runner, start)
 
     async def _settled(self, task_id: str) -> TaskRow | None:
@@ -131,11 +139,19 @@ class Supervisor:
         parent: str | None,
         facts: Sequence[Fact] = (),
         begun: anyio.Event | None = None,
+        output: Output[Any] | None = None,
     ) -> Runner:
         world = self.resources.world
         channel = Channel(store=self.store, clock=world.clock, crash=world.crash, row=row, turn_id=turn_id)
-        shared = self.resources
-        return Runner(channel=channel, store=self.store, resources=shared, parent=parent, facts=facts, begun=begun)
+        return Runner(
+            channel=channel,
+            store=self.store,
+            resources=self.resources,
+            parent=parent,
+            facts=facts,
+            begun=begun,
+            output=output,
+        )
 
     def _seat(self, task_id: str, turn_id: str, *, quiet: bool = False) -> Ticket:
         ticket = self.live[task_id] = Ticket(task_id, turn_id, quiet=quiet)
@@ -241,6 +257,7 @@ class Supervisor:
         ticket = self._seat(task_id, "")
         try:
             self.resources.recent.drop(task_id)
+            self.resources.attachments.drop(task_id)
             self.unwritten.pop(task_id, None)
             async with forgetting(self.resources.remembering, task_id):
                 return await self.store.delete(task_id)
@@ -345,6 +362,7 @@ class Supervisor:
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
+            ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
         for ticket in list(self.live.values()):
             await ticket.closed.wait()
 

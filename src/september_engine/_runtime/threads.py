@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import msgspec
 
 from .._context.tokens import tokens_of
+from .._output import Output
 from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
 from .._turn.inputs import Start, WriteNote
 from .._turn.limits import Limits
 from .._turn.state import fold
-from .._turn.transcript import RESULTS_SUFFIX
+from .._turn.transcript import REFUSED_SUFFIX, RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
-from ..messages import Block
+from ..messages import Block, Media
 from ..store.base import FactRow, Store, TaskRow
+from .media import Taken
 
 __all__ = [
     "Left",
@@ -51,16 +53,21 @@ class Prefix:
 
 @attrs.frozen(kw_only=True)
 class TurnRequest:
-    """What was asked for, checked as far as it can be without the log. Kind "note" only writes `notes`."""
+    """What was asked for, checked as far as it can be without the log. `content` is its text alone.
+
+    Kind "note" only writes `notes`.
+    """
 
     task_id: str
     turn_id: str
     message_id: str
     content: list[Block]
+    media: Sequence[Media] = ()
     direct: bool = False
     kind: Literal["new", "edit", "retry", "note"] = "new"
     target: str | None = None
     notes: list[WriteNote] = attrs.field(factory=list)
+    output: Output[Any] | None = None
 
 
 async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
@@ -191,6 +198,7 @@ async def plan_turn(
     store: Store,
     row: TaskRow | None,
     request: TurnRequest,
+    media: Taken,
     *,
     now: int,
     limits: Limits,
@@ -203,11 +211,12 @@ async def plan_turn(
     Raises `MessageNotFound` and `InvalidRequest`; nothing was written then.
     """
     head = None if row is None else row.head
-    content, parent = request.content, head
+    content, blobs, parent = [*media.blocks, *request.content], media.contents, head
     if request.kind != "new" and request.target is not None:
         aimed_at = await _aimed_at(store, request.task_id, request.target, request.kind)
         parent = aimed_at.parent
-        content = aimed_at.content if request.kind == "retry" else content
+        if request.kind == "retry":
+            content, blobs = aimed_at.content, {}
     known = row is not None and row.prefix == prefix.id and parent == head and head is not None
     left = await _left(store, recent, request.task_id, parent)
     if request.kind == "note":
@@ -230,6 +239,10 @@ async def plan_turn(
         context=left.context if known else left.context + prefix.tokens,
         since=left.since,
         planner=planner,
+        output_schema=None if request.output is None else request.output.schema,
+        task_tokens=0 if row is None else row.spent_tokens,
+        task_usd=0.0 if row is None else row.spent_usd,
+        blobs=blobs,
     )
 
 
@@ -259,6 +272,8 @@ def _quiet(row: TaskRow | None, request: TurnRequest, left: Left, *, now: int, l
         notes=request.notes,
         context=left.context,
         since=left.since,
+        task_tokens=0 if row is None else row.spent_tokens,
+        task_usd=0.0 if row is None else row.spent_usd,
     )
 
 
@@ -266,8 +281,9 @@ async def _aimed_at(store: Store, task_id: str, message_id: str, kind: str) -> T
     """The user message that an edit or retry means. The same answer for an unknown id and for one of another task."""
     row = await store.find(task_id, message_id)
     if row is None:
-        if message_id.endswith(RESULTS_SUFFIX) and await store.find(task_id, message_id.removesuffix(RESULTS_SUFFIX)):
-            raise InvalidRequest(f"{kind}_message_id names a tool's results; name a message of a person or the agent.")
+        for suffix, what in ((RESULTS_SUFFIX, "a tool's results"), (REFUSED_SUFFIX, "a note of the engine")):
+            if message_id.endswith(suffix) and await store.find(task_id, message_id.removesuffix(suffix)):
+                raise InvalidRequest(f"{kind}_message_id names {what}; name a message of a person or the agent.")
         raise MessageNotFound(f"This task has no message {message_id!r}. GET /tasks/{{task_id}}/messages lists them.")
     [fact] = _decoded([row])
     if isinstance(fact, AssistantReplied | AssistantCut):

@@ -24,6 +24,7 @@ class Ticket:
         self.quiet = quiet
         self.runner: Runner | None = None
         self.error: EngineError | None = None
+        self.reading = anyio.CancelScope()
         self.opened = anyio.Event()
         self.closed = anyio.Event()
 

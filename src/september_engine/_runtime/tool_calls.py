@@ -18,8 +18,9 @@ from ..events import ToolResultError
 from ..messages import JSON
 from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Called
-from .effects import AnyTool, Resources, write_of
+from .effects import write_of
 from .isolation import in_thread, isolated
+from .resources import AnyTool, Resources
 
 __all__ = ["Stored", "inside_tools", "run_tool"]
 
@@ -29,7 +30,7 @@ Stored: TypeAlias = Callable[[str], Awaitable[bytes | None]]
 
 
 async def run_tool(
-    command: RunTool, resources: Resources, turn: Sequence[Fact] = (), *, stored: Stored, page: int
+    command: RunTool, resources: Resources, turn: Sequence[Fact] = (), *, task_id: str, stored: Stored, page: int
 ) -> ToolReturned:
     """Run one call of this turn. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
 
@@ -45,12 +46,14 @@ async def run_tool(
         return _written(command, write_of(tool, command.input), clock.now_ms())
     began = clock.monotonic()
     output, error = await _outcome(command, resources, turn, stored, page)
+    output, blobs = await resources.attachments.kept(task_id, output)
     return ToolReturned(
         now=clock.now_ms(),
         tool_call_id=command.id,
         output=output,
         error=error,
         duration_ms=round((clock.monotonic() - began) * 1000),
+        blobs=blobs,
     )
 
 
@@ -100,6 +103,7 @@ async def _read_on(arguments: Mapping[str, object], stored: Stored, page: int) -
 async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
     """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
     call: Callable[[], Any] = partial(tool.function, **arguments)
+    encode = partial(encode_output, prepare=resources.attachments.prepare)
     thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
     try:
         if tool.is_async:
@@ -107,14 +111,14 @@ async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Re
             if inspect.isawaitable(value):
                 value = await value
         else:
-            outcome = await thread(partial(_called, call))
+            outcome = await thread(partial(_called, call, encode))
             if isinstance(outcome, tuple):
                 return outcome
             value = await outcome
         if value is None or isinstance(value, str | int | float):
-            return encode_output(value), None
+            return encode(value), None
         # what is large, or has code of its own, must not hold up the event loop
-        return await thread(partial(encode_output, value)), None
+        return await thread(partial(encode, value)), None
     except BaseException as error:
         return None, encode_error(error)
 
@@ -137,7 +141,7 @@ def inside_tools(tools: Mapping[str, AnyTool]) -> frozenset[str]:
     return frozenset(name for name, tool in tools.items() if tool.told or tool.asks_person or tool.writes is not None)
 
 
-def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:
+def _called(call: Callable[[], Any], encode: Callable[[Any], JSON]) -> _Outcome | Awaitable[Any]:
     """In the tool's thread: the outcome, or what must be awaited to get there."""
     value = call()
-    return value if inspect.isawaitable(value) else (encode_output(value), None)
+    return value if inspect.isawaitable(value) else (encode(value), None)

@@ -26,6 +26,7 @@ class CallModel(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     fallback: bool
     prefix: str
+    output_schema: dict[str, JSON] | None = None
 
 
 class MakePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +99,7 @@ def todo(state: TurnState, *, concurrency: int = 10) -> tuple[Command, ...]:
                 max_tokens=room_for_answer(limits, state.context, most),
                 fallback=state.fallback,
                 prefix=state.prefix,
+                output_schema=state.output_schema,
             ),
         )
     free = concurrency - sum(call.status == "running" for call in state.calls)

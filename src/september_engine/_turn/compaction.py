@@ -100,7 +100,7 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What takes the place of what was dropped: a text, and the provider's block where it made one.
 
-    `usage` is what it cost, failed attempts included.
+    `usage` and `cost_usd` are what it took, failed attempts included.
     """
 
     text: str
@@ -108,6 +108,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     block: Block | None = None
     model: str = ""
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 def most_summary_bytes(command: Compact) -> int:
@@ -306,6 +307,7 @@ def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, no
         model=told.model,
         result_bytes=cut.result_bytes,
         usage=told.usage,
+        cost_usd=told.cost_usd,
         remember=remembered(facts),
         plan=plan,
         notes=list(notes.values()),

@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from ..messages import JSON, Usage, tool_uses
+from ..messages import JSON, tool_uses
+from .budget import exceeded, spent
 from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, noted, rekeyed, written
 from .facts import (
     AssistantCut,
@@ -54,20 +56,25 @@ from .inputs import (
     ToolReturned,
     ToolsStarting,
 )
-from .limits import backoff_ms, brief, exceeded
+from .limits import backoff_ms, brief
+from .output import answer_refused, output_missing
 from .planning import is_small_talk
 from .request import is_answer
 from .results import in_part
 from .shortening import may_shorten, over_budget, summarised
-from .state import TurnState, cut_short, fold
+from .state import TurnState, cut_short, evolve, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
 MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
 
-REPAIRS: tuple[Literal["thinking", "media", "foreign"], ...] = ("thinking", "media", "foreign")
+Repair: TypeAlias = Literal["thinking", "media", "other_media", "foreign"]
+REPAIRS: tuple[Repair, ...] = ("thinking", "media", "foreign")
 """What is taken out of a history that the provider refuses, in this order, each once; what it named goes first."""
+
+MODEST: Mapping[str, Repair] = {"media": "other_media"}
+"""Nobody is answered about a picture that the model did not see, unless that is wanted."""
 
 
 def decide(state: TurnState, input: Input) -> list[Fact]:
@@ -77,10 +84,13 @@ def decide(state: TurnState, input: Input) -> list[Fact]:
     facts = _follows(state, input)
     after = fold(facts, state)
     if facts and after.status == "running" and not after.open_calls:
-        over = exceeded(after.limits, steps=after.step, tool_calls=after.tool_calls, usage=after.usage)
-        over = over or over_budget(after)
+        over = exceeded(after) or over_budget(after)
         if over is not None:
-            facts.append(TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=_spent(after)))
+            # a message that no model was sent does not stay in the thread
+            counts = not isinstance(input, Start)
+            facts.append(
+                TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=spent(after), counts=counts)
+            )
     return facts
 
 
@@ -122,7 +132,7 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _resumed(state, input)
         case Broken():
             ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
-            return _costing(ends, input.usage)
+            return _costing(ends, input)
         case _:
             assert_never(input)
 
@@ -144,6 +154,9 @@ def _start(input: Start) -> list[Fact]:
         planning=input.planner and not input.direct and not is_small_talk(input.content),
         context=input.context,
         since=input.since,
+        output_schema=input.output_schema,
+        task_tokens=input.task_tokens,
+        task_usd=input.task_usd,
     )
     if input.kind == "note":
         notes = [noted(note, input.now, by="code") for note in input.notes]
@@ -157,12 +170,13 @@ def _planned(state: TurnState, input: Planned | PlanFailed) -> list[Fact]:
     """A planner that fails costs the turn its plan, and nothing else."""
     if not state.planning:
         return []
+    now, usage, cost, model = input.now, input.usage, input.cost_usd, input.model
     if isinstance(input, PlanFailed):
         problem = brief(input.problem)
-        return [PlanSkipped(at=input.now, usage=input.usage, model=input.model, problem=problem)]
+        return [PlanSkipped(at=now, usage=usage, cost_usd=cost, model=model, problem=problem)]
     if not input.steps:
-        return [PlanSkipped(at=input.now, usage=input.usage, model=input.model)]
-    return [PlanChosen(at=input.now, steps=input.steps, by="planner", usage=input.usage, model=input.model)]
+        return [PlanSkipped(at=now, usage=usage, cost_usd=cost, model=model)]
+    return [PlanChosen(at=now, steps=input.steps, by="planner", usage=usage, cost_usd=cost, model=model)]
 
 
 def _recalled(state: TurnState, input: NotesRecalled) -> list[Fact]:
@@ -190,13 +204,18 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         blocks=input.blocks,
         broken=broken,
         stop_details=input.stop_details,
+        cost_usd=input.cost_usd,
     )
     if input.stop_reason == "refusal":
         closed = [no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
+        if state.output_schema is not None:
+            return [replied, *closed, output_missing(input)]
         end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
         return [replied, *closed, end]
     if not uses and cut_short(content, input.stop_reason) and not state.raised:
         return [replied]  # nothing was said yet: the model is asked again, with more room
+    if not uses and state.output_schema is not None and input.misfit is not None:
+        return [replied, answer_refused(state, input, input.misfit)]
     if not uses:
         return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=replied.stop_reason)]
     return [replied, *asked_of(state, input, uses, broken)]
@@ -231,12 +250,15 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         blocks=input.blocks,
         retracts=retracts,
         usage=input.usage,
+        cost_usd=input.cost_usd,
     )
     if input.code == "CONTEXT_OVERFLOW" and not input.bad_history and may_shorten(state):
         return [replace(failed, too_long=True)]
-    left = [repair for repair in REPAIRS if repair not in state.repairs]
+    ladder = [repair if input.recovers_media else MODEST.get(repair, repair) for repair in REPAIRS]
+    suspect = ladder[REPAIRS.index(input.suspect)] if input.suspect is not None else None
+    left = [repair for repair in ladder if repair not in state.repairs]
     if input.bad_history and left:
-        return [replace(failed, repair=input.suspect if input.suspect in left else left[0])]
+        return [replace(failed, repair=suspect if suspect in left else left[0])]
     if input.retryable and state.attempt < state.limits.attempts:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
     if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
@@ -249,12 +271,13 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         ends = _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
     else:
         ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
-    return _costing(ends, input.usage)
+    return _costing(ends, input)
 
 
-def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
+def _costing(ends: list[Fact], input: ModelFailed | Cancelled | OutOfTime | Broken) -> list[Fact]:
     """The end of a turn, with what the attempt had cost that ended with it."""
-    return [replace(fact, usage=usage) if isinstance(fact, TurnFailed) else fact for fact in ends]
+    usage, cost = input.usage, input.cost_usd
+    return [replace(fact, usage=usage, cost_usd=cost) if isinstance(fact, TurnFailed) else fact for fact in ends]
 
 
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
@@ -298,7 +321,7 @@ def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
     if input.text.strip() and not state.open_calls:
         cut = [AssistantCut(at=input.now, message_id=input.message_id, text=input.text)]
     ends = _end(state, input.now, code="CANCELLED", message="The turn was cancelled.")
-    return [*cut, *_costing(ends, input.usage)]
+    return [*cut, *_costing(ends, input)]
 
 
 def _expired(state: TurnState, input: Expired) -> list[Fact]:
@@ -314,7 +337,9 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
+    *closed, end = _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message), input)
+    assert isinstance(end, TurnFailed)  # as every end is
+    return [*closed, replace(end, details=spent(evolve(state, end)))]
 
 
 def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
@@ -348,12 +373,3 @@ def _end(
     """End the turn errored, with a result for every call that has none."""
     closed = [closing(call, now, code) for call in state.open_calls]
     return [*closed, TurnFailed(at=now, code=code, message=message, details=details or {}, counts=counts)]
-
-
-def _spent(state: TurnState) -> dict[str, JSON]:
-    return {
-        "steps": state.step,
-        "tool_calls": state.tool_calls,
-        "input_tokens": state.usage.input_tokens,
-        "output_tokens": state.usage.output_tokens,
-    }

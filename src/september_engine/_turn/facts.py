@@ -26,6 +26,7 @@ __all__ = [
     "HumanAsked",
     "Noted",
     "NotesShown",
+    "OutputRefused",
     "PlanChosen",
     "PlanSkipped",
     "PrefixChosen",
@@ -54,7 +55,9 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     `parent` is the turn this one goes on from and `previous` the one the thread stood at: they differ when an edit or
     retry (`kind`, aimed at message `target`) moved the thread. With `planning` the turn owes a planning step first: it
     is stored so that whoever resumes the turn obeys it. `context` is how many tokens the thread had before this
-    message, and `since` the turn from which it is read for a request; None is its first.
+    message, and `since` the turn from which it is read for a request; None is its first. `output_schema` is what the
+    final answer must fit. `task_tokens` and `task_usd` are what all turns of the task before this one had spent; None
+    is unknown.
 
     A turn of kind "note" is one of the program's own: nobody says anything, working memory is written, and it ends. It
     has no message.
@@ -74,6 +77,9 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     planning: bool = False
     context: int = 0
     since: str | None = None
+    output_schema: dict[str, JSON] | None = None
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
 
 
 class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):
@@ -88,6 +94,7 @@ class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"
     """The model answered; `content` is its own, verbatim. `broken` says of a tool call why it cannot be run.
 
     `blocks` is how many blocks were shown in this attempt; `stop_details` is what the provider said of the stop reason.
+    `cost_usd` is by the prices of that day, so that a later price list does not change what was; None is unknown.
     """
 
     message_id: str
@@ -99,6 +106,19 @@ class AssistantReplied(_Fact, frozen=True, kw_only=True, tag="assistant_replied"
     blocks: int
     broken: dict[str, str] = {}
     stop_details: Block | None = None
+    cost_usd: float | None = None
+
+
+class OutputRefused(_Fact, frozen=True, kw_only=True, tag="output_refused"):
+    """The final answer does not fit what was asked for; `message` tells the model why, and it answers again.
+
+    `retracts` are the blocks of that answer; with `cut`, it had met its limit of tokens.
+    """
+
+    message_id: str
+    message: str
+    retracts: list[int] = []
+    cut: bool = False
 
 
 class AssistantCut(_Fact, frozen=True, kw_only=True, tag="assistant_cut"):
@@ -113,9 +133,10 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
 
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
     `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
-    block that is not of the kinds that all models know. `too_long` says that what came before is told in brief before
-    the next attempt: it was too long or, by the `code`, refused for another reason. `usage` is what the attempt cost,
-    as far as that is known.
+    block that is not of the kinds that all models know, "other_media" all media but that of the turn's own message.
+    `too_long` says that what came before is told in brief before the next attempt: it was too long or, by the `code`,
+    refused for another reason. `usage` is what the attempt cost, as far as that is known, and `cost_usd` in US dollars;
+    None is unknown.
     """
 
     code: str
@@ -124,8 +145,9 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     blocks: int = 0
     retracts: list[int] = []
     fallback: bool = False
-    repair: Literal["thinking", "media", "foreign"] | None = None
+    repair: Literal["thinking", "media", "other_media", "foreign"] | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
     too_long: bool = False
 
 
@@ -177,12 +199,16 @@ class HumanAnswered(_Fact, frozen=True, kw_only=True, tag="human_answered"):
 
 
 class PlanChosen(_Fact, frozen=True, kw_only=True, tag="plan_chosen"):
-    """The plan is this one from here on; without steps there is none. `usage` and `model` are those of the planner."""
+    """The plan is this one from here on; without steps there is none. `model` is the planner.
+
+    `usage` and `cost_usd` are what it took; a cost of None is unknown.
+    """
 
     steps: list[PlanStep]
     by: Literal["planner", "agent"]
     usage: Usage | None = None
     model: str | None = None
+    cost_usd: float | None = None
 
 
 class PlanSkipped(_Fact, frozen=True, kw_only=True, tag="plan_skipped"):
@@ -191,6 +217,7 @@ class PlanSkipped(_Fact, frozen=True, kw_only=True, tag="plan_skipped"):
     usage: Usage | None = None
     model: str | None = None
     problem: str | None = None
+    cost_usd: float | None = None
 
 
 class Noted(_Fact, frozen=True, kw_only=True, tag="noted"):
@@ -209,7 +236,7 @@ class Compacted(_Fact, frozen=True, kw_only=True, tag="compacted"):
     `since` is the turn that it stands in. `summary` and `carried` (what was still open) are the texts as they are sent;
     `block` is what the provider of `model` made instead of `summary`, for that model alone. `result_bytes` is how much
     is left of each tool result that was kept. `remember` are the rules that people had laid down by then, `plan` and
-    `notes` what was planned and noted.
+    `notes` what was planned and noted. `usage` and `cost_usd` are what it took; a cost of None is unknown.
 
     It belongs to its turn: where the turn does not count, neither does this.
     """
@@ -228,6 +255,7 @@ class Compacted(_Fact, frozen=True, kw_only=True, tag="compacted"):
     remember: tuple[Rule, ...] = ()
     plan: list[PlanStep] = []
     notes: list[Noted] = []
+    cost_usd: float | None = None
 
 
 class NotesShown(_Fact, frozen=True, kw_only=True, tag="notes_shown"):
@@ -278,7 +306,7 @@ class TurnCompleted(_Fact, frozen=True, kw_only=True, tag="turn_completed"):
 class TurnFailed(_Fact, frozen=True, kw_only=True, tag="turn_failed"):
     """The turn ended errored. One that does not count leaves the thread where it stood before.
 
-    `usage` is what the attempt cost that was under way.
+    `usage` and `cost_usd` are what the attempt cost that was under way.
     """
 
     code: str
@@ -286,12 +314,14 @@ class TurnFailed(_Fact, frozen=True, kw_only=True, tag="turn_failed"):
     details: dict[str, JSON] = {}
     counts: bool = True
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 Fact: TypeAlias = (
     TurnStarted
     | PrefixChosen
     | AssistantReplied
+    | OutputRefused
     | AssistantCut
     | AttemptFailed
     | Compacted

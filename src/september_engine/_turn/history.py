@@ -34,6 +34,7 @@ from .facts import (
     HumanAnswered,
     HumanAsked,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     PrefixChosen,
     Recalled,
@@ -107,6 +108,8 @@ class _Writer:
                 self._answer_calls()
                 self._marks[fact.message_id] = len(self._messages)
                 self._reply(fact)
+            case OutputRefused():
+                self._say("user", [{"type": "text", "text": fact.message}])
             case Compacted():
                 self._answer_calls()
                 self._compact(fact)
@@ -242,7 +245,10 @@ class _Writer:
     def _repair(self, repair: str) -> None:
         """Applies to everything before it, for good: what a provider refused once is not sent again."""
         self._answer_calls()
-        self._take_out(media=repair == "media", foreign=repair == "foreign")
+        if repair == "other_media":
+            self._take_out(media=True, own=self._turn_began)
+        else:
+            self._take_out(media=repair == "media", foreign=repair == "foreign")
 
     def _with_room(self, content: list[Block]) -> list[Block]:
         """Media that came before gives way to new media; where one message has too much by itself, its own goes."""
@@ -254,17 +260,19 @@ class _Writer:
         self._media += new
         return content
 
-    def _take_out(self, *, media: bool = False, foreign: bool = False) -> None:
-        for message in self._messages:
+    def _take_out(self, *, media: bool = False, foreign: bool = False, own: int | None = None) -> None:
+        """The message at place `own` keeps its media."""
+        for place, message in enumerate(self._messages):
             content = without_thinking(message["content"])
             if foreign and message["role"] == "assistant":
                 if self._summary is not None and content and content[0]["type"] == COMPACTION:
                     message["role"], content = "user", [{"type": "text", "text": self._summary}]
                 else:
                     content = _plain(content)
-            message["content"] = _no_media(content) if media else content
+            message["content"] = _no_media(content) if media and place != own else content
         if media:
-            self._media = []
+            left = [] if own is None else self._messages[own : own + 1]
+            self._media = [weigh(block) for message in left for block in _media_in(message["content"])]
 
 
 def _called(messages: list[Block]) -> list[str]:

@@ -41,7 +41,10 @@ __all__ = [
 
 
 class _Input(msgspec.Struct, frozen=True, kw_only=True):
+    """`blobs` are the contents that its blocks refer to, by their SHA-256: stored with the facts that follow."""
+
     now: int
+    blobs: dict[str, bytes] = {}
 
 
 class WriteNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +69,8 @@ class Start(_Input, frozen=True, kw_only=True):
     """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
 
     `planner` says that there is one. A turn of kind "note" only writes `notes`, and is over.
-    `context` and `since` are how the turn left the thread that this one goes on from.
+    `context` and `since` are how the turn left the thread that this one goes on from. `task_tokens` and `task_usd`
+    (None: unknown) are what the turns of the task have spent so far.
     """
 
     turn_id: str
@@ -86,6 +90,9 @@ class Start(_Input, frozen=True, kw_only=True):
     notes: list[WriteNote] = []
     context: int = 0
     since: str | None = None
+    output_schema: dict[str, JSON] | None = None
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +119,7 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     """A model call ended well. `asks` says of each of its tool calls, in their order, what stands before it.
 
     It goes by place and not by id, which a model may use twice: leave for one call is never leave for another.
+    `cost_usd` None is unknown; `misfit` says why a final answer is not the output that was asked for.
     """
 
     step: int
@@ -124,6 +132,8 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     asks: list[Ask | Refuse | Write | None]
     broken: dict[str, str] = {}
     stop_details: Block | None = None
+    cost_usd: float | None = None
+    misfit: str | None = None
 
 
 class Planned(_Input, frozen=True, kw_only=True):
@@ -132,14 +142,19 @@ class Planned(_Input, frozen=True, kw_only=True):
     steps: list[PlanStep]
     usage: Usage
     model: str
+    cost_usd: float | None = None
 
 
 class PlanFailed(_Input, frozen=True, kw_only=True):
-    """The planner failed, or took too long, or said what is no plan. `usage` is what it cost, as far as is known."""
+    """The planner failed, or took too long, or said what is no plan.
+
+    `usage` and `cost_usd` are what it took, as far as is known.
+    """
 
     problem: str
     usage: Usage | None = None
     model: str | None = None
+    cost_usd: float | None = None
 
 
 class NotesRecalled(_Input, frozen=True, kw_only=True):
@@ -165,7 +180,8 @@ class NotesSet(_Input, frozen=True, kw_only=True):
 class ModelFailed(_Input, frozen=True, kw_only=True):
     """An attempt failed, after `blocks` of it were shown. `chance` in [0, 1) spreads the wait.
 
-    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named.
+    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named. With
+    `recovers_media`, the turn may go on without what its own message brought.
     """
 
     step: int
@@ -178,8 +194,10 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     bad_history: bool = False
     suspect: Literal["thinking", "media", "foreign"] | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
     blocks: int = 0
     has_fallback: bool = False
+    recovers_media: bool = False
 
 
 class Summarised(_Input, frozen=True, kw_only=True):
@@ -222,11 +240,15 @@ class Answered(_Input, frozen=True, kw_only=True):
 
 
 class Cancelled(_Input, frozen=True, kw_only=True):
-    """Somebody stopped the turn. `text` is what of an unfinished answer was shown, `usage` what that cost."""
+    """Somebody stopped the turn.
+
+    `text` is what of an unfinished answer was shown, `usage` and `cost_usd` what that cost.
+    """
 
     message_id: str
     text: str = ""
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Expired(_Input, frozen=True, kw_only=True):
@@ -234,9 +256,10 @@ class Expired(_Input, frozen=True, kw_only=True):
 
 
 class OutOfTime(_Input, frozen=True, kw_only=True):
-    """The turn's wall time is used up. `usage` is what an unfinished answer cost."""
+    """The turn's wall time is used up. `usage` and `cost_usd` are what an unfinished answer cost."""
 
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Interrupted(_Input, frozen=True, kw_only=True):
@@ -266,6 +289,7 @@ class Broken(_Input, frozen=True, kw_only=True):
     message: str
     details: dict[str, JSON] = {}
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 Input: TypeAlias = (

@@ -43,6 +43,7 @@ from .facts import (
     HumanAsked,
     Noted,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
@@ -76,6 +77,9 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
                 before_tokens=fact.before_tokens, after_tokens=fact.after_tokens, strategy=fact.strategy
             )
             return [*_used(fact.usage), told]
+        case OutputRefused():
+            retracts = fact.retracts or None
+            return [Retry(attempt=state.refusals + 1, reason="INVALID_OUTPUT", wait_ms=0, retracts=retracts)]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
@@ -103,6 +107,7 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
                     message_id=fact.message_id,
                     stop_reason=brief(fact.stop_reason),
                     usage=state.usage,
+                    cost_usd=state.cost_usd,
                 )
             ]
         case TurnFailed():

@@ -49,4 +49,8 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
         f"The conversation is too long for the model's context window{window}: it has {before} tokens, and {after} "
         "with all told in brief that can be. The message was left out; the conversation stands where it stood before."
     )
-    return [TurnFailed(at=input.now, code="CONTEXT_OVERFLOW", message=message, counts=False, usage=compacted.usage)]
+    usage, cost = compacted.usage, compacted.cost_usd
+    failed = TurnFailed(
+        at=input.now, code="CONTEXT_OVERFLOW", message=message, counts=False, usage=usage, cost_usd=cost
+    )
+    return [failed]

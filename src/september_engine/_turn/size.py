@@ -14,6 +14,7 @@ from .facts import (
     Fact,
     HumanAnswered,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     Recalled,
     ToolFinished,
@@ -59,6 +60,8 @@ def weight_of(fact: Fact) -> int:
             return sum(tokens_of(item.text) for item in fact.items) + OVERHEAD
         case PlanChosen(by="planner"):
             return sum(tokens_of(step.title) for step in fact.steps) + OVERHEAD
+        case OutputRefused():
+            return tokens_of(fact.message) + OVERHEAD
         case HumanAnswered():
             return tokens_of(fact.feedback) + tokens_of(fact.content_blocks)
         case _:
@@ -66,7 +69,7 @@ def weight_of(fact: Fact) -> int:
 
 
 OVERHEAD = 20
-"""Tokens of what stands around a result, a plan, the notes or memories."""
+"""Tokens of what stands around a result, a plan, the notes, memories or a note about an answer."""
 
 
 def context_after(context: int, began_with: int, fact: Fact) -> int:

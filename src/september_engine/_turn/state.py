@@ -24,6 +24,7 @@ from .facts import (
     HumanAsked,
     Noted,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     PlanSkipped,
     PrefixChosen,
@@ -36,24 +37,23 @@ from .facts import (
     TurnStarted,
 )
 from .limits import Limits
+from .progress import Progress, outcome_of, stepped, waited
 from .size import budget_of, context_after
 
 __all__ = [
     "Call",
     "Request",
-    "Standing",
     "TurnState",
     "counting",
     "cut_short",
     "evolve",
     "fold",
     "remembered",
-    "standing",
 ]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One tool call of the current step.
+    """One tool call of the current step. `outcome` tells its result from others.
 
     asked → owed → running → done; a call that needs no permission begins as owed.
     """
@@ -62,6 +62,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     input: dict[str, JSON]
     status: Literal["asked", "owed", "running", "done"] = "owed"
+    outcome: str = ""
 
     @property
     def digest(self) -> str:
@@ -83,7 +84,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a rule may look at. `calls` are those of the current step; `step` counts answered model calls.
+    """Everything a rule may look at.
+
+    `calls` are those of the current step; `step` counts answered model calls, `refusals` the answers that were not the
+    output asked for. A cost of None is unknown; `task_tokens` and `task_usd` are those of the turns before this one.
 
     `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else,
     and `recalled` that long-term memory has been asked.
@@ -116,6 +120,12 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[Request, ...] = ()
     tool_calls: int = 0
     usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
+    progress: Progress = Progress()
+    output_schema: dict[str, JSON] | None = None
+    refusals: int = 0
     counts: bool = True
     context: int = 0
     since: str | None = None
@@ -132,6 +142,16 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
             return False
         budget = budget_of(self.limits)
         return self.too_long or (budget is not None and self.context > budget)
+
+    @property
+    def task_tokens_now(self) -> int:
+        """What all turns of the task have used, this one too."""
+        return self.task_tokens + self.usage.tokens
+
+    @property
+    def task_usd_now(self) -> float | None:
+        """What all turns of the task have cost, this one too; None where a part is unknown."""
+        return _plus(self.task_usd, self.cost_usd)
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
@@ -180,28 +200,29 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             return _started(state, fact)
         case AssistantReplied():
             return _replied(state, fact)
+        case OutputRefused():
+            return replace(state, refusals=state.refusals + 1, raised=state.raised or fact.cut)
         case Compacted():
             return replace(
-                state,
+                _costing(state, fact.usage, fact.cost_usd),
                 since=fact.since,
                 too_long=False,
                 refused=False,
                 shortened=True,
                 compactions=state.compactions + 1,
-                usage=state.usage + (fact.usage or Usage()),
             )
         case AttemptFailed():
             return _failed(state, fact)
         case ToolStarted():
             return _with_call(state, fact.tool_call_id, "running")
         case ToolFinished():
-            return _with_call(state, fact.tool_call_id, "done")
+            return _finished(state, fact)
         case HumanAsked():
             return _asked(state, fact)
         case HumanAnswered():
             return _answered(state, fact)
         case PlanChosen(by="planner") | PlanSkipped():
-            return replace(state, planning=False, usage=state.usage + (fact.usage or Usage()))
+            return replace(_costing(state, fact.usage, fact.cost_usd), planning=False)
         case Recalled():
             return replace(state, recalled=True)
         case TurnResumed():
@@ -215,8 +236,7 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             since = state.since if fact.counts else state.began_with[1]
             return replace(state, status="completed", counts=fact.counts, since=since)
         case TurnFailed():
-            usage = state.usage + (fact.usage or Usage())
-            return replace(state, status="errored", counts=fact.counts, usage=usage)
+            return replace(_costing(state, fact.usage, fact.cost_usd), status="errored", counts=fact.counts)
         case AssistantCut() | PrefixChosen() | PlanChosen() | Noted() | NotesShown():
             return state
         case _:
@@ -236,6 +256,9 @@ def _started(state: TurnState, fact: TurnStarted) -> TurnState:
         limits=fact.limits,
         planning=fact.planning,
         quiet=fact.kind == "note",
+        output_schema=fact.output_schema,
+        task_tokens=fact.task_tokens,
+        task_usd=fact.task_usd,
         since=fact.since,
         began_with=(fact.context, fact.since),
     )
@@ -243,7 +266,7 @@ def _started(state: TurnState, fact: TurnStarted) -> TurnState:
 
 def _failed(state: TurnState, fact: AttemptFailed) -> TurnState:
     return replace(
-        state,
+        _costing(state, fact.usage, fact.cost_usd),
         attempt=1 if fact.fallback else state.attempt + 1,
         wait_ms=fact.wait_ms,
         next_block=state.next_block + fact.blocks,
@@ -251,14 +274,13 @@ def _failed(state: TurnState, fact: AttemptFailed) -> TurnState:
         repairs=state.repairs if fact.repair is None else (*state.repairs, fact.repair),
         too_long=state.too_long or fact.too_long,
         refused=state.refused or (fact.too_long and fact.code != "CONTEXT_OVERFLOW"),
-        usage=state.usage + (fact.usage or Usage()),
     )
 
 
 def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
     calls = tuple(Call(id=use["id"], tool=use["name"], input=use["input"]) for use in tool_uses(fact.content))
     return replace(
-        state,
+        _costing(state, fact.usage, fact.cost_usd),
         step=state.step + 1,
         attempt=1,
         wait_ms=0,
@@ -268,8 +290,30 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
         calls=calls,
         call_ids=state.call_ids | {call.id for call in calls},
         tool_calls=state.tool_calls + len(calls),
-        usage=state.usage + fact.usage,
     )
+
+
+def _costing(state: TurnState, usage: Usage | None, cost: float | None) -> TurnState:
+    """After a model call; of one that failed before its provider said anything, nothing is known to have been used."""
+    if usage is None:
+        return state
+    return replace(state, usage=state.usage + usage, cost_usd=_plus(state.cost_usd, cost))
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
+    """Unknown where a part is. Rounded, so that many small sums do not show what binary fractions are."""
+    return None if one is None or other is None else round(one + other, 10)
+
+
+def _finished(state: TurnState, fact: ToolFinished) -> TurnState:
+    """With the result of one call; with the last one, the step is over. A second result changes nothing."""
+    if not any(call.id == fact.tool_call_id for call in state.open_calls):
+        return state
+    ended = _with_call(state, fact.tool_call_id, "done", outcome=outcome_of(fact.output, fact.error))
+    progress = ended.progress if fact.duration_ms is None else waited(ended.progress, fact.duration_ms)
+    if not ended.open_calls:
+        progress = stepped(progress, [(call.tool, call.input, call.outcome) for call in ended.calls])
+    return replace(ended, progress=progress)
 
 
 def cut_short(content: list[Block], stop_reason: str) -> bool:
@@ -292,17 +336,20 @@ def _asked(state: TurnState, fact: HumanAsked) -> TurnState:
 
 def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:
     requests = tuple(replace(r, answer=fact.answer) if r.id == fact.request_id else r for r in state.requests)
-    after = replace(state, requests=requests)
+    after = replace(state, requests=requests, progress=waited(state.progress))
     for request in requests:
         if request.id == fact.request_id:
             after = _with_call(after, request.tool_call_id, "owed")
     return after
 
 
-def _with_call(state: TurnState, call_id: str, status: Literal["asked", "owed", "running", "done"]) -> TurnState:
+def _with_call(
+    state: TurnState, call_id: str, status: Literal["asked", "owed", "running", "done"], *, outcome: str = ""
+) -> TurnState:
     """A result is final: a call that is done stays done."""
     calls = tuple(
-        replace(call, status=status) if call.id == call_id and call.status != "done" else call for call in state.calls
+        replace(call, status=status, outcome=outcome) if call.id == call_id and call.status != "done" else call
+        for call in state.calls
     )
     return replace(state, calls=calls)
 
@@ -329,28 +376,3 @@ def counting(facts: Iterable[Fact]) -> Iterator[Fact]:
         if isinstance(fact, (TurnCompleted, TurnFailed)) and not fact.counts:
             turn = []
     yield from turn
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a turn leaves its thread: what the task's index row must say after these facts."""
-
-    head: str | None
-    open_turn: str | None
-    prefix: str | None
-    waiting_since: int | None
-
-
-def standing(state: TurnState) -> Standing:
-    """The index of a thread whose latest turn is in this state.
-
-    While a turn is open the thread stands where it stood before, and so it does again when the turn does not count.
-    A prefix is only claimed where `head` really has it: None makes the next turn write its own.
-    """
-    ended = state.status in ("completed", "errored")
-    counted = ended and (state.counts or state.status == "completed")
-    return Standing(
-        head=state.turn_id if counted else state.previous,
-        open_turn=None if ended else state.turn_id,
-        prefix=(state.prefix or None) if counted else None,
-        waiting_since=state.waiting_since,
-    )

@@ -48,6 +48,7 @@ INSIDE = (
     "BUDGET_EXCEEDED",
     "CANCELLED",
     "INTERRUPTED",
+    "INVALID_OUTPUT",
     "HITL_EXPIRED",
 )
 """What an `error` event may say today; more may come."""
@@ -73,6 +74,7 @@ def document() -> Object:
             "/tasks": {"get": _tasks()},
             "/tasks/{task_id}": {"parameters": [_task_id()], "get": _task(), "delete": _delete()},
             "/tasks/{task_id}/messages": {"parameters": [_task_id()], "get": _messages()},
+            "/tasks/{task_id}/media/{sha256}": {"parameters": [_task_id(), _sha256()], "get": _media()},
             "/tasks/{task_id}/cancel": {"parameters": [_task_id()], "post": _cancel()},
             **MEMORY_PATHS,
             "/health": {"get": _health()},
@@ -203,6 +205,15 @@ def _messages() -> Object:
     }
 
 
+def _media() -> Object:
+    types = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/octet-stream")
+    return {
+        "operationId": "getMedia",
+        "summary": "The content of an image or document, by the `sha256` in its block's source",
+        "responses": {"200": {"description": "OK", "content": {name: {} for name in types}}} | errors_of("404"),
+    }
+
+
 def _cancel() -> Object:
     return {
         "operationId": "cancelTask",
@@ -244,12 +255,16 @@ def _a_task() -> Task:
 
 
 def _a_detail(branches: list[Branch]) -> TaskDetail:
-    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches)
+    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches, tokens=52, cost_usd=0.0004)
 
 
 def _task_id() -> Object:
     schema = {"type": "string", "minLength": 1, "maxLength": 512}
     return {"name": "task_id", "in": "path", "required": True, "schema": schema}
+
+
+def _sha256() -> Object:
+    return {"name": "sha256", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}
 
 
 def _paging(before: str, limit: int) -> list[Object]:
@@ -303,6 +318,7 @@ def _a_stream() -> list[Object]:
             message_id="msg_4",
             stop_reason="end_turn",
             usage=Usage(input_tokens=40, output_tokens=12, cache_hit_tokens=0),
+            cost_usd=0.0004,
         ),
     ]
     return [

@@ -75,11 +75,11 @@ def request_body(
         # a mark on `system` covers the tools as well: they stand before it
         last = prompt.tools[-1] if "system" in body else _marked(prompt.tools[-1], cache)
         body["tools"] = [*prompt.tools[:-1], last]
-    if request.output_schema is not None:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": request.output_schema}}
     if thinking:
         # without "summarized" current models send thinking without its text, and people see nothing for minutes
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
+    if request.output_schema is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": request.output_schema}}
     return body
 
 

@@ -270,15 +270,19 @@ class MessageReader:
 
 
 def _counts(usage: Block) -> dict[str, int]:
-    return {key: count for key, count in usage.items() if type(count) is int and count >= 0}
+    by_time = usage.get("cache_creation")
+    parts = (usage, by_time if isinstance(by_time, dict) else {})
+    return {key: count for part in parts for key, count in part.items() if type(count) is int and count >= 0}
 
 
 def _usage(counts: dict[str, int]) -> Usage:
-    hits = counts.get("cache_read_input_tokens", 0)
+    hits, writes = counts.get("cache_read_input_tokens", 0), counts.get("cache_creation_input_tokens", 0)
     return Usage(
-        input_tokens=counts.get("input_tokens", 0) + counts.get("cache_creation_input_tokens", 0) + hits,
+        input_tokens=counts.get("input_tokens", 0) + writes + hits,
         output_tokens=counts.get("output_tokens", 0),
         cache_hit_tokens=hits,
+        cache_write_tokens=writes,
+        cache_write_1h_tokens=min(counts.get("ephemeral_1h_input_tokens", 0), writes),
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import anyio
+from msgspec.structs import replace
 
 from ..errors import ConfigurationError, ModelError
 from ..messages import JSON
@@ -102,6 +103,7 @@ class AnthropicModel:
 
         self._status_error = anthropic.APIStatusError
         self._connection_error = anthropic.APIConnectionError
+        self._shape: Callable[[dict[str, JSON]], dict[str, JSON]] = anthropic.transform_schema
         timeout = anthropic.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
 
         def connect() -> AsyncAnthropic:
@@ -122,13 +124,12 @@ class AnthropicModel:
 
     async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
         """Make one attempt. Raises `ModelError`. Closing or cancelling ends the stream and its connection."""
-        body = request_body(
-            request, model=self.name, thinking=self._thinking, cache=self._cache, most_tokens=self._most_tokens
-        )
         reader = MessageReader()
         headers: Mapping[str, str] | None = None
         failure: ModelError | None = None
+        body: Mapping[str, JSON] = {}
         try:
+            body = self._body(request)
             async with _send_of(self._client())(**body, **beta_options(request)) as response:
                 headers = response.headers
                 kind = headers.get("content-type", "text/event-stream")
@@ -158,6 +159,14 @@ class AnthropicModel:
                 if client is not None:
                     await client.close()
         self._unused = None
+
+    def _body(self, request: ModelRequest) -> Mapping[str, JSON]:
+        """The body; a schema in it says what the provider can hold itself to, and the rest of it in words."""
+        if request.output_schema is not None:
+            request = replace(request, output_schema=self._shape(request.output_schema))
+        return request_body(
+            request, model=self.name, thinking=self._thinking, cache=self._cache, most_tokens=self._most_tokens
+        )
 
     def _client(self) -> AsyncAnthropic:
         """The client of this event loop: a connection belongs to the loop that opened it."""

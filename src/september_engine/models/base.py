@@ -31,8 +31,8 @@ __all__ = [
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt: the prompt, and the most tokens the answer may have.
 
-    With `output_schema` (JSON Schema) the text of the answer shall be JSON of that form. Not every model can promise
-    it: whoever asks checks what comes.
+    With `output_schema`, a JSON Schema of an object, the text of a final answer must be JSON that fits it. A model that
+    can hold itself to a schema does; what it answers is checked all the same.
 
     With `compact`, which only a model that `compacts` is asked, the answer is one block of type "compaction" that may
     stand first in a later prompt, in place of these messages.

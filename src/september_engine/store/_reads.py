@@ -151,9 +151,12 @@ def find_fact(db: sqlite3.Connection, task_id: str, message_id: str) -> FactRow 
 
 
 def read_blob(db: sqlite3.Connection, task_id: str, sha256: str) -> bytes | None:
-    """The body that has this digest."""
-    place = (_task_key(db, task_id), sha256)
-    row = db.execute("SELECT task, sha256, body, crc FROM blobs WHERE task = ? AND sha256 = ?", place).fetchone()
+    """The content that this task refers to under this hash."""
+    row = db.execute(
+        "SELECT blobs.blob, sha256, body, crc FROM blobs JOIN blob_uses ON blob_uses.blob = blobs.blob "
+        "WHERE sha256 = ? AND task = ?",
+        (sha256, _task_key(db, task_id)),
+    ).fetchone()
     return None if row is None else blob_body(row)
 
 

@@ -7,6 +7,9 @@ are trimmed when their channel's lifetime is over. A third, the `TaskRow`, is an
 reading them: it could be made again from them at any time. What is too large for a fact is a *blob* beside it, known
 by its content, and stays as long as its task.
 
+*Blobs* are what is too large for a fact: a picture, a document, the whole of a long output. A fact refers to one by
+the SHA-256 of its content; the same content is stored once, however many facts of however many tasks refer to it.
+
 Everything a store is handed or gives is bytes, text and numbers: it does not know our structs. Task ids are opaque
 text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); they are compared as bytes.
 """
@@ -53,13 +56,6 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: bytes
 
 
-class Blob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Something large that facts name: `sha256` is that of the body, in lower-case hex."""
-
-    sha256: str
-    body: bytes
-
-
 class TurnRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One turn. `parent` is the turn it goes on from. `ended_at` is wall time in unix ms, None while it is open."""
 
@@ -76,6 +72,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `last_ts` and `last_seq` are the last numbers used; `head` is the turn the next one goes on from; `open_turn` is
     the turn that has not ended; `waiting_since` is the wall time at which it began to wait for a person; `prefix` is
     the id of the prompt prefix of `head`. Events up to and including `trimmed_to` may be gone (0: none is).
+    `spent_tokens` and `spent_usd` (None: unknown) are what all its turns have spent.
     """
 
     task_id: str
@@ -89,6 +86,15 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: int = 0
     updated_at: int = 0
     trimmed_to: int = 0
+    spent_tokens: int = 0
+    spent_usd: float | None = 0.0
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
+    """Something large that facts refer to. `sha256` is that of the body, in lower-case hex."""
+
+    sha256: str
+    body: bytes
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +108,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     `last_ts` to the last event's. `turn` is inserted, or, where it exists, its `ended_at` is set. A batch that is not
     a `barrier` holds only deltas and may be made durable against a crash of the process alone (`relaxed`).
 
-    `blobs` are those that the batch's facts name; one that the task has already is not written again.
-
     The rows of one batch are all of one turn, whose `TurnRow` came with this batch or an earlier one. The first batch
     of a task brings its `task`.
+
+    `blobs` are what its facts refer to; they belong to the task from then on. One that is stored already is not stored
+    again; where the stored one was damaged, this one takes its place.
     """
 
     task_id: str
@@ -168,7 +175,10 @@ class Tasks(Protocol):
         ...
 
     async def delete(self, task_id: str, /) -> bool:
-        """Remove the task with all its facts, events, turns and blobs; False where there was none."""
+        """Remove the task with all its facts, events and turns; False where there was none.
+
+        A blob goes with the last task it belongs to.
+        """
         ...
 
 
@@ -199,7 +209,7 @@ class Blobs(Protocol):
     """What is too large for a fact. Written with `Batch.blobs`."""
 
     async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
-        """The body, or None: a blob of another task is unknown here.
+        """The body, or None: a blob of other tasks only is unknown here.
 
         Raises `StoreCorrupt` where it fails its checksum.
         """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from weakref import WeakValueDictionary
 
 import attrs
 from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
 from ..memory.inprocess import InProcessMemories
-from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["MemoryStore"]
 
@@ -29,7 +30,7 @@ class _Task:
     turns: dict[str, _Turn] = attrs.field(factory=dict)
     events: list[EventRow] = attrs.field(factory=list)
     messages: dict[str, FactRow] = attrs.field(factory=dict)
-    blobs: dict[str, bytes] = attrs.field(factory=dict)
+    blobs: dict[str, Blob] = attrs.field(factory=dict)
 
 
 class MemoryStore:
@@ -41,6 +42,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
         self._latest: list[tuple[str, str]] = []
+        self._blobs: WeakValueDictionary[str, Blob] = WeakValueDictionary()
         self._open = False
         self.memories = InProcessMemories()
 
@@ -87,9 +89,9 @@ class MemoryStore:
             task.turns[fact.turn_id].facts.append(fact)
             if fact.message_id is not None:
                 task.messages[fact.message_id] = fact
-        task.events += batch.events
         for blob in batch.blobs:
-            task.blobs.setdefault(blob.sha256, blob.body)
+            task.blobs[blob.sha256] = self._blobs.setdefault(blob.sha256, blob)
+        task.events += batch.events
         if batch.task is not None:
             task.row = replace(batch.task, epoch=batch.epoch, trimmed_to=task.row.trimmed_to)
         elif batch.events:
@@ -184,7 +186,8 @@ class MemoryStore:
 
     async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
         task = self._tasks.get(task_id)
-        return None if task is None else task.blobs.get(sha256)
+        found = None if task is None else task.blobs.get(sha256)
+        return None if found is None else found.body
 
     def _turns(self, task_id: str) -> dict[str, _Turn]:
         task = self._tasks.get(task_id)

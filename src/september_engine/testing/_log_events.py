@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import attrs
 import msgspec
 
-from .._turn.facts import AssistantCut, AssistantReplied, AttemptFailed, Fact, TurnFailed, TurnResumed
+from .._turn.facts import AssistantCut, AssistantReplied, AttemptFailed, Fact, OutputRefused, TurnFailed, TurnResumed
 from .._turn.present import present
 from .._turn.state import TurnState, evolve
 from ..events import (
     CompactionEvent,
-    ContentBlockStart,
-    ContentBlockStop,
     Error,
     Event,
     HitlRequest,
@@ -21,8 +18,6 @@ from ..events import (
     Plan,
     Retry,
     Rewound,
-    TextDelta,
-    ThinkingDelta,
     ThreadLifecycle,
     ToolCall,
     ToolResult,
@@ -34,6 +29,7 @@ from ..events import (
 )
 from ..messages import text_of
 from ..store.base import EventRow, FactRow
+from ._log_screen import Screen
 
 __all__ = ["shown_problems"]
 
@@ -54,39 +50,6 @@ PRESENTED = (
 """The events that come from facts; those of the model's stream and of no consequence stand between them."""
 
 
-@attrs.define
-class _Screen:
-    """What a client has on its screen: the text since the last answer or failure, and the block that is open."""
-
-    text: str = ""
-    cut: str | None = None
-    block: ContentBlockStart | None = None
-    blocks: int = 0
-
-    def take(self, event: Event) -> str | None:
-        """Take an event of the model's stream; why it cannot come now, or None."""
-        match event:
-            case ContentBlockStart():
-                before, self.block = self.block, event
-                self.blocks += 1
-                if before is not None:
-                    return f"block {event.block_index} starts, and block {before.block_index} is open"
-                return None if event.block_index == self.blocks - 1 else f"block {event.block_index} is out of order"
-            case ContentBlockStop():
-                before, self.block = self.block, None
-                same = before is not None and (before.block_index, before.block_type) == (
-                    event.block_index,
-                    event.block_type,
-                )
-                return None if same else f"block {event.block_index} stops, and is not open"
-            case TextDelta() | ThinkingDelta():
-                kind = "text" if isinstance(event, TextDelta) else "thinking"
-                self.text += event.text if kind == "text" else ""
-                return None if self.block is not None and self.block.block_type == kind else f"{kind} outside a block"
-            case _:
-                return None
-
-
 def shown_problems(facts: Sequence[FactRow], decoded: Sequence[Fact], rows: Sequence[EventRow]) -> Iterator[str]:
     """Whether the events are what the facts show, with the model's stream between them."""
     events: list[Event] = []
@@ -96,7 +59,7 @@ def shown_problems(facts: Sequence[FactRow], decoded: Sequence[Fact], rows: Sequ
         except (KeyError, msgspec.DecodeError):
             yield f"event {shown.ts}: {shown.type} cannot be decoded"
             return
-    state, screen, at = TurnState(), _Screen(), 0
+    state, screen, at = TurnState(), Screen(), 0
     for row, fact in zip(facts, decoded, strict=True):
         for expected in present(state, fact):
             while at < len(events) and not isinstance(events[at], PRESENTED):
@@ -113,7 +76,7 @@ def shown_problems(facts: Sequence[FactRow], decoded: Sequence[Fact], rows: Sequ
     yield from _rest(state, events[at:], screen)
 
 
-def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
+def _shown_text(screen: Screen, state: TurnState, fact: Fact) -> Iterator[str]:
     match fact:
         case AssistantReplied():
             if screen.text != text_of(fact.content):
@@ -126,6 +89,11 @@ def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
         case TurnFailed():
             if screen.cut not in (None, screen.text):
                 yield f"step {state.step}: the text that was shown is not the text that was kept"
+        case OutputRefused():
+            first = fact.retracts[0] if fact.retracts else screen.blocks
+            if fact.retracts != list(range(first, screen.blocks)):
+                yield f"step {state.step}: what was refused is not what is taken back"
+            return
         case AttemptFailed() | TurnResumed():
             if fact.retracts != list(range(state.next_block, screen.blocks)):
                 yield f"step {state.step}: what was shown in vain is not what is taken back"
@@ -137,7 +105,7 @@ def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
     screen.text, screen.block = "", None
 
 
-def _rest(state: TurnState, events: Sequence[Event], screen: _Screen) -> Iterator[str]:
+def _rest(state: TurnState, events: Sequence[Event], screen: Screen) -> Iterator[str]:
     """What stands behind the events of the last fact: the answer that is being written, and nothing after the end."""
     for event in events:
         if isinstance(event, PRESENTED) or state.status != "running":

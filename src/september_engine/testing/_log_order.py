@@ -13,6 +13,7 @@ from .._turn.facts import (
     HumanAnswered,
     HumanAsked,
     NotesShown,
+    OutputRefused,
     PlanChosen,
     PlanSkipped,
     Recalled,
@@ -63,6 +64,8 @@ def misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | 
         case ToolFinished():
             status = calls.get(fact.tool_call_id)
             return f"{fact.tool_call_id} is {status or 'unknown'}" if status in ("done", None) else None
+        case OutputRefused():
+            return None if state.output_schema is not None and not state.calls else "no value was asked for here"
         case HumanAsked():
             status = calls.get(fact.tool_call_id)
             return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"

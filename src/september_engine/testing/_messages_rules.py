@@ -29,6 +29,12 @@ SAID = {"role": "user", "content": [{"type": "text", "text": "Say it in brief."}
 
 SIGNED = ("thinking", "redacted_thinking")
 
+SCHEMA_WORDS = frozenset(
+    "type properties required additionalProperties items minItems anyOf allOf enum const format description title "
+    "$defs $ref".split()
+)
+"""What a schema that an answer is held to may say."""
+
 OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
 """Models that have no adaptive thinking."""
 
@@ -78,7 +84,7 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
     if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
         yield "tool_choice: this model cannot be forced to use a tool"
     yield from _model_problems(body)
-    yield from _output_problems(body)
+    yield from _format_problems(body)
     yield from _compaction_problems(body, headers)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
@@ -107,15 +113,32 @@ def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
         yield f"max_tokens: {asked} > {most}, which is the maximum allowed number of output tokens for {model}"
 
 
-def _output_problems(body: Mapping[str, JSON]) -> Iterator[str]:
-    """A form that is asked for must be JSON Schema of an object that says what it may hold."""
-    if (form := _object(body.get("output_config")).get("format")) is None:
+def _format_problems(body: Mapping[str, JSON]) -> Iterator[str]:
+    """What an answer is to be held to: a schema of the kinds and with the words that the API knows."""
+    wanted = _object(body.get("output_config")).get("format")
+    if wanted is None:
         return
-    schema = _object(_object(form).get("schema"))
-    if _object(form).get("type") != "json_schema" or not schema:
-        yield "output_config.format: must be a json_schema with its schema"
-    elif schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        yield "output_config.format.schema: for 'object' type, 'additionalProperties' must be explicitly set to false"
+    if _object(wanted).get("type") != "json_schema" or not isinstance(_object(wanted).get("schema"), dict):
+        yield "output_config.format: must be a json_schema with a schema"
+        return
+    yield from _schema_problems(wanted["schema"], "output_config.format.schema")
+
+
+def _schema_problems(schema: JSON, path: str) -> Iterator[str]:
+    said = _object(schema)
+    if not said.keys() & {"type", "anyOf", "allOf", "enum", "const", "$ref"}:
+        yield f"{path}: must have a type"
+    if said.get("type") == "object" and said.get("additionalProperties") is not False:
+        yield f"{path}: for type object, additionalProperties must be explicitly set to false"
+    for word in sorted(said.keys() - SCHEMA_WORDS):
+        yield f"{path}.{word}: is not supported"
+    for name in ("properties", "$defs"):
+        for key, inner in _object(said.get(name)).items():
+            yield from _schema_problems(inner, f"{path}.{name}.{key}")
+    for index, inner in enumerate(_objects(said.get("anyOf"))):
+        yield from _schema_problems(inner, f"{path}.anyOf.{index}")
+    if "items" in said:
+        yield from _schema_problems(said["items"], f"{path}.items")
 
 
 def _compaction_problems(body: Mapping[str, JSON], headers: Mapping[str, str]) -> Iterator[str]:

@@ -32,9 +32,11 @@ from .._turn.facts import (
     message_id_of,
 )
 from .._turn.history import prompt_of
-from .._turn.state import Standing, TurnState, evolve, standing
+from .._turn.standing import Standing, standing
+from .._turn.state import TurnState, evolve
 from ..messages import Block, Prompt
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
+from ._blob_checker import blob_problems, with_stand_ins
 from ._log_events import shown_problems
 from ._log_order import misplaced
 
@@ -60,13 +62,13 @@ def check_log(
     for row in events:
         shown.setdefault(row.turn_id, []).append(row)
     found += [f"events of {turn_id}: there is no such turn" for turn_id in shown if turn_id not in turns]
-    head: str | None = None
+    before = standing(TurnState())
     for turn in turns.values():
-        problems = [*_follows(turn, turns, head), *_projects(turn, turns, every_prefix=every_prefix)]
+        problems = [*_follows(turn, turns, before), *_projects(turn, turns, every_prefix=every_prefix)]
         if turn.turn_id in shown or turn.rows[-1].ts > trimmed_to:
             problems += shown_problems(turn.rows, turn.facts, shown.get(turn.turn_id, []))
         found += [f"{turn.turn_id}: {problem}" for problem in problems]
-        head = standing(turn.state).head
+        before = standing(turn.state)
     open_turns = [turn.turn_id for turn in turns.values() if turn.state.status == "running"]
     found += [f"{turn_id}: is open, and another turn began" for turn_id in open_turns if turn_id != [*turns][-1]]
     return found
@@ -87,7 +89,7 @@ async def check_task(store: Store, task_id: str, *, every_prefix: bool = True) -
     while page := await store.events(task_id, after=events[-1].ts if events else 0):
         events += page
     found = check_log(facts, events, trimmed_to=row.trimmed_to, every_prefix=every_prefix)
-    return found + list(_index(row, turns, facts, events))
+    return found + list(_index(row, turns, facts, events)) + await blob_problems(store, task_id, facts)
 
 
 @attrs.define
@@ -142,9 +144,9 @@ def _turns_of(rows: Sequence[FactRow]) -> tuple[dict[str, _Turn], list[str]]:
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator[str]:
+def _follows(turn: _Turn, turns: dict[str, _Turn], before: Standing) -> Iterator[str]:
     """Whether each fact of a turn follows from those before it."""
-    started = turn.started
+    started, head = turn.started, before.head
     if started is None or started.turn_id != turn.turn_id:
         yield "does not begin with its start"
     elif started.previous != head:
@@ -153,6 +155,9 @@ def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator
         yield f"goes on from {started.parent}, and is neither an edit nor a retry"
     elif started.parent is not None and started.parent not in list(turns)[: list(turns).index(turn.turn_id)]:
         yield f"goes on from {started.parent}, which is not there"
+    if started is not None and (started.task_tokens, started.task_usd) != (before.tokens, before.usd):
+        said, spent = (started.task_tokens, started.task_usd), (before.tokens, before.usd)
+        yield f"began where the task had spent {said} tokens and USD, but it had spent {spent}"
     state, broken = TurnState(), dict[str, str]()
     for row, fact in zip(turn.rows, turn.facts, strict=True):
         if isinstance(fact, AssistantReplied):
@@ -179,7 +184,7 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
     for count, (row, fact) in enumerate(zip(turn.rows, turn.facts, strict=True), len(ancestors)):
         if isinstance(fact, AssistantReplied):
             prompt = prompt_of(turn.thread[:count], prefix=fact.prefix, model=fact.model)
-            yield from (f"the request before fact {row.seq}: {problem}" for problem in problems(prompt))
+            yield from (f"the request before fact {row.seq}: {problem}" for problem in problems(with_stand_ins(prompt)))
             if before is not None and (changed := _changed(before, fact, prompt)) is not None:
                 yield f"the request before fact {row.seq} does not go on from the one before it: {changed}"
             before = (prompt, fact)
@@ -192,7 +197,7 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
                 prompt, last = prompt_of(turn.thread[: count + 1], prefix=prefix, model=model), looked_at.get(model)
                 looked_at[model] = prompt
                 if prompt != last and (prompt.messages or speaks):  # of a refused or quiet turn nothing may be left
-                    yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(prompt))
+                    yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(with_stand_ins(prompt)))
     refused = turn.state.status == "completed" and not turn.state.counts
     turn.request = before if not refused else None if repaired else began_with
 
@@ -225,7 +230,14 @@ def _index(
 ) -> Iterator[str]:
     """Whether the rows that save reading the facts say what the facts say."""
     known, _ = _turns_of(facts)
-    says = Standing(head=row.head, open_turn=row.open_turn, prefix=row.prefix, waiting_since=row.waiting_since)
+    says = Standing(
+        head=row.head,
+        open_turn=row.open_turn,
+        prefix=row.prefix,
+        waiting_since=row.waiting_since,
+        tokens=row.spent_tokens,
+        usd=row.spent_usd,
+    )
     if known and says != (is_so := standing([*known.values()][-1].state)):
         yield f"the task's row says {says}, and it is {is_so}"
     if facts and row.last_seq != facts[-1].seq:

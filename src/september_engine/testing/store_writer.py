@@ -22,13 +22,13 @@ class Writer:
     async def begin(self, turn_id: str, *, parent: str | None = None, texts: Sequence[str] = ("hello",)) -> Batch:
         """Start a turn with one fact and one event per text, claiming the task."""
         self.turn_id = turn_id
-        self.row = replace(self.row, epoch=self.row.epoch + 1, open_turn=turn_id)
+        self.row = replace(self.row, epoch=self.row.epoch + 1, open_turn=turn_id, spent_usd=None)
         turn = TurnRow(turn_id=turn_id, parent=parent, message_id=f"m-{turn_id}", started_at=self.row.last_ts + 1)
         return await self._append(texts, message_id=turn.message_id, turn=turn, claim=True)
 
-    async def more(self, *texts: str) -> Batch:
-        """Go on with one fact and one event per text."""
-        return await self._append(texts)
+    async def more(self, *texts: str, blobs: Sequence[Blob] = ()) -> Batch:
+        """Go on with one fact and one event per text, which refer to these blobs."""
+        return await self._append(texts, blobs=blobs)
 
     async def deltas(self, *texts: str) -> Batch:
         """Events without facts, and without the index."""
@@ -37,14 +37,12 @@ class Writer:
         await self.store.append(batch)
         return batch
 
-    async def put(self, sha256: str, body: bytes) -> Batch:
-        """Go on with one fact, one event, and a blob."""
-        return await self._append([f"blob {sha256}"], blobs=[Blob(sha256=sha256, body=body)])
-
     async def end(self, *, ended_at: int, head: bool = True) -> Batch:
         """End the turn with one fact and one event."""
         turn = TurnRow(turn_id=self.turn_id, parent=None, message_id="", started_at=0, ended_at=ended_at)
-        self.row = replace(self.row, open_turn=None, head=self.turn_id if head else self.row.head)
+        head_now = self.turn_id if head else self.row.head
+        spent = self.row.spent_tokens + 7
+        self.row = replace(self.row, open_turn=None, head=head_now, spent_tokens=spent, spent_usd=0.1)
         return await self._append(["end"], turn=turn)
 
     async def _append(
