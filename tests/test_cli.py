@@ -171,7 +171,12 @@ async def test_with_a_key_the_same_command_uses_claude(folder: Path) -> None:
         assert done.stdout.startswith("claude-opus-5-5 · brain.sqlite")
         assert "● word_count(text=to be) → 2\nTwo words, says Claude.\n" in done.stdout
         assert "ffline" not in done.stdout
-        assert [tool["name"] for tool in server.requests[0].body["tools"]] == ["git_log", "word_count", "note"]
+        assert [tool["name"] for tool in server.requests[0].body["tools"]] == [
+            "git_log",
+            "word_count",
+            "note",
+            "read_result",
+        ]
         assert server.refusals == []
 
 
