@@ -393,7 +393,7 @@ async def test_every_content_that_a_fact_refers_to_must_be_there_and_be_it(large
         shell.obey(lambda: [use("a")])
         shell.reply(stop_reason="tool_use", usage=Usage(), broken=[])
         shell.obey(list)
-        shell.finish(*shell.running, data.decode())
+        shell.finish(next(iter(shell.running)), data.decode())
     else:
         shell.start(content=[*take_out([image()])[0], text("What is it?")], limits=Limits(), prefix="p1")
     sha256 = hashlib.sha256(data).hexdigest()
