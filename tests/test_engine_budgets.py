@@ -183,3 +183,26 @@ class TestConfiguration:
     def test_a_price_list_is_one(self) -> None:
         with pytest.raises(ConfigurationError, match="is no price list"):
             Engine(":memory:", prices={"m": 1}, settings=Settings())  # type: ignore[arg-type]
+
+
+async def test_the_planner_is_paid_for_like_any_call(bench: Bench) -> None:
+    planner = ScriptedModel([turn(say('{"worthwhile": false, "steps": []}'), usage=MILLION)], name="planner")
+    prices = PriceList({"scripted": Price(input=1, output=1), "planner": Price(input=0.5, output=0.5)})
+    async with bench.running([dear()], planner=planner, prices=prices) as engine:
+        result = await engine.execute("Find the fox and tell everybody.", task_id="t")
+        assert (result.usage, result.cost_usd) == (MILLION + MILLION, 1.5)
+        assert (await engine.task("t")).cost_usd == 1.5
+
+
+async def test_a_summary_is_paid_for_like_any_call(bench: Bench) -> None:
+    light = ScriptedModel(lambda request: turn(say("In short."), usage=MILLION), name="light")
+    nearly_full = Usage(input_tokens=1_700, output_tokens=400)
+    model = ScriptedModel(lambda request: turn(say("word " * 300), usage=nearly_full))
+    prices = PriceList({"scripted": Price(input=1000, output=1000), "light": Price(input=0.25, output=0.25)})
+    limits = Limits(context_tokens=2_400, max_tokens=300)
+    async with bench.running(model, light=light, prices=prices, limits=limits) as engine:
+        first = await engine.execute("Say much.", task_id="t")
+        second = await engine.execute("Say more.", task_id="t")
+        assert (first.cost_usd, second.cost_usd) == (2.1, 2.35)
+        assert (await engine.task("t")).cost_usd == 4.45
+    assert len(light.requests) == 1

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from september_engine._context.stored import take_out
 from september_engine._context.tokens import prompt_tokens, tokens_of
 from september_engine.messages import Prompt
 
@@ -57,3 +58,13 @@ def test_anything_can_be_guessed_at(value: object) -> None:
 def test_a_prompt_is_the_sum_of_its_parts() -> None:
     prompt = Prompt(system="Be kind.", tools=[{"name": "look"}], messages=[{"role": "user", "content": []}])
     assert prompt_tokens(prompt) == sum(map(tokens_of, ("Be kind.", prompt.tools, prompt.messages)))
+
+
+@pytest.mark.parametrize("pages", [0, 3])
+def test_what_lies_beside_the_log_is_guessed_at_as_the_content_itself(pages: int) -> None:
+    pdf = base64.b64encode(b"%PDF-1.4 " + b"<< /Type /Page >> " * pages + b"x" * 250_000).decode()
+    source = {"type": "base64", "media_type": "application/pdf", "data": pdf}
+    for block in (image(png(300, 100)), image(png(7000, 100)), document(), {"type": "document", "source": source}):
+        [kept], _ = take_out([block])
+        assert kept["source"]["type"] == "stored"
+        assert tokens_of(kept) == tokens_of(block)

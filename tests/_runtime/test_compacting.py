@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from september_engine._context.stored import take_out
 from september_engine._media.files import read_media
 from september_engine._runtime.compacting import Compaction
 from september_engine._runtime.media import Attachments
@@ -17,13 +18,16 @@ from september_engine._turn.inputs import Summarised
 from september_engine.errors import ModelError
 from september_engine.messages import Usage
 from september_engine.models.base import Model, ModelRequest
-from september_engine.models.prices import PriceList
+from september_engine.models.prices import Price, PriceList
 from september_engine.models.scripted import Script, ScriptedModel, fail, hold, say, turn
 from september_engine.permissions import Policy
+from september_engine.store.base import Blob
 from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
+from september_engine.testing.store_writer import Writer
+from tests._context.pictures import image
 from tests._turn.build import replied, returned, starting, text, use
-from tests._turn.test_compaction import now, thread
+from tests._turn.test_compaction import now, thread, told_turn
 from tests.engines import ticks
 
 FACTS = [*thread(10), *now(11)]
@@ -40,7 +44,14 @@ COMMAND = Compact(
 
 
 def compaction(
-    model: Model, *, light: Model | None = None, clock: FakeClock | None = None, facts: Any = FACTS, **more: Any
+    model: Model,
+    *,
+    light: Model | None = None,
+    clock: FakeClock | None = None,
+    facts: Any = FACTS,
+    prices: PriceList | None = None,
+    store: MemoryStore | None = None,
+    **more: Any,
 ) -> Compaction:
     resources = Resources(
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
@@ -48,8 +59,8 @@ def compaction(
         fallback=None,
         planner=None,
         light=light,
-        prices=PriceList({}),
-        attachments=Attachments(MemoryStore(), read=read_media),
+        prices=prices or PriceList({}),
+        attachments=Attachments(store or MemoryStore(), read=read_media),
         tools={},
         policy=Policy(),
         threads=anyio.CapacityLimiter(1),
@@ -102,6 +113,32 @@ async def test_what_failed_attempts_cost_is_counted() -> None:
     made = await one.run()
     assert made.compacted.strategy == "excerpts"
     assert made.compacted.usage == one.usage == Usage(input_tokens=9)
+
+
+async def test_each_attempt_costs_what_its_model_costs() -> None:
+    million = Usage(input_tokens=1_000_000)
+    prices = {"light": Price(input=1, output=1), "big": Price(input=5, output=5)}
+    blank, answer = turn(say(" "), usage=million), turn(say("Mine."), usage=million)
+    for known, cost in ((prices, 6.0), ({"big": prices["big"]}, None)):
+        light = ScriptedModel([blank], name="light", strict=False)
+        one = compaction(model(answer), light=light, prices=PriceList(known))
+        made = await one.run()
+        assert (made.compacted.usage, made.compacted.cost_usd) == (million + million, cost)
+        assert one.cost_usd == cost
+
+
+async def test_pictures_are_in_the_request_for_a_summary() -> None:
+    store = MemoryStore()
+    await store.open()
+    [kept], contents = take_out([image()])
+    [(sha256, data)] = contents.items()
+    writer = Writer(store, "t")
+    await writer.begin("t1")
+    await writer.more("a", blobs=[Blob(sha256=sha256, body=data)])
+    big = model(say("A picture."))
+    facts = [*told_turn(1, "?", "A picture.", content=[kept, text("?")]), *thread(10)[2:], *now(11)]
+    assert told(await compaction(big, facts=facts, store=store).run()) == ("summary", "A picture.")
+    assert big.requests[0].prompt.messages[0]["content"][0] == image()
 
 
 async def test_a_model_that_says_nothing_is_given_up_after_a_while() -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from september_engine._turn.budget import exceeded, spent
+from september_engine._turn.commands import Compact, todo
+from september_engine._turn.compaction import Told, cut_of, outcome
 from september_engine._turn.facts import TurnFailed
-from september_engine._turn.inputs import Cancelled, OutOfTime
+from september_engine._turn.inputs import Cancelled, OutOfTime, PlanFailed
 from september_engine._turn.limits import Limits
 from september_engine._turn.standing import standing
 from september_engine._turn.state import TurnState
 from september_engine.messages import Usage
 
-from .build import NOW, Turn, failure, replied, returned, starting, text, use
+from .build import NOW, Turn, brief, failure, planned, replied, returned, starting, text, use
 
 TOKENS = Usage(input_tokens=20, output_tokens=10, cache_hit_tokens=15)
+TIGHT = Limits(context_tokens=2_000, max_tokens=100)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +124,27 @@ class TestTasks:
         turn = Turn(Cancelled(now=NOW, message_id="m", usage=TOKENS, cost_usd=0.25), task_usd=1.0)
         assert standing(turn.state).usd == 1.25
         assert standing(turn.state).tokens == 30
+
+
+def test_a_plan_costs_money_and_what_is_left_decides_about_the_first_call() -> None:
+    work = {"planner": True, "limits": Limits(usd=0.4), "content": [text("Find it.")]}
+    turn = Turn(planned("Look", usage=TOKENS, cost_usd=0.3), **work)
+    assert (turn.state.cost_usd, turn.state.usage, turn.state.task_usd_now) == (0.3, TOKENS, 0.3)
+    failed = PlanFailed(now=NOW, problem="It broke.", usage=TOKENS, cost_usd=0.4)
+    ended = Turn(failed, **work)
+    assert brief(ended.facts[-1]) == "failed: BUDGET_EXCEEDED"
+    assert Turn(planned(), **{**work, "limits": Limits()}).state.cost_usd is None
+
+
+def test_a_compaction_costs_money_whether_it_helped_or_not() -> None:
+    for after, brief_of_end in ((10, "prefix p1"), (3_000, "failed: CONTEXT_OVERFLOW, does not count")):
+        turn = Turn(replied(use("c0"), cost_usd=0.1), starting("c0"), returned("c0", "x" * 9_000), limits=TIGHT)
+        (order,) = todo(turn.state)
+        assert isinstance(order, Compact)
+        cut = cut_of(turn.facts, order, model="big")
+        told = Told(text="In short.", strategy="summary", usage=TOKENS, cost_usd=0.2)
+        came = outcome(turn.facts, order, cut, told, now=NOW, model="big")
+        turn.tell(replace(came, compacted=replace(came.compacted, after_tokens=after)))
+        assert brief(turn.facts[-1]) == brief_of_end
+        assert turn.state.cost_usd == 0.3
+        assert standing(turn.state).usd == 0.3

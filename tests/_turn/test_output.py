@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from september_engine._context.check import problems
-from september_engine._turn.commands import CallModel, todo
+from september_engine._turn.commands import CallModel, Compact, todo
+from september_engine._turn.compaction import Told, cut_of, outcome
 from september_engine._turn.facts import OutputRefused, TurnFailed
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import Resumed
@@ -12,7 +13,7 @@ from september_engine._turn.present import present
 from september_engine._turn.state import evolve, fold
 from september_engine._turn.transcript import transcript
 from september_engine.events import Retry
-from september_engine.messages import text_of
+from september_engine.messages import Usage, text_of
 
 from .build import NOW, Turn, replied, returned, starting, text, use
 
@@ -125,3 +126,26 @@ def test_what_is_wrong_is_told_in_brief() -> None:
     refused = turn.facts[-1]
     assert isinstance(refused, OutputRefused)
     assert len(refused.message) < 4096
+
+
+def test_why_it_was_refused_is_kept_where_what_came_before_is_told_in_brief() -> None:
+    limits = Limits(context_tokens=2_000, max_tokens=100)
+    turn = asked(limits=limits)
+    for tell in (replied(use("c0")), starting("c0"), returned("c0", "row " * 500)):
+        turn.tell(tell)
+    turn.tell(replied(BAD, step=1, misfit=WHY, usage=Usage(input_tokens=1_900, output_tokens=60)))
+    (order,) = todo(turn.state)
+    assert isinstance(order, Compact)
+    cut = cut_of(turn.facts, order, model="big")
+    told = Told(text="There are rows.", strategy="summary")
+    turn.tell(outcome(turn.facts, order, cut, told, now=NOW, model="big"))
+    prompt = prompt_of(turn.facts, prefix="p1", model="big")
+    assert problems(prompt) == []
+    said = [text_of(message["content"]) for message in prompt.messages]
+    assert "There are rows." in said[0]
+    assert said[-3:-1] == ["Hi", BAD["text"]]
+    assert WHY in said[-1]
+    (command,) = todo(turn.state)
+    assert isinstance(command, CallModel)
+    assert command.output_schema == SCHEMA
+    assert turn.then(replied(GOOD, step=2)) == ["replied msg_4", "completed: end_turn"]

@@ -113,7 +113,11 @@ failures = st.fixed_dictionaries(
     }
 )
 plans = st.sampled_from(
-    [planned(), planned("Look", "Tell"), PlanFailed(now=0, problem="It broke.", usage=Usage(input_tokens=3))]
+    [
+        planned(cost_usd=0.1),
+        planned("Look", "Tell"),
+        PlanFailed(now=0, problem="It broke.", usage=Usage(input_tokens=3), cost_usd=0.1),
+    ]
 )
 notes = st.builds(
     WriteNote,

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from september_engine._turn.commands import CallModel, Compact, todo
 from september_engine._turn.facts import Compacted, TurnFailed
-from september_engine._turn.inputs import Summarised
+from september_engine._turn.inputs import Input, Interrupted, Summarised
 from september_engine._turn.limits import Limits
 from september_engine.messages import Usage
 
-from .build import LOOK, NOW, Turn, failure, replied, returned, starting, use
+from .build import LOOK, NOW, Turn, failure, replied, returned, starting, text, use
 
 LIMITS = Limits(context_tokens=1_000, max_tokens=100)
 
@@ -109,3 +109,14 @@ def test_a_turn_that_is_refused_takes_its_compaction_with_it() -> None:
     assert turn.state.since == "turn_1"
     turn.tell(replied(stop_reason="refusal"))
     assert (turn.state.since, turn.state.context) == ("turn_0", 2_000)
+
+
+@pytest.mark.parametrize("end", [Interrupted(now=NOW), replied(text("No."), stop_reason="refusal")])
+@pytest.mark.parametrize("schema", [None, {"type": "object"}])
+def test_with_a_turn_that_does_not_count_its_compaction_does_not_either(end: Input, schema: Any) -> None:
+    turn = too_long(since="turn_0", output_schema=schema)
+    turn.tell(summarised())
+    assert turn.state.since == "turn_1"
+    turn.tell(end)
+    assert not turn.state.counts
+    assert turn.state.since == "turn_0"

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from september_engine._context.asides import aside
+from september_engine._turn.planning import PLAN_SCHEMA, steps_of
 from september_engine.errors import ConfigurationError
 from september_engine.messages import Block, Prompt, text_of
 from september_engine.models.base import Model, ModelRequest, Reply, TextChunk
@@ -217,3 +218,11 @@ async def test_what_the_engine_adds_to_a_message_is_no_part_of_the_question() ->
     reply = [chunk async for chunk in OfflineModel().stream(request)][-1]
     assert isinstance(reply, Reply)
     assert reply.stop_reason == "end_turn"
+
+
+async def test_as_a_planner_it_says_that_no_plan_is_worth_it() -> None:
+    prompt = ask("Find 'the fox', then tell everybody.", add)
+    asked = ModelRequest(prompt=prompt, max_tokens=100, output_schema=PLAN_SCHEMA)
+    reply = [chunk async for chunk in OfflineModel().stream(asked)][-1]
+    assert isinstance(reply, Reply)
+    assert steps_of(reply.content) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ from september_engine.store.memory import MemoryStore
 from september_engine.testing._blob_checker import blob_problems
 from september_engine.testing.log_checker import check_log, check_task
 
-from .._context.pictures import image
+from .._context.pictures import image, png
 from .._turn.build import text, think, use
 from .._turn.shell import Shell
 
@@ -383,11 +384,19 @@ async def test_a_turn_whose_row_lies_is_told(shell: Shell) -> None:
     assert "turn_x: its row does not say what its start says" in found
 
 
-async def test_every_content_that_a_fact_refers_to_must_be_there_and_be_it() -> None:
-    [block], contents = take_out([image()])
-    [(sha256, data)] = contents.items()
-    shell = Shell()
-    shell.start(content=[block, text("What is it?")], limits=Limits(), prefix="p1")
+@pytest.mark.parametrize("large", [False, True])
+async def test_every_content_that_a_fact_refers_to_must_be_there_and_be_it(large: bool) -> None:
+    shell, data = Shell(), png()
+    if large:
+        data = b"y" * 300
+        shell.start(content=[text("Look.")], limits=Limits(output_bytes=100), prefix="p1")
+        shell.obey(lambda: [use("a")])
+        shell.reply(stop_reason="tool_use", usage=Usage(), broken=[])
+        shell.obey(list)
+        shell.finish(next(iter(shell.running)), data.decode())
+    else:
+        shell.start(content=[*take_out([image()])[0], text("What is it?")], limits=Limits(), prefix="p1")
+    sha256 = hashlib.sha256(data).hexdigest()
     for body, problem in ((None, "not there"), (b"another", "something else"), (data, None)):
         store = MemoryStore()
         await store.open()

@@ -58,7 +58,7 @@ class Compaction:
         """By the model of each attempt; unknown where that of one is."""
         costs = [cost_of(self._resources.prices, model, usage) for model, usage in self._parts]
         known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
+        return round(sum(known), 10) if len(known) == len(costs) else None
 
     @property
     def _parts(self) -> Sequence[tuple[str, Usage]]:

@@ -236,7 +236,9 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             since = state.since if fact.counts else state.began_with[1]
             return replace(state, status="completed", counts=fact.counts, since=since)
         case TurnFailed():
-            return replace(_costing(state, fact.usage, fact.cost_usd), status="errored", counts=fact.counts)
+            since = state.since if fact.counts else state.began_with[1]
+            ended = _costing(state, fact.usage, fact.cost_usd)
+            return replace(ended, status="errored", counts=fact.counts, since=since)
         case AssistantCut() | PrefixChosen() | PlanChosen() | Noted() | NotesShown():
             return state
         case _:

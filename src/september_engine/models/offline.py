@@ -124,7 +124,7 @@ def _value_of(schema: dict[str, JSON], prompt: Prompt) -> str:
         content = message["content"]
         results = [block for block in content if block.get("type") == "tool_result"]
         heard += [_result_text(result.get("content", "")) for result in results]
-        said = clean(text_of(content))
+        said = clean(text_of(block for block in content if not is_aside(block)))
         if message["role"] == "user" and not results and not said.startswith(NOT_ASKED_FOR):
             heard.append(said)
             break
