@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -102,12 +101,10 @@ def many() -> Iterator[Path]:
     shutil.rmtree(root)
 
 
-def test_a_hundred_thousand_files_are_found_soon(many: Path) -> None:
+def test_a_hundred_thousand_files_are_found(many: Path) -> None:
     find = calling(find_files_tool(Workspace(many)))
-    begin = time.perf_counter()
     assert find(pattern="**/*.txt").endswith("[the 200 newest of 100,000; narrow the pattern or the path]")
     assert find(pattern="99/7?7.txt", sort="name").split("\n") == [f"99/7{digit}7.txt" for digit in range(10)]
-    assert time.perf_counter() - begin < 10
 
 
 def test_what_a_call_would_do(workspace: Workspace) -> None:
