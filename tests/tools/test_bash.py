@@ -388,3 +388,14 @@ async def test_every_folder_has_its_git_protected_and_its_keys_hidden(tmp_path: 
     (job,) = recorder.jobs
     assert {f"{folder}/{name}" for folder in folders for name in PROTECTED} <= set(job.protected)
     assert {f"{folder}/.env" for folder in folders} <= set(job.hidden)
+
+
+async def test_what_a_person_allowed_outside_of_the_workspace_and_the_sandbox_did_not_is_told(tmp_path: Path) -> None:
+    def judge(command: str) -> Sequence[Action]:
+        return (Run(argv=("rm",), effects=(Write(path="/etc/motd"), Write(path=f"{tmp_path}/x"))), Write(path="/etc"))
+
+    held = await bash_tool(Recorder(), root=tmp_path, judge=judge)("rm -f x", 5)
+    note = "The sandbox lets nothing outside of the workspace be changed: /etc/motd, /etc is as it was."
+    assert held["notes"] == [note]
+    free = await bash_tool(Unconfined(), root=tmp_path, judge=judge)("true", 5)
+    assert "notes" not in free

@@ -7,11 +7,12 @@ from typing import TypeAlias
 
 import attrs
 
+from .._patterns import is_below
 from ..permissions import Network, Read, Write
 from .doubt import NotUnderstood
 from .values import Argument, absolute
 
-__all__ = ["Call", "Effect", "Inner", "Judge", "Outcome", "Script", "is_below", "leaves", "write"]
+__all__ = ["Call", "Effect", "Inner", "Judge", "Outcome", "Script", "leaves", "write"]
 
 Effect: TypeAlias = Read | Write | Network
 
@@ -87,10 +88,6 @@ def write(path: str) -> Write:
     if ".git" in path.lower().split("/"):
         raise NotUnderstood(f"it changes {path}, which git reads and runs later")
     return Write(path=path)
-
-
-def is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def leaves(argument: Argument, *, cwd: str, start: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .._patterns import is_below
 from . import git, network, projects, readers, scripts, wrappers, writers
-from .call import Call, Judge, Outcome, is_below
+from .call import Call, Judge, Outcome
 from .doubt import NotUnderstood, UnknownProgram
 from .values import absolute
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from .._context.text import clean_terminal
+from .._patterns import is_below
 from ..errors import ConfigurationError
 from ..messages import JSON
 from ..permissions import Action, Network, Run, Unknown, Write
@@ -94,14 +95,15 @@ def bash_tool(
     secret += _linked([*secret, *_found(folders)])
 
     def hide(paths: Iterable[str]) -> None:
-        places = [path for path in map(_place, paths) if any(_below(path, folder) for folder in folders)]
+        places = [path for path in map(_place, paths) if _inside(path, folders)]
         secret.extend([*places, *_linked(places)])
+
+    def would(command: str) -> Sequence[Action]:
+        return tuple(_lasting(judge(command), sandbox.scratch, folders))
 
     def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
         command = input.get("command")
-        if not isinstance(command, str):
-            return (Unknown(why="there is no command"),)
-        return tuple(_lasting(judge(command), sandbox.scratch, folders))
+        return would(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
 
     @tool(name="bash", timeout=TOOL_SECONDS, actions=actions)
     async def bash(
@@ -115,17 +117,19 @@ def bash_tool(
         Output is stdout and stderr as they came; a long one keeps its beginning and end. Only the workspace can be
         changed; /tmp is emptied after each call; the network is closed but for commands that name what they talk to.
         """
+        judged = would(_checked(command))
         job = Job(
-            argv=(program, "--noprofile", "--norc", "-c", _checked(command)),
+            argv=(program, "--noprofile", "--norc", "-c", command),
             cwd=folders[0],
             environment=variables,
             writable=tuple(folders),
             protected=kept,
             hidden=tuple(_hidden([*secret, *_found(folders)], folders)),
-            network=network != "off" and any(map(_talks, judge(command))),
+            network=network != "off" and any(map(_talks, judged)),
             seconds=timeout,
         )
-        return _told(await _outcome(sandbox, job, guarded), timeout)
+        held = _outside(judged, folders) if sandbox.confines else ()
+        return _told(await _outcome(sandbox, job, guarded), timeout, held)
 
     return attrs.evolve(bash, roots=tuple(folders), confined=sandbox.confines, hide=hide)
 
@@ -143,10 +147,6 @@ def _place(path: str | os.PathLike[str]) -> str:
     return os.path.join(os.path.realpath(head), tail)
 
 
-def _below(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip("/") + "/")
-
-
 def _found(folders: Iterable[str]) -> Iterator[str]:
     """What is hidden only where it is: something stands in for what is hidden and missing, which people would see."""
     for folder in folders:
@@ -161,23 +161,32 @@ def _linked(paths: Iterable[str]) -> Iterator[str]:
 def _hidden(paths: Iterable[str], folders: Sequence[str]) -> Iterator[str]:
     """Each once. Of a link, what it leads to, where that is in reach; the link itself says nothing."""
     places = (os.path.realpath(path) if os.path.islink(path) else path for path in paths)
-    yield from dict.fromkeys(path for path in places if any(_below(path, folder) for folder in folders))
+    yield from dict.fromkeys(path for path in places if _inside(path, folders))
+
+
+def _inside(path: str, folders: Iterable[str]) -> bool:
+    return any(path != folder and is_below(path, folder) for folder in folders)
 
 
 def _lasting(actions: Iterable[Action], scratch: Sequence[str], folders: Sequence[str]) -> Iterator[Action]:
     """Without writing what will be gone when the command has ended. A workspace may itself be in such a place."""
 
     def lasts(action: Action) -> bool:
-        if not isinstance(action, Write) or not any(_below(action.path, folder) for folder in scratch):
+        if not isinstance(action, Write) or not _inside(action.path, scratch):
             return True
-        return any(
-            action.path == folder or _below(folder, action.path) or _below(action.path, folder) for folder in folders
-        )
+        return any(is_below(folder, action.path) or is_below(action.path, folder) for folder in folders)
 
     for action in filter(lasts, actions):
         if isinstance(action, Run):
             action = msgspec.structs.replace(action, effects=tuple(filter(lasts, action.effects)))
         yield action
+
+
+def _outside(actions: Iterable[Action], folders: Sequence[str]) -> Sequence[str]:
+    """What would be written outside of the folders: a person may have allowed it, and the sandbox still does not."""
+    each = (one for action in actions for one in (action.effects if isinstance(action, Run) else (action,)))
+    writes = dict.fromkeys(one.path for one in each if isinstance(one, Write))
+    return [path for path in writes if not any(is_below(path, folder) for folder in folders)]
 
 
 def _checked(command: str) -> str:
@@ -215,8 +224,10 @@ async def _outcome(sandbox: Sandbox, job: Job, guarded: Iterable[str]) -> Outcom
     return msgspec.structs.replace(outcome, notes=(*outcome.notes, *notes))
 
 
-def _told(outcome: Outcome, timeout: int) -> dict[str, JSON]:
+def _told(outcome: Outcome, timeout: int, held: Sequence[str]) -> dict[str, JSON]:
     notes = list(outcome.notes)
+    if held:
+        notes.append(f"The sandbox lets nothing outside of the workspace be changed: {', '.join(held)} is as it was.")
     if outcome.timed_out:
         notes.append(f"It was killed because it took longer than {timeout} s.")
     told: dict[str, JSON] = {
