@@ -110,13 +110,13 @@ async def test_a_folder_within_another_is_no_way_around(sandbox: Sandbox, tmp_pa
 
 
 async def test_a_link_out_of_the_workspace_opens_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
-    for name in ("work", "outside"):
+    for name in ("project", "outside"):
         (tmp_path / name).mkdir()
     (tmp_path / "outside" / "secret").write_text(SECRET)
-    (tmp_path / "work" / ".env").write_text(SECRET)
-    os.symlink(tmp_path / "outside", tmp_path / "work" / "link")
-    hidden = (f"{tmp_path}/work/.env",)
-    outcome = await shell(sandbox, "cat link/secret; echo x >link/secret", tmp_path / "work", hidden=hidden)
+    (tmp_path / "project" / ".env").write_text(SECRET)
+    os.symlink(tmp_path / "outside", tmp_path / "project" / "link")
+    hidden = (f"{tmp_path}/project/.env",)
+    outcome = await shell(sandbox, "cat link/secret; echo x >link/secret", tmp_path / "project", hidden=hidden)
     assert SECRET.encode() not in outcome.head
     assert (tmp_path / "outside" / "secret").read_text() == SECRET
 

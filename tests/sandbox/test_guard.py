@@ -126,14 +126,14 @@ def test_what_is_as_before_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_link_to_outside_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
+    (tmp_path / "project").mkdir()
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "hooks").write_text("of somebody else")
-    guard = Guard(str(tmp_path / "root"), f"{tmp_path}/root/.git/hooks")
-    os.symlink(tmp_path / "outside", tmp_path / "root" / ".git")
+    guard = Guard(str(tmp_path / "project"), f"{tmp_path}/project/.git/hooks")
+    os.symlink(tmp_path / "outside", tmp_path / "project" / ".git")
     assert guard.put_back()
     assert (tmp_path / "outside" / "hooks").read_text() == "of somebody else"
-    assert not (tmp_path / "root" / ".git").exists()
+    assert not (tmp_path / "project" / ".git").exists()
 
 
 def test_too_much_to_remember_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
