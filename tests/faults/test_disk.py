@@ -163,6 +163,21 @@ async def test_a_new_database_on_a_full_disk_is_refused_in_words_until_there_is_
         assert (await engine.execute("one", task_id="t")).text == "You said: one"
 
 
+async def test_a_database_on_a_disk_that_is_full_by_now_is_refused_in_words_until_there_is_room(
+    small_disk: Path,
+) -> None:
+    engine = Bench(store=SQLiteStore(small_disk / "brain.sqlite")).engine(echo)
+    async with engine:
+        await engine.execute("one", task_id="t")
+    fill(small_disk / "ballast")
+    with pytest.raises(StoreFull, match="disk is full"):
+        await engine.open()
+    (small_disk / "ballast").unlink()
+    async with engine:
+        assert len(await engine.messages("t")) == 2
+        assert (await engine.execute("two", task_id="t")).text == "You said: two"
+
+
 async def test_a_disk_that_fills_up_at_any_commit_never_loses_what_was_seen(tmp_path: Path) -> None:
     """The turn is stopped after each number of events in turn; what a reader got before is what a replay gives."""
     failed = 0

@@ -106,7 +106,10 @@ def error_of(error: Exception) -> EngineError:
         return error
     if isinstance(error, UnicodeDecodeError):  # sqlite3 quotes a damaged schema in its own error's text
         return StoreCorrupt("The database file is damaged. Restore it from a backup.")
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # opening needs a few KiB for its shared memory
+        code = sqlite3.SQLITE_FULL
+    match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreBusy("Another program holds the database's write lock. Try again when it has finished.")
         case sqlite3.SQLITE_FULL:
