@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from ._notebook import Requests
@@ -14,7 +13,7 @@ from ._output import Output
 from ._runtime.health import Health
 from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
-from ._runtime.listing import detail_of, facts_at, last_of, task_of
+from ._runtime.listing import detail_of, facts_at, last_of, row_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.resources import AnyTool
 from ._runtime.supervisor import Supervisor
@@ -41,7 +40,6 @@ from ._wiring import (
     store_of,
     tools_by_name,
 )
-from .errors import EngineClosed, TaskNotFound
 from .events import PlanStep
 from .memory.base import Embedder
 from .memory.longterm import LongTermMemory
@@ -51,7 +49,7 @@ from .models.prices import Prices
 from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
-from .store.base import Store, TaskRow
+from .store.base import Store
 from .streams import Replay, T, Turn
 
 __all__ = ["Engine", "Health"]
@@ -190,16 +188,11 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        self._host.check_loop()
-        supervisor = self._host.supervisor
-        if supervisor is not None and not self._host.gone:
-            await supervisor.drain(seconds)
-            supervisor.stop_readers()
+        await self._host.drain(seconds)
 
     def stop_streams(self) -> None:
         """End every open stream after what is committed; cursors stay valid and turns go on."""
-        if self._host.supervisor is not None:
-            self._host.supervisor.stop_readers()
+        self._host.stop_readers()
 
     async def _close(self) -> None:
         async with self._gate:
@@ -219,9 +212,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         return await self.open()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.aclose(drain=None if kind is None else 0.0)
 
     @property
@@ -258,9 +249,7 @@ class Engine:
         `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
         that cannot be used, and what the store raises come from the first use of the turn.
         """
-        supervisor = self._running
-        if not supervisor.accepting:
-            raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
+        supervisor = self._host.accepting
         check_task_id(task_id)
         content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
@@ -295,7 +284,7 @@ class Engine:
         """
         if await self._running.cancel(task_id):
             return True
-        await self._row(task_id)
+        await row_of(self._running.store, task_id)
         return False
 
     # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,12 +333,12 @@ class Engine:
         check_limit(limit)
         rows = await self._running.store.tasks(before=before, limit=limit)
         if before is not None and not rows:
-            await self._row(before)
+            await row_of(self._running.store, before)
         return [task_of(row) for row in rows]
 
     async def task(self, task_id: str) -> TaskDetail:
         """One task with its branches. Raises `TaskNotFound`."""
-        row = await self._row(task_id)
+        row = await row_of(self._running.store, task_id)
         return detail_of(row, await self._running.store.turns(task_id))
 
     async def messages(
@@ -361,12 +350,12 @@ class Engine:
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        facts = await facts_at(self._running.store, await self._row(task_id), branch)
+        facts = await facts_at(self._running.store, task_id, branch)
         return last_of(transcript(facts), before=before, limit=limit)
 
     async def plan(self, task_id: str) -> list[PlanStep]:
         """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""
-        return plan_of(await facts_at(self._running.store, await self._row(task_id)))
+        return plan_of(await facts_at(self._running.store, task_id))
 
     @property
     def notes(self) -> Notes:
@@ -389,7 +378,7 @@ class Engine:
 
         Raises `TaskNotFound`, `MessageNotFound` where no message of the task has it, and what the store raises.
         """
-        await self._row(task_id)
+        await row_of(self._running.store, task_id)
         return await self._attachments.content(task_id, sha256)
 
     async def delete(self, task_id: str) -> bool:
@@ -407,9 +396,3 @@ class Engine:
     def model_name(self) -> str:
         """The name of the model that answers. Raises `EngineClosed`."""
         return self._running.resources.model.name
-
-    async def _row(self, task_id: str) -> TaskRow:
-        row = await self._running.store.task(task_id)
-        if row is None:
-            raise TaskNotFound(f"There is no task {task_id!r}.")
-        return row

@@ -35,10 +35,7 @@ class Notes:
         """Everything that is noted now, by key; {} for a task without notes. Raises `TaskNotFound`."""
         check_task_id(task_id)
         supervisor = self._running()
-        row = await supervisor.store.task(task_id)
-        if row is None:
-            raise TaskNotFound(f"There is no task {task_id!r}.")
-        facts = await facts_at(supervisor.store, row)
+        facts = await facts_at(supervisor.store, task_id)
         return current(notes_of(facts), supervisor.resources.world.clock.now_ms())
 
     async def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:

@@ -45,6 +45,19 @@ class Host:
             task.cancel()
             await asyncio.wait((task,))
 
+    async def drain(self, seconds: float) -> None:
+        """Let turns end for so long, then stop them and every reader. Raises `EngineClosed` in another event loop."""
+        self.check_loop()
+        supervisor = self.supervisor
+        if supervisor is not None and not self.gone:
+            await supervisor.drain(seconds)
+            supervisor.stop_readers()
+
+    def stop_readers(self) -> None:
+        """End every stream after what is committed."""
+        if self.supervisor is not None:
+            self.supervisor.stop_readers()
+
     @property
     def running(self) -> Supervisor:
         """The supervisor, for use in its event loop. Raises `EngineClosed`."""
@@ -55,6 +68,14 @@ class Host:
             )
         self.check_loop()
         return self.supervisor
+
+    @property
+    def accepting(self) -> Supervisor:
+        """The supervisor, for a new turn. Raises `EngineClosed`, while turns are drained too."""
+        supervisor = self.running
+        if not supervisor.accepting:
+            raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
+        return supervisor
 
     @property
     def gone(self) -> bool:

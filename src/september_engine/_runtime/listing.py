@@ -11,7 +11,15 @@ from ..messages import Branch, Message, Task, TaskDetail
 from ..store.base import Store, TaskRow, TurnRow
 from .threads import read_thread
 
-__all__ = ["detail_of", "facts_at", "last_of", "task_of"]
+__all__ = ["detail_of", "facts_at", "last_of", "row_of", "task_of"]
+
+
+async def row_of(store: Store, task_id: str) -> TaskRow:
+    """The task's row. Raises `TaskNotFound`."""
+    row = await store.task(task_id)
+    if row is None:
+        raise TaskNotFound(f"There is no task {task_id!r}.")
+    return row
 
 
 def task_of(row: TaskRow) -> Task:
@@ -58,18 +66,19 @@ def _spoke(turn: TurnRow, by_id: Mapping[str, TurnRow]) -> TurnRow:
     return turn
 
 
-async def facts_at(store: Store, row: TaskRow, branch: str | None = None) -> list[Fact]:
+async def facts_at(store: Store, task_id: str, branch: str | None = None) -> list[Fact]:
     """The facts of the branch that ends in this turn; without one, of that on which the thread stands.
 
-    Raises `MessageNotFound` for an unknown turn, `TaskNotFound` for a task that was deleted meanwhile, `StoreCorrupt`.
+    Raises `MessageNotFound` for an unknown turn, `TaskNotFound`, also for a task that is deleted meanwhile, and
+    `StoreCorrupt`.
     """
-    if branch is not None and all(turn.turn_id != branch for turn in await store.turns(row.task_id)):
+    row = await row_of(store, task_id)
+    if branch is not None and all(turn.turn_id != branch for turn in await store.turns(task_id)):
         raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
     try:
-        return await read_thread(store, row.task_id, branch or row.open_turn or row.head)
+        return await read_thread(store, task_id, branch or row.open_turn or row.head)
     except StoreCorrupt:
-        if await store.task(row.task_id) is None:  # a task that was deleted meanwhile is not a damaged one
-            raise TaskNotFound(f"There is no task {row.task_id!r}.") from None
+        await row_of(store, task_id)  # a task that was deleted meanwhile is not a damaged one
         raise
 
 
