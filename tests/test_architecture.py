@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from .architecture import Module
 
 SOURCE = Path(september_engine.__file__).parent
 TESTS = Path(__file__).parent
+DESIGN = TESTS.parent / "docs" / "explanation" / "design.md"
 MOST_EXPORTS = 30
 HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers", "genai_prices")
 
@@ -34,7 +36,6 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_patterns": "test_permissions.py",
     "_turn.calls": "_turn/test_decide.py",
     "testing._blob_contract": "store/test_contract.py",
-    "_runtime.host": "_runtime/test_supervisor.py",
     "_wiring": "test_engine.py",
     "http._described": "http/test_openapi.py",
     "http._described_memory": "http/test_openapi.py",
@@ -311,6 +312,20 @@ SOUND: Iterable[tuple[str, Law, dict[str, Module]]] = [
 @pytest.mark.parametrize(("law", "modules"), [case[1:] for case in SOUND], ids=[case[0] for case in SOUND])
 def test_what_keeps_a_law_passes(law: Law, modules: Mapping[str, Module]) -> None:
     assert problems(law, modules) == []
+
+
+def test_the_design_shows_every_room_on_its_floor(house: dict[str, Module]) -> None:
+    """The page's table of layers; a package of several layers stands there by one of its modules at least."""
+    rows = [line.split("|") for line in DESIGN.read_text().splitlines() if re.match(r"\| \d \|", line)]
+    shown = {int(row[1]): {each.strip("/") for each in re.findall(r"`([^`]+)`", row[3])} for row in rows}
+    rooms = {name.partition(".")[0] for name in house} - {"", "__main__"}
+    missing = {
+        room
+        for room in rooms
+        if not any(name.split("/")[0] == room for names in shown.values() for name in names)
+        or (room not in laws.BY_MODULE and room != "tools" and room not in shown[laws.LAYERS[room]])
+    }
+    assert missing == set()
 
 
 def test_the_table_of_layers_names_only_what_exists() -> None:
