@@ -16,6 +16,7 @@ from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
 BEFORE_MEMORIES = """
+DROP TABLE memory_marks;
 DROP TABLE memory_terms;
 DROP TABLE memory_words;
 DROP TABLE memory_totals;
