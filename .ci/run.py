@@ -31,7 +31,9 @@ LEFT_OUT = (
     "*.sqlite*",
     ".env",
 )
-SECRET_OR_LOCAL = re.compile(r"(ANTHROPIC|LLM|ENGINE|SEPTEMBER|CHANNEL_STATE|BAP|MEDIA|COVERAGE)_|PYTHON(PATH|HOME)$")
+SECRET_OR_LOCAL = re.compile(
+    r"(ANTHROPIC|LLM|ENGINE|SEPTEMBER|CHANNEL_STATE|BAP|MEDIA|COVERAGE)_|PYTHON(PATH|HOME|DONTWRITEBYTECODE)$"
+)
 FULLY_COVERED = ("*/september_engine/_turn/*", "*/september_engine/_context/*", "*/september_engine/events.py")
 OVERALL = 95
 

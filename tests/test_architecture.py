@@ -22,6 +22,7 @@ TESTS = Path(__file__).parent
 DESIGN = TESTS.parent / "docs" / "explanation" / "design.md"
 MOST_EXPORTS = 30
 HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers", "genai_prices")
+ON_DEMAND = ("september_engine._bash", "september_engine.sandbox.choice")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_bash.git": "_bash/test_programs.py",
@@ -110,7 +111,7 @@ def loaded_by(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
-    return {line.partition(".")[0] for line in done.stdout.splitlines()}
+    return set(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,13 @@ def loaded_by(code: str) -> set[str]:
     ],
 )
 def test_importing_loads_nothing_heavy(code: str) -> None:
-    assert loaded_by(code).isdisjoint(HEAVY)
+    assert loaded_by(code).isdisjoint((*HEAVY, *ON_DEMAND))
+
+
+def test_the_tools_for_a_machine_are_loaded_when_they_are_asked_for() -> None:
+    assert loaded_by("from september_engine import builtin_tools").issuperset(ON_DEMAND)
+    with pytest.raises(AttributeError, match="has no attribute 'builtin_tool'"):
+        september_engine.builtin_tool  # noqa: B018
 
 
 def test_a_fresh_interpreter_is_seen_to_load_what_it_loads() -> None:
