@@ -13,7 +13,7 @@ from ._output import Output
 from ._runtime.health import Health
 from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
-from ._runtime.listing import detail_of, facts_at, last_of, row_of, task_of
+from ._runtime.listing import detail_of, facts_at, facts_now, last_of, row_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.resources import AnyTool
 from ._runtime.supervisor import Supervisor
@@ -355,7 +355,7 @@ class Engine:
 
     async def plan(self, task_id: str) -> list[PlanStep]:
         """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""
-        return plan_of(await facts_at(self._running.store, task_id))
+        return plan_of(await facts_now(self._running.store, task_id))
 
     @property
     def notes(self) -> Notes:

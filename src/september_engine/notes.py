@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ._runtime.listing import facts_at
+from ._runtime.listing import facts_now
 from ._runtime.notes import write_notes
 from ._runtime.supervisor import Supervisor
 from ._turn.inputs import WriteNote
@@ -35,7 +35,7 @@ class Notes:
         """Everything that is noted now, by key; {} for a task without notes. Raises `TaskNotFound`."""
         check_task_id(task_id)
         supervisor = self._running()
-        facts = await facts_at(supervisor.store, task_id)
+        facts = await facts_now(supervisor.store, task_id)
         return current(notes_of(facts), supervisor.resources.world.clock.now_ms())
 
     async def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:

@@ -75,9 +75,12 @@ async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
     return _decoded(await store.turn(task_id, turn_id))
 
 
-async def read_thread(store: Store, task_id: str, turn_id: str | None) -> list[Fact]:
-    """The facts of a turn that exists and its ancestors, the oldest first; [] for no turn. Raises `StoreCorrupt`."""
-    return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id))
+async def read_thread(store: Store, task_id: str, turn_id: str | None, *, since: str | None = None) -> list[Fact]:
+    """The facts of a turn that exists and its ancestors, the oldest first, from turn `since` on; [] for no turn.
+
+    Raises `StoreCorrupt`.
+    """
+    return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id, since=since))
 
 
 @attrs.frozen
