@@ -34,6 +34,7 @@ from ._wiring import (
     checked_patience,
     checked_settings,
     checked_system,
+    limits_of_turn,
     make_supervisor,
     policy_of,
     prices_of,
@@ -230,6 +231,7 @@ class Engine:
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
+        limits: Limits | None = None,
         output: type[T] | None = None,
     ) -> Turn[T]:
         """Start one turn on a thread, at once, and return it for reading.
@@ -242,6 +244,7 @@ class Engine:
             direct: Go without planning.
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
+            limits: What this turn may spend, in place of the engine's limits; None for those.
             output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
                 `output` is such a value.
 
@@ -253,7 +256,6 @@ class Engine:
         check_task_id(task_id)
         content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
-        wanted = None if output is None else Output(output)
         request = TurnRequest(
             task_id=task_id,
             turn_id=self._world.ids("turn_"),
@@ -263,9 +265,10 @@ class Engine:
             direct=direct,
             kind=kind,
             target=target,
-            output=wanted,
+            limits=limits_of_turn(limits, self.settings, supervisor.resources),
+            output=None if output is None else Output(output),
         )
-        return Turn(supervisor, supervisor.begin(request), wanted)
+        return Turn(supervisor, supervisor.begin(request), request.output)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
@@ -350,8 +353,7 @@ class Engine:
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        facts = await facts_at(self._running.store, task_id, branch)
-        return last_of(transcript(facts), before=before, limit=limit)
+        return last_of(transcript(await facts_at(self._running.store, task_id, branch)), before=before, limit=limit)
 
     async def plan(self, task_id: str) -> list[PlanStep]:
         """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""

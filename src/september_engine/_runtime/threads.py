@@ -55,7 +55,7 @@ class Prefix:
 class TurnRequest:
     """What was asked for, checked as far as it can be without the log. `content` is its text alone.
 
-    Kind "note" only writes `notes`.
+    `limits` None are the engine's. Kind "note" only writes `notes`.
     """
 
     task_id: str
@@ -67,6 +67,7 @@ class TurnRequest:
     kind: Literal["new", "edit", "retry", "note"] = "new"
     target: str | None = None
     notes: list[WriteNote] = attrs.field(factory=list)
+    limits: Limits | None = None
     output: Output[Any] | None = None
 
 
