@@ -293,3 +293,20 @@ def test_without_await() -> None:
         assert engine.notes.get("t") == {"city": "Rome", "budget": 300}
         assert engine.notes.delete("t", "city")
         assert engine.plan("t") == []
+
+
+async def test_programs_that_write_at_once_do_not_pass_the_bounds_together(bench: Bench) -> None:
+    refused = 0
+
+    async def write(prefix: int) -> None:
+        nonlocal refused
+        try:
+            await engine.notes.update("t", {f"{prefix}-{number}": number for number in range(100)})
+        except InvalidRequest:
+            refused += 1
+
+    async with bench.running([], notes="any") as engine, anyio.create_task_group() as group:
+        for prefix in range(4):
+            group.start_soon(write, prefix)
+    async with bench.running([], notes="any") as engine:
+        assert (len(await engine.notes.get("t")), refused) == (200, 2)
