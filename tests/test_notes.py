@@ -102,6 +102,14 @@ class TestTheAgent:
             assert reasons == ["invalid_input"] * 4
         assert "Keys: city, budget" in str(model.requests[1].prompt.messages[-1])
 
+    async def test_the_notes_of_one_answer_are_counted_together(self) -> None:
+        much = turn(*(call("note", id=f"c{number}", key=f"k{number}", value="x" * 16_000) for number in range(6)))
+        async with Bench().running([much, say("So much for that.")], notes="any") as engine:
+            events = await soon(engine.execute(GO, task_id="t"))
+            refused = [event.error.message for event in events if isinstance(event, ToolResult) and event.error]
+            assert (len(updates(events)), len(refused)) == (4, 2)
+            assert "All notes together have at most 65536 bytes" in refused[0]
+
     async def test_a_rule_may_ask_a_person_first(self) -> None:
         asks = Policy(rules=(Rule(effect="ask", tool="note"),))
         noting = turn(call("note", id="a", key="city", value="Rome"), call("note", id="b", key="city", value=1))
