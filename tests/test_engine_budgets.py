@@ -194,6 +194,14 @@ class TestLimitsOfOneTurn:
 
 
 class TestConfiguration:
+    @pytest.mark.parametrize(("limits", "most"), [(None, 900), (Limits(steps=3), 900), (Limits(max_tokens=70), 70)])
+    async def test_a_budget_leaves_the_settings_as_they_are(self, limits: Limits | None, most: int) -> None:
+        model = ScriptedModel([say("Hi."), say("Hi.")])
+        async with Bench().running(model, limits=limits, max_tokens=900) as engine:
+            await engine.execute("Hi", task_id="t")
+            await engine.execute("Hi", task_id="t", limits=limits)
+        assert [request.max_tokens for request in model.requests] == [most, most]
+
     @pytest.mark.parametrize("limits", [Limits(usd=1), Limits(task_usd=1)])
     async def test_a_limit_in_money_for_a_model_without_a_price_keeps_the_engine_closed(self, limits: Limits) -> None:
         engine = Bench().engine([], limits=limits)

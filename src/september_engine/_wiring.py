@@ -70,7 +70,7 @@ DEFAULT_SYSTEM = (
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
 
-UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds", "context_tokens")
+UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds", "max_tokens", "context_tokens")
 FRACTIONAL = ("usd", "task_usd", "seconds")
 """The limits that may be None, and those that need not be whole."""
 
@@ -140,7 +140,7 @@ def attachments_of(store: Store, settings: Settings) -> Attachments:
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
     if limits is None:
-        limits = Limits(max_tokens=settings.max_tokens)
+        limits = Limits()
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
@@ -150,7 +150,9 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
         least = 1 if name == "repeats" else 0
         if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
             raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
-    return limits if settings.reactive_compact_enabled else msgspec.structs.replace(limits, compactions=0)
+    most = settings.max_tokens if limits.max_tokens is None else limits.max_tokens
+    compactions = limits.compactions if settings.reactive_compact_enabled else 0
+    return msgspec.structs.replace(limits, max_tokens=most, compactions=compactions)
 
 
 def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[NoteKeys, list[AnyTool]]:

@@ -77,7 +77,7 @@ class Engine:
             `SEPTEMBER_DISTIL`.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
-        limits: What a turn and its task may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        limits: What a turn and its task may spend; None for the defaults.
         prices: What model calls cost; None for Claude's prices, where the extra `prices` is installed.
         settings: Everything else; None reads the environment and `.env`.
         progress_timeout: Seconds a model may be silent before the attempt counts as failed.
