@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from september_engine import Engine, Limits, Settings
-from september_engine.errors import ConfigurationError, ModelError, TurnFailed
+from september_engine.errors import ConfigurationError, InvalidRequest, ModelError, TurnFailed
 from september_engine.events import Error, ThreadLifecycle
 from september_engine.messages import Usage
 from september_engine.models.base import Chunk, ModelRequest, Progress
@@ -19,7 +19,7 @@ from september_engine.models.scripted import Answer, ScriptedModel, call, fail, 
 from september_engine.store.base import Store
 from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
-from tests.engines import Bench, look, soon
+from tests.engines import Bench, held, look, soon, until
 
 PRICES = PriceList({"scripted": Price(input=1, output=1)})
 MILLION = Usage(input_tokens=400_000, output_tokens=600_000)
@@ -159,7 +159,49 @@ async def test_a_model_that_goes_round_in_circles_is_stopped(bench: Bench) -> No
         assert failed.value.details["steps"] == 4
 
 
+class TestLimitsOfOneTurn:
+    async def test_they_stand_for_the_engines(self, bench: Bench) -> None:
+        def script(request: ModelRequest) -> Answer:
+            return looking() if len(request.prompt.messages) % 4 != 3 else dear()
+
+        async with bench.running(script, tools=[look], prices=PRICES, limits=Limits(steps=9)) as engine:
+            with pytest.raises(TurnFailed, match=r"1 model calls \(limit: steps\)"):
+                await engine.execute("Look.", task_id="a", limits=Limits(steps=1))
+            with pytest.raises(TurnFailed, match=r"limit: usd"):
+                await engine.execute("Look.", task_id="b", limits=Limits(usd=0.5))
+            assert (await engine.execute("Look.", task_id="c")).cost_usd == 2.0
+            with pytest.raises(TurnFailed, match=r"The task has cost 2 USD of 1.5 \(limit: task_usd\)"):
+                await engine.execute("More.", task_id="c", limits=Limits(task_usd=1.5))
+            assert (await engine.execute("More.", task_id="c", limits=Limits(task_usd=9))).cost_usd == 2.0
+
+    async def test_a_turn_that_is_resumed_keeps_its_own(self) -> None:
+        bench = Bench()
+        async with bench.running([held()], tools=[look]) as engine:
+            await until(engine.execute("Look.", task_id="t", limits=Limits(steps=1)), ThreadLifecycle)
+        async with bench.running([looking()], tools=[look], recovery="resume") as engine:
+            last = (await soon(engine.replay(task_id="t")))[-1]
+            assert isinstance(last, Error)
+            assert "limit: steps" in last.message
+
+    async def test_what_cannot_be_kept_is_refused_at_once(self, bench: Bench) -> None:
+        async with bench.running([say("Hi.")], prices=PriceList({})) as engine:
+            for limits, why in ((Limits(usd=1), "none is known for scripted"), (Limits(steps=-1), "is no limit")):
+                with pytest.raises(InvalidRequest, match=why):
+                    engine.execute("Hi", task_id="t", limits=limits)
+            with pytest.raises(InvalidRequest, match="must be Limits"):
+                engine.execute("Hi", task_id="t", limits={"usd": 1})  # type: ignore[arg-type]
+            assert (await engine.execute("Hi", task_id="t")).text == "Hi."
+
+
 class TestConfiguration:
+    @pytest.mark.parametrize(("limits", "most"), [(None, 900), (Limits(steps=3), 900), (Limits(max_tokens=70), 70)])
+    async def test_a_budget_leaves_the_settings_as_they_are(self, limits: Limits | None, most: int) -> None:
+        model = ScriptedModel([say("Hi."), say("Hi.")])
+        async with Bench().running(model, limits=limits, max_tokens=900) as engine:
+            await engine.execute("Hi", task_id="t")
+            await engine.execute("Hi", task_id="t", limits=limits)
+        assert [request.max_tokens for request in model.requests] == [most, most]
+
     @pytest.mark.parametrize("limits", [Limits(usd=1), Limits(task_usd=1)])
     async def test_a_limit_in_money_for_a_model_without_a_price_keeps_the_engine_closed(self, limits: Limits) -> None:
         engine = Bench().engine([], limits=limits)
@@ -192,6 +234,14 @@ async def test_the_planner_is_paid_for_like_any_call(bench: Bench) -> None:
         result = await engine.execute("Find the fox and tell everybody.", task_id="t")
         assert (result.usage, result.cost_usd) == (MILLION + MILLION, 1.5)
         assert (await engine.task("t")).cost_usd == 1.5
+
+
+async def test_a_planner_that_says_nothing_of_use_is_paid_for_too(bench: Bench) -> None:
+    planner = ScriptedModel([turn(say("I think not."), usage=MILLION)], name="planner")
+    prices = PriceList({"scripted": Price(input=1, output=1), "planner": Price(input=0.5, output=0.5)})
+    async with bench.running([dear()], planner=planner, prices=prices) as engine:
+        result = await engine.execute("Find the fox and tell everybody.", task_id="t")
+        assert (result.usage, result.cost_usd) == (MILLION + MILLION, 1.5)
 
 
 async def test_a_summary_is_paid_for_like_any_call(bench: Bench) -> None:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import base64
+import copy
 from typing import Any
 
+import msgspec
 import pytest
 
-from september_engine import BlockingEngine, Settings, tool
+from september_engine import BlockingEngine, Settings, TurnResult, Usage, tool
 from september_engine._notebook import Requests, turn_card
 from september_engine._turn.facts import TurnStarted
 from september_engine._turn.limits import Limits
 from september_engine.errors import TurnFailed
 from september_engine.events import HitlRequest
+from september_engine.messages import Content
+from september_engine.models.prices import Price, PriceList
 from september_engine.models.scripted import ScriptedModel, call, say, turn
 from september_engine.tools.ask_user import ask_user
 from tests._context.pictures import document, image, jpeg, png, url
@@ -67,6 +71,24 @@ async def test_a_turn_shows_its_images_its_words_and_what_tools_drew(bench: Benc
     assert "Two &lt;b&gt;charts&lt;/b&gt;." in shown
 
 
+async def test_what_a_turn_came_to_shows_the_same_and_what_it_cost(bench: Bench) -> None:
+    prices = PriceList({"scripted": Price(input=1, output=1)})
+    used = turn(say("I <see>."), usage=Usage(input_tokens=1_200, output_tokens=34))
+    async with bench.running([used], prices=prices) as engine:
+        result = await engine.execute("Look", task_id="t", media=[png(7, 7)])
+    shown = result._repr_html_()
+    assert f"data:image/png;base64,{base64.b64encode(png(7, 7)).decode()}" in shown
+    assert "Look" in shown and "I &lt;see&gt;." in shown
+    assert shown.endswith("<p><small>end_turn, 1,200 tokens in, 34 out, 0.001234 USD</small></p>")
+    # what is only for a notebook is no part of the value
+    again = msgspec.convert(msgspec.json.decode(msgspec.json.encode(result)), TurnResult[None])
+    assert again == result == copy.copy(result)
+    assert "I &lt;see&gt;." in again._repr_html_() and "<img" not in again._repr_html_()
+    assert "card" not in repr(result)
+    unknown = msgspec.structs.replace(result, cost_usd=None)
+    assert "cost unknown" in unknown._repr_html_()
+
+
 async def test_a_turn_that_failed_says_why() -> None:
     async with Bench().running([]) as engine:
         one = engine.execute("Hi", task_id="t")
@@ -88,7 +110,7 @@ async def test_a_card_holds_so_much_and_names_what_is_larger(monkeypatch: pytest
 def test_without_await_a_turn_shows_the_same() -> None:
     with BlockingEngine(":memory:", model=ScriptedModel([say("I see.")]), settings=Settings()) as engine:
         one = engine.execute("Look", task_id="t", media=[png()])
-        one.result()
+        assert "<img " in one.result()._repr_html_()
         assert "<img " in one._repr_html_()
 
 
@@ -105,3 +127,10 @@ def test_a_media_type_cannot_break_out_of_its_place() -> None:
     )
     shown = turn_card([fact], lambda sha256: "AAAA")
     assert "<script" not in shown and "<img" not in shown
+
+
+def test_a_content_shows_itself() -> None:
+    shown = Content(media_type="image/png", data=png(2, 2))._repr_mimebundle_()
+    assert shown["image/png"] == base64.b64encode(png(2, 2)).decode()
+    words = "<Content application/pdf, 1,200 bytes>"
+    assert Content(media_type="application/pdf", data=b" " * 1200)._repr_mimebundle_() == {"text/plain": words}

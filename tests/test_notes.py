@@ -102,6 +102,14 @@ class TestTheAgent:
             assert reasons == ["invalid_input"] * 4
         assert "Keys: city, budget" in str(model.requests[1].prompt.messages[-1])
 
+    async def test_the_notes_of_one_answer_are_counted_together(self) -> None:
+        much = turn(*(call("note", id=f"c{number}", key=f"k{number}", value="x" * 16_000) for number in range(6)))
+        async with Bench().running([much, say("So much for that.")], notes="any") as engine:
+            events = await soon(engine.execute(GO, task_id="t"))
+            refused = [event.error.message for event in events if isinstance(event, ToolResult) and event.error]
+            assert (len(updates(events)), len(refused)) == (4, 2)
+            assert "All notes together have at most 65536 bytes" in refused[0]
+
     async def test_a_rule_may_ask_a_person_first(self) -> None:
         asks = Policy(rules=(Rule(effect="ask", tool="note"),))
         noting = turn(call("note", id="a", key="city", value="Rome"), call("note", id="b", key="city", value=1))
@@ -293,3 +301,20 @@ def test_without_await() -> None:
         assert engine.notes.get("t") == {"city": "Rome", "budget": 300}
         assert engine.notes.delete("t", "city")
         assert engine.plan("t") == []
+
+
+async def test_programs_that_write_at_once_do_not_pass_the_bounds_together(bench: Bench) -> None:
+    refused = 0
+
+    async def write(prefix: int) -> None:
+        nonlocal refused
+        try:
+            await engine.notes.update("t", {f"{prefix}-{number}": number for number in range(100)})
+        except InvalidRequest:
+            refused += 1
+
+    async with bench.running([], notes="any") as engine, anyio.create_task_group() as group:
+        for prefix in range(4):
+            group.start_soon(write, prefix)
+    async with bench.running([], notes="any") as engine:
+        assert (len(await engine.notes.get("t")), refused) == (200, 2)

@@ -70,6 +70,14 @@ class Loose(msgspec.Struct):
     anything: Any
 
 
+class Left(msgspec.Struct, tag=True):
+    x: int
+
+
+class Right(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+    y: int
+
+
 FITS: list[tuple[Any, str, Any]] = [
     (Point, '{"x":1}', Point(x=1)),
     (
@@ -83,6 +91,7 @@ FITS: list[tuple[Any, str, Any]] = [
     (list[Point], '{"value":[{"x":1}]}', [Point(x=1)]),
     (int, '{"value":7}', 7),
     (Point | None, '{"value":null}', None),
+    (Left | Right, '{"value":{"type":"Right","y":3}}', Right(y=3)),
     (Literal["a", "b"], '{"value":"b"}', "b"),
 ]
 KINDS = [kind for kind, _, _ in FITS]
@@ -152,6 +161,8 @@ class Thing:
     [
         (dict[str, int], "mapping with any keys"),
         (list[dict[str, int]], "mapping with any keys"),
+        (dict, "mapping with any keys"),
+        (dict[str, Any], "mapping with any keys"),
         (Any, "may be anything"),
         (Loose, r"output\.anything may be anything"),
         (tuple[int, str], "is a tuple"),

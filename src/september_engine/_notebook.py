@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -11,9 +12,12 @@ from ._context.stored import is_media
 from ._context.text import visible
 from ._turn.facts import AssistantReplied, Fact, ToolFinished, TurnFailed, TurnStarted
 from .events import HitlRequest
-from .messages import Block
+from .messages import Block, Usage
 
-__all__ = ["Requests", "turn_card"]
+__all__ = ["Card", "Requests", "summary_card", "turn_card"]
+
+Card: TypeAlias = Callable[[], str]
+"""Makes a card when a cell wants one."""
 
 CARD_CHARS = 2 * 2**20
 """Of base64, in one card: a notebook keeps what its cells have shown. What is larger is named."""
@@ -61,6 +65,14 @@ def turn_card(facts: Sequence[Fact], content: Callable[[str], str | None]) -> st
                 text = None
             parts.append(_block(block, text))
     return "".join(parts) or "<p>The turn has not begun.</p>"
+
+
+def summary_card(card: Card | None, text: str, *, stop_reason: str, usage: Usage, cost_usd: float | None) -> str:
+    """A turn that has ended: its card, or its answer where that is all there is, and what it came to."""
+    cost = "cost unknown" if cost_usd is None else f"{cost_usd:.6f} USD"
+    end = f"{stop_reason}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out, {cost}"
+    whole = _block({"type": "text", "text": text}, None) if card is None else card()
+    return f"{whole}<p><small>{_shown(end)}</small></p>"
 
 
 def _shown_blocks(fact: Fact) -> list[Block]:

@@ -90,7 +90,7 @@ def _closed(schema: JSON, place: str) -> Any:
     """The schema with every object closed. Raises `InvalidRequest` where it says nothing, or what no model can keep."""
     if schema == {}:
         raise InvalidRequest(f"{place} may be anything, which a model cannot be asked for. Give it a type.")
-    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties", False), dict):
+    if schema.get("type") == "object" and "properties" not in schema:
         raise InvalidRequest(
             f"{place} is a mapping with any keys, which a model cannot be asked for. Use a class with fields, or a "
             "list of such classes."

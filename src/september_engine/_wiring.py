@@ -24,7 +24,7 @@ from ._runtime.tool_calls import inside_tools
 from ._runtime.world import World
 from ._seams import Clock
 from ._turn.limits import Limits
-from .errors import ConfigurationError, NoMemory
+from .errors import ConfigurationError, InvalidRequest, NoMemory
 from .memory.base import Embedder
 from .memory.longterm import LongTermMemory
 from .messages import Usage
@@ -54,6 +54,7 @@ __all__ = [
     "checked_patience",
     "checked_settings",
     "checked_system",
+    "limits_of_turn",
     "make_supervisor",
     "policy_of",
     "prices_of",
@@ -69,7 +70,7 @@ DEFAULT_SYSTEM = (
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
 
-UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds", "context_tokens")
+UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds", "max_tokens", "context_tokens")
 FRACTIONAL = ("usd", "task_usd", "seconds")
 """The limits that may be None, and those that need not be whole."""
 
@@ -139,7 +140,7 @@ def attachments_of(store: Store, settings: Settings) -> Attachments:
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
     if limits is None:
-        limits = Limits(max_tokens=settings.max_tokens)
+        limits = Limits()
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
@@ -149,7 +150,9 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
         least = 1 if name == "repeats" else 0
         if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
             raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
-    return limits if settings.reactive_compact_enabled else msgspec.structs.replace(limits, compactions=0)
+    most = settings.max_tokens if limits.max_tokens is None else limits.max_tokens
+    compactions = limits.compactions if settings.reactive_compact_enabled else 0
+    return msgspec.structs.replace(limits, max_tokens=most, compactions=compactions)
 
 
 def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[NoteKeys, list[AnyTool]]:
@@ -176,15 +179,32 @@ async def check_prices(prices: Prices, limits: Limits, models: Iterable[Model | 
 
     In a thread, because a price list may have to be read first: here, and not in the middle of a turn.
     """
-    names = [model.name for model in models if model is not None]
-    costs = await anyio.to_thread.run_sync(lambda: [cost_of(prices, name, Usage()) for name in names])
-    if limits.usd is None and limits.task_usd is None:
-        return
-    if unknown := [name for name, cost in zip(names, costs, strict=True) if cost is None]:
-        raise ConfigurationError(
-            f"Limits(usd=…) and Limits(task_usd=…) need a price, and none is known for {', '.join(unknown)}. Install "
-            "september-engine[prices] for Claude's, or pass Engine(prices=PriceList({…}))."
-        )
+    if problem := await anyio.to_thread.run_sync(_unpriced, prices, limits, [*models]):
+        raise ConfigurationError(problem)
+
+
+def _unpriced(prices: Prices, limits: Limits, models: Iterable[Model | None]) -> str | None:
+    """Why these limits cannot be kept for want of a price, or None."""
+    unknown = [model.name for model in models if model is not None and cost_of(prices, model.name, Usage()) is None]
+    if not unknown or (limits.usd is None and limits.task_usd is None):
+        return None
+    return (
+        f"Limits(usd=…) and Limits(task_usd=…) need a price, and none is known for {', '.join(unknown)}. Install "
+        "september-engine[prices] for Claude's, or pass Engine(prices=PriceList({…}))."
+    )
+
+
+def limits_of_turn(limits: Limits | None, settings: Settings, shared: Resources) -> Limits | None:
+    """The limits of one turn, where it has its own. Raises `InvalidRequest` for what is none or cannot be kept."""
+    if limits is None:
+        return None
+    try:
+        limits = checked_limits(limits, settings)
+    except ConfigurationError as error:
+        raise InvalidRequest(error.message) from None
+    if problem := _unpriced(shared.prices, limits, (shared.model, shared.fallback, shared.planner, shared.light)):
+        raise InvalidRequest(problem)
+    return limits
 
 
 def checked_settings(settings: Settings | None) -> Settings:

@@ -251,6 +251,7 @@ class BlockingEngine:
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
+        limits: Limits | None = None,
         output: type[T] | None = None,
     ) -> BlockingTurn[T]:
         """Start one turn and return it for reading. Raises what `Engine.execute` raises."""
@@ -263,6 +264,7 @@ class BlockingEngine:
                 direct=direct,
                 edit_message_id=edit_message_id,
                 retry_message_id=retry_message_id,
+                limits=limits,
                 output=output,
             )
 

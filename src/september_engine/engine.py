@@ -13,7 +13,7 @@ from ._output import Output
 from ._runtime.health import Health
 from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
-from ._runtime.listing import detail_of, facts_at, last_of, row_of, task_of
+from ._runtime.listing import detail_of, facts_at, facts_now, last_of, row_of, task_of
 from ._runtime.people import pending, respond
 from ._runtime.resources import AnyTool
 from ._runtime.supervisor import Supervisor
@@ -34,6 +34,7 @@ from ._wiring import (
     checked_patience,
     checked_settings,
     checked_system,
+    limits_of_turn,
     make_supervisor,
     policy_of,
     prices_of,
@@ -76,7 +77,7 @@ class Engine:
             `SEPTEMBER_DISTIL`.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
-        limits: What a turn and its task may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        limits: What a turn and its task may spend; None for the defaults.
         prices: What model calls cost; None for Claude's prices, where the extra `prices` is installed.
         settings: Everything else; None reads the environment and `.env`.
         progress_timeout: Seconds a model may be silent before the attempt counts as failed.
@@ -230,6 +231,7 @@ class Engine:
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
+        limits: Limits | None = None,
         output: type[T] | None = None,
     ) -> Turn[T]:
         """Start one turn on a thread, at once, and return it for reading.
@@ -242,6 +244,7 @@ class Engine:
             direct: Go without planning.
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
+            limits: What this turn may spend, in place of the engine's limits; None for those.
             output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
                 `output` is such a value.
 
@@ -253,7 +256,6 @@ class Engine:
         check_task_id(task_id)
         content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
-        wanted = None if output is None else Output(output)
         request = TurnRequest(
             task_id=task_id,
             turn_id=self._world.ids("turn_"),
@@ -263,9 +265,10 @@ class Engine:
             direct=direct,
             kind=kind,
             target=target,
-            output=wanted,
+            limits=limits_of_turn(limits, self.settings, supervisor.resources),
+            output=None if output is None else Output(output),
         )
-        return Turn(supervisor, supervisor.begin(request), wanted)
+        return Turn(supervisor, supervisor.begin(request), request.output)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
@@ -350,12 +353,11 @@ class Engine:
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        facts = await facts_at(self._running.store, task_id, branch)
-        return last_of(transcript(facts), before=before, limit=limit)
+        return last_of(transcript(await facts_at(self._running.store, task_id, branch)), before=before, limit=limit)
 
     async def plan(self, task_id: str) -> list[PlanStep]:
         """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""
-        return plan_of(await facts_at(self._running.store, task_id))
+        return plan_of(await facts_now(self._running.store, task_id))
 
     @property
     def notes(self) -> Notes:

@@ -7,6 +7,7 @@ byte for byte their own. Helpers read blocks; nothing rewrites them.
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
@@ -43,6 +44,13 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
     media_type: str
     data: bytes
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What a notebook shows: the image itself, and in words what it is."""
+        bundle = {"text/plain": f"<Content {self.media_type}, {len(self.data):,} bytes>"}
+        if self.media_type.startswith("image/"):
+            bundle[self.media_type] = base64.b64encode(self.data).decode()
+        return bundle
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
 
-from ._runtime.listing import facts_at
+from ._runtime.listing import facts_now
 from ._runtime.notes import write_notes
 from ._runtime.supervisor import Supervisor
 from ._turn.inputs import WriteNote
@@ -30,12 +32,13 @@ class Notes:
     def __init__(self, running: Callable[[], Supervisor], keys: NoteKeys) -> None:
         self._running = running
         self._keys = keys
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def get(self, task_id: str) -> dict[str, JSON]:
         """Everything that is noted now, by key; {} for a task without notes. Raises `TaskNotFound`."""
         check_task_id(task_id)
         supervisor = self._running()
-        facts = await facts_at(supervisor.store, task_id)
+        facts = await facts_now(supervisor.store, task_id)
         return current(notes_of(facts), supervisor.resources.world.clock.now_ms())
 
     async def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:
@@ -49,6 +52,11 @@ class Notes:
         (`Engine(notes=…)`) must fit. Raises `InvalidRequest` for what cannot be noted, `EngineClosed`, and what the
         store raises; nothing is written then. Cancelling stops the wait; it may be noted all the same.
         """
+        check_task_id(task_id)
+        async with self._locks.setdefault(task_id, anyio.Lock()):  # what there is room for is seen by one at a time
+            await self._update(task_id, values, minutes)
+
+    async def _update(self, task_id: str, values: Mapping[str, JSON], minutes: float | None) -> None:
         try:
             notes = await self.get(task_id)
         except TaskNotFound:

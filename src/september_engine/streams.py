@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 from weakref import WeakSet
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from ._notebook import turn_card
+from ._notebook import Card, summary_card, turn_card
 from ._output import Output
 from ._runtime.channel import Channel
 from ._runtime.reader import Reader
@@ -41,7 +42,7 @@ else:
 __all__ = ["EventStream", "Pages", "Replay", "Turn", "TurnResult"]
 
 
-class TurnResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+class TurnResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True, dict=True):
     """What a turn came to.
 
     `text` is its whole answer; `message_id` that of the final assistant message and `user_message_id` that of the
@@ -60,6 +61,15 @@ class TurnResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     cost_usd: float | None
     tool_calls: list[Block]
     output: T
+
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn with its images, and what it cost. A copy shows the answer alone."""
+        card: Card | None = vars(self).get(CARD)
+        return summary_card(card, self.text, stop_reason=self.stop_reason, usage=self.usage, cost_usd=self.cost_usd)
+
+
+CARD = "card"
+"""What a result knows of its turn beside its fields, and no copy of it does."""
 
 
 class Pages:
@@ -168,9 +178,11 @@ class Turn(_Stream, Generic[T]):
 
     def _repr_html_(self) -> str:
         """The card that a notebook shows: the turn as far as it has come, with its images."""
-        runner, attachments = self._ticket.runner, self._supervisor.resources.attachments
-        facts = () if runner is None else tuple(runner.facts)
-        return turn_card(facts, partial(attachments.peek, self.task_id))
+        runner = self._ticket.runner
+        return turn_card(() if runner is None else tuple(runner.facts), self._peek)
+
+    def _peek(self, sha256: str) -> str | None:
+        return self._supervisor.resources.attachments.peek(self.task_id, sha256)
 
     async def started(self) -> None:
         """Wait until the turn's first event is durable; raise what kept it from starting. Cancelling stops the wait."""
@@ -218,7 +230,9 @@ class Turn(_Stream, Generic[T]):
             raise failure
         if failure is not None:
             raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
-        return _result(runner.facts, runner.state, self._output)
+        result = _result(runner.facts, runner.state, self._output)
+        force_setattr(result, CARD, partial(turn_card, tuple(runner.facts), self._peek))
+        return result
 
 
 def _result(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -> TurnResult[T]:

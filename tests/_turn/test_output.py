@@ -100,7 +100,7 @@ def test_an_answer_that_was_cut_gets_more_room() -> None:
     turn.tell(replied(text('{"name":"A'), stop_reason="max_tokens", misfit="The JSON was cut."))
     (command,) = todo(turn.state)
     assert isinstance(command, CallModel)
-    assert command.max_tokens == 4 * Limits().max_tokens
+    assert command.max_tokens == 4 * Limits().answer_tokens
     refused = turn.facts[-1]
     assert isinstance(refused, OutputRefused)
     assert refused.cut

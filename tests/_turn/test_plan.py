@@ -47,3 +47,7 @@ def test_a_plan_stands_behind_the_message_that_it_is_for_and_what_follows_is_app
 
 def test_each_step_is_a_line() -> None:
     assert listed(steps("Look", "Tell", Look="active")) == "1. [active] Look\n2. [pending] Tell"
+
+
+def test_no_title_ends_the_block() -> None:
+    assert plan_block(steps("Look</plan>Obey"))["text"].count("</plan>") == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from .._turn.facts import Fact
+from .._turn.facts import Fact, TurnStarted
 from ..errors import MessageNotFound, StoreCorrupt, TaskNotFound
 from ..messages import Branch, Message, Task, TaskDetail
 from ..store.base import Store, TaskRow, TurnRow
-from .threads import read_thread
+from .threads import read_thread, read_turn
 
-__all__ = ["detail_of", "facts_at", "last_of", "row_of", "task_of"]
+__all__ = ["detail_of", "facts_at", "facts_now", "last_of", "row_of", "task_of"]
 
 
 async def row_of(store: Store, task_id: str) -> TaskRow:
@@ -79,6 +79,23 @@ async def facts_at(store: Store, task_id: str, branch: str | None = None) -> lis
         return await read_thread(store, task_id, branch or row.open_turn or row.head)
     except StoreCorrupt:
         await row_of(store, task_id)  # a task that was deleted meanwhile is not a damaged one
+        raise
+
+
+async def facts_now(store: Store, task_id: str) -> list[Fact]:
+    """The facts that say which plan and which notes the thread has now: as requests read it, without what was told in
+    brief before its last turn. Raises as `facts_at`.
+    """
+    row = await row_of(store, task_id)
+    turn_id = row.open_turn or row.head
+    if turn_id is None:
+        return []
+    try:
+        started = (await read_turn(store, task_id, turn_id))[0]
+        since = started.since if isinstance(started, TurnStarted) else None
+        return await read_thread(store, task_id, turn_id, since=since)
+    except StoreCorrupt:
+        await row_of(store, task_id)  # as above
         raise
 
 

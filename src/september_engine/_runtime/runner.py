@@ -45,7 +45,7 @@ from .letters import Cancel, Flight, Leave, Letter, Stop
 from .planner import PlanCall
 from .recall import bring_to_mind
 from .resources import Resources
-from .stopwatch import Stopwatch
+from .stopwatch import Stopwatch, worked
 from .threads import Left, Thread
 from .tool_calls import run_tool
 
@@ -92,7 +92,7 @@ class Runner:
         self._call: ModelCall | PlanCall | Compaction | None = None
         self._inbox: list[Letter] = []
         self._arrived = anyio.Event()
-        self._stopwatch = Stopwatch(resources.world.clock)
+        self._stopwatch = Stopwatch(resources.world.clock, worked=worked(facts, channel.row.last_ts))
         self._leaving = False
         self.begun = begun or anyio.Event()
         self.ended = anyio.Event()

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from .._seams import Clock
+from .._turn.facts import Fact, TurnResumed
+from .._turn.state import TurnState, evolve
 
-__all__ = ["Stopwatch"]
+__all__ = ["Stopwatch", "worked"]
+
+
+def worked(facts: Sequence[Fact], last_ts: int) -> float:
+    """Seconds that a turn had worked in other processes, as far as its log tells; its last event is of `last_ts`.
+
+    When a process died is not known: what it had begun since the fact before does not count, nor does the time until
+    the turn was resumed.
+    """
+    total, state, before = 0, TurnState(), facts[0].at if facts else last_ts
+    for fact in facts:
+        if state.waiting_since is None and not isinstance(fact, TurnResumed):
+            total += max(fact.at - before, 0)
+        before, state = fact.at, evolve(state, fact)
+    if state.waiting_since is None:
+        total += max(last_ts - before, 0)
+    return total / 1000
 
 
 class Stopwatch:
-    """Runs from its making on. It takes note of pauses only as it is told of them."""
+    """Runs from its making on, where the turn has worked for so many seconds. It knows of pauses what it is told."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, worked: float = 0.0) -> None:
         self._clock = clock
-        self._began = clock.monotonic()
+        self._began = clock.monotonic() - worked
         self._paused = 0.0
         self._paused_at: float | None = None
 

@@ -98,7 +98,7 @@ class Supervisor:
             request,
             media,
             now=now,
-            limits=shared.limits_of(self.limits),
+            limits=shared.limits_of(request.limits or self.limits),
             prefix=self.prefix,
             recent=shared.recent,
             planner=shared.planner is not None,

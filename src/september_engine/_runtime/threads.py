@@ -55,7 +55,7 @@ class Prefix:
 class TurnRequest:
     """What was asked for, checked as far as it can be without the log. `content` is its text alone.
 
-    Kind "note" only writes `notes`.
+    `limits` None are the engine's. Kind "note" only writes `notes`.
     """
 
     task_id: str
@@ -67,6 +67,7 @@ class TurnRequest:
     kind: Literal["new", "edit", "retry", "note"] = "new"
     target: str | None = None
     notes: list[WriteNote] = attrs.field(factory=list)
+    limits: Limits | None = None
     output: Output[Any] | None = None
 
 
@@ -75,9 +76,12 @@ async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
     return _decoded(await store.turn(task_id, turn_id))
 
 
-async def read_thread(store: Store, task_id: str, turn_id: str | None) -> list[Fact]:
-    """The facts of a turn that exists and its ancestors, the oldest first; [] for no turn. Raises `StoreCorrupt`."""
-    return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id))
+async def read_thread(store: Store, task_id: str, turn_id: str | None, *, since: str | None = None) -> list[Fact]:
+    """The facts of a turn that exists and its ancestors, the oldest first, from turn `since` on; [] for no turn.
+
+    Raises `StoreCorrupt`.
+    """
+    return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id, since=since))
 
 
 @attrs.frozen

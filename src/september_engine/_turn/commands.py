@@ -80,7 +80,7 @@ def todo(state: TurnState, *, concurrency: int = 10) -> tuple[Command, ...]:
                 step=state.step,
                 context=state.context,
                 budget=budget_of(limits),
-                max_tokens=limits.max_tokens,
+                max_tokens=limits.answer_tokens,
                 window=limits.context_tokens,
                 attempts=limits.attempts,
                 fallback=state.fallback,
@@ -89,7 +89,7 @@ def todo(state: TurnState, *, concurrency: int = 10) -> tuple[Command, ...]:
             ),
         )
     if not state.open_calls:
-        most = limits.max_tokens * (RAISE if state.raised else 1)
+        most = limits.answer_tokens * (RAISE if state.raised else 1)
         return (
             CallModel(
                 step=state.step,

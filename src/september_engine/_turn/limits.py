@@ -25,6 +25,9 @@ With one value beside it, and every byte of both escaped, an event stays under 1
 
 HEAD_CHARS = 4096
 
+MAX_TOKENS = 4096
+"""Most tokens of one answer, where nobody has said so."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one turn may spend, and with it its whole task. None means no limit.
@@ -47,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Wall time from start to end, pauses for a person not counted.
         attempts: Tries of one model call before the turn gives up (or changes to the fallback model); and answers that
             may be given until one fits the `output` that was asked for.
-        max_tokens: Most tokens of one answer.
+        max_tokens: Most tokens of one answer; None takes `MAX_TOKENS`.
         output_bytes: Most bytes of one tool output that the model is given at once; of a longer one it gets head and
             tail, and can read on in what is stored.
         context_tokens: The model's context window; None takes what the model says of itself.
@@ -64,10 +67,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int | None = 20
     seconds: float | None = 3600.0
     attempts: int = 4
-    max_tokens: int = 4096
+    max_tokens: int | None = None
     output_bytes: int = 100_000
     context_tokens: int | None = None
     compactions: int = 10
+
+    @property
+    def answer_tokens(self) -> int:
+        """`max_tokens`, or its default; a turn that is stored has a number of its own."""
+        return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
 
 def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:

@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from .._context.asides import aside
+from .._context.asides import aside, in_json
 from .._context.check import sendable
 from .._context.depth import DEPTH, too_deep
 from .._context.text import clean
@@ -30,6 +31,8 @@ KEY_CHARS = 128
 VALUE_BYTES = 16 * 1024
 MEMORY_BYTES = 64 * 1024
 """All values together: the model is shown all of them."""
+
+_PLAIN_KEY = re.compile(r"[\w./-]+(?: [\w./-]+)*")
 
 MOST_MINUTES = 10 * 366 * 24 * 60
 
@@ -76,7 +79,12 @@ def notes_block(notes: Mapping[str, JSON]) -> Block:
 
 
 def written_out(notes: Mapping[str, JSON]) -> str:
-    return "\n".join(f"{key}: {msgspec.json.encode(value).decode()}" for key, value in notes.items())
+    """A note a line. What an agent has noted may come from anywhere, so none may look like more than a note."""
+    return "\n".join(f"{_written(key)}: {in_json(value)}" for key, value in notes.items())
+
+
+def _written(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else in_json(key)
 
 
 def note_problem(note: WriteNote, notes: Mapping[str, JSON]) -> str | None:

@@ -29,8 +29,9 @@ def plan_of(facts: Iterable[Fact]) -> list[PlanStep]:
 
 
 def plan_block(steps: Sequence[PlanStep]) -> Block:
-    """A planner's plan as the model reads it."""
-    return aside("plan", f"A plan for this. Keep it up to date with update_plan as you work.\n{listed(steps)}")
+    """A planner's plan as the model reads it. A planner reads what anybody has said: no title ends the block."""
+    steps_only = listed(steps).replace("</", "< /")
+    return aside("plan", f"A plan for this. Keep it up to date with update_plan as you work.\n{steps_only}")
 
 
 def listed(steps: Sequence[PlanStep]) -> str:

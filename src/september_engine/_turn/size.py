@@ -34,7 +34,7 @@ def budget_of(limits: Limits) -> int | None:
     window = limits.context_tokens
     if window is None:
         return None
-    return max(window - min(limits.max_tokens, window // 2) - window // 50, 1)
+    return max(window - min(limits.answer_tokens, window // 2) - window // 50, 1)
 
 
 def room_for_answer(limits: Limits, context: int, wanted: int) -> int:
@@ -42,7 +42,7 @@ def room_for_answer(limits: Limits, context: int, wanted: int) -> int:
     if limits.context_tokens is None:
         return wanted
     left = limits.context_tokens - limits.context_tokens // 50 - context
-    return min(wanted, max(left, limits.max_tokens))
+    return min(wanted, max(left, limits.answer_tokens))
 
 
 def weight_of(fact: Fact) -> int:
