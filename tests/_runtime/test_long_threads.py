@@ -74,6 +74,7 @@ class Watched:
         return turn(say(f"That was number {self.requests}. " * 5), usage=usage)
 
 
+@pytest.mark.campaign
 async def test_two_thousand_turns_never_exceed_the_window_and_read_little_of_the_past() -> None:
     script, store = Watched(), RowCount()
     model = ScriptedModel(script, strict=False, piece=10_000)
