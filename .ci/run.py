@@ -105,7 +105,7 @@ class Run:
         self.sh(readme_command("tests"), cwd=self.checkout)
 
     def campaigns(self) -> None:
-        """The long tests, which have a command of their own: hundreds of kills, races, random schedules, 2,000 turns."""
+        """The long tests, which have a command of their own: kills, races, random schedules, 2,000 turns."""
         self.call(self.developer(), "-m", "pytest", "-q", "-m", "campaign", cwd=self.checkout)
 
     def lint(self) -> None:
