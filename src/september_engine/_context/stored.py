@@ -23,12 +23,13 @@ from .media import image_size, pages_in
 __all__ = ["LOST", "is_media", "put_back", "references", "take_out"]
 
 STORED = "stored"
+MEDIA = ("image", "document")
 LOST = "[An attachment stood here. Its content was damaged or lost, so it could not be sent.]"
 
 
 def is_media(block: JSON) -> bool:
     """Whether this is an image or a document."""
-    return isinstance(block, dict) and block.get("type") in ("image", "document")
+    return isinstance(block, dict) and block.get("type") in MEDIA
 
 
 def take_out(content: Sequence[Block]) -> tuple[list[Block], dict[str, bytes]]:
@@ -61,11 +62,12 @@ def _reference(media_type: str, digest: str, data: bytes) -> Block:
 
 def references(content: Sequence[Block]) -> Iterator[Block]:
     """The sources of these blocks, or of the messages, that refer to a stored content, at any depth."""
-    for block in content:
-        if is_media(block) and _refers(block):
-            yield block["source"]
-        elif isinstance(block.get("content"), list):
-            yield from references([inner for inner in block["content"] if isinstance(inner, dict)])
+    # level by level and with few calls: every request of a long thread is looked through, most of them for nothing
+    level = content
+    while level:
+        yield from [block["source"] for block in level if block.get("type") in MEDIA and _refers(block)]
+        inner = [block["content"] for block in level if isinstance(block.get("content"), list)]
+        level = [block for blocks in inner for block in blocks if isinstance(block, dict)]
 
 
 def put_back(prompt: Prompt, found: Mapping[str, str]) -> Prompt:

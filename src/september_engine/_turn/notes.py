@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -31,6 +31,7 @@ VALUE_BYTES = 16 * 1024
 MEMORY_BYTES = 64 * 1024
 """All values together: the model is shown all of them."""
 
+_OF_NOTES = frozenset((Noted, NotesShown, Compacted))
 MOST_MINUTES = 10 * 366 * 24 * 60
 
 
@@ -52,8 +53,10 @@ def current(notes: Mapping[str, Noted], now: int) -> dict[str, JSON]:
     return {key: note.value for key, note in notes.items() if note.expires_at is None or note.expires_at > now}
 
 
-def recall(facts: Iterable[Fact], now: int) -> NotesRecalled | None:
+def recall(facts: Sequence[Fact], now: int) -> NotesRecalled | None:
     """What must be said of working memory before the model is asked; None where there is nothing to say."""
+    if _OF_NOTES.isdisjoint(map(type, facts)):
+        return None  # as in most threads, however long
     counted = [fact for fact in counting(facts) if isinstance(fact, (Noted, NotesShown, Compacted))]
     notes = notes_of(counted)
     values = current(notes, now)
