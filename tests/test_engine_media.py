@@ -30,7 +30,7 @@ from september_engine.errors import TurnFailed as TurnFailedError
 from september_engine.models.scripted import ScriptedModel, call, fail, say
 from september_engine.store.sqlite import SQLiteStore
 from tests._context.pictures import document, gif, image, jpeg, png, url, webp
-from tests._media.files import opened, picture
+from tests._media.files import opened, pdf, picture
 from tests.engines import Bench, FlakyStore, careful, soon, ticks, until
 
 TEXT = {"type": "text", "text": "What is it?"}
@@ -341,3 +341,21 @@ async def test_a_replay_shows_no_content(bench: Bench) -> None:
         await engine.execute("What is it?", task_id="t", media=[png()])
         events = await soon(engine.replay(task_id="t"))
     assert "base64" not in repr(events)
+
+
+async def test_as_many_pages_as_the_provider_takes_are_not_refused_on_a_guess(bench: Bench) -> None:
+    model = ScriptedModel([say("A long paper.")], context_window=200_000)
+    async with bench.running(model) as engine:
+        assert (await engine.execute("Sum it up.", task_id="t", media=[pdf(100)])).text == "A long paper."
+
+
+async def test_more_pages_than_one_request_takes_are_refused_and_old_ones_give_way_to_new_ones(bench: Bench) -> None:
+    model = ScriptedModel([say("One."), say("Another.")], context_window=None)
+    async with bench.running(model) as engine:
+        with pytest.raises(InvalidRequest, match=r"media\[1\]: there are 700 pages of PDF; at most 600"):
+            await engine.execute("Compare.", task_id="t", media=[pdf(350), pdf(350)])
+        await engine.execute("The first.", task_id="t", media=[pdf(350)])
+        await engine.execute("The second.", task_id="t", media=[pdf(350)])
+    kinds = [block["type"] for message in model.requests[-1].prompt.messages for block in message["content"]]
+    assert kinds.count("document") == 1
+    assert kinds[-2] == "document"

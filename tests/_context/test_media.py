@@ -134,6 +134,8 @@ def test_a_block_weighs_its_base64_and_its_longer_side() -> None:
     assert weigh(image(png(300, 200))) == Weight(side=300, chars=len(image(png())["source"]["data"]))
     assert weigh(image(long_jpeg(30, 4000), "image/jpeg")).side == 4000
     assert weigh(document()) == Weight(side=None, chars=len(document()["source"]["data"]))
+    assert weigh(document(b"%PDF-1.4 " + b"<< /Type /Page >> " * 3)).pages == 3
+    assert weigh({"type": "document", "source": {"type": "base64", "data": "a"}}).pages == 0
     assert weigh(url("https://example.org/a.png")) == Weight(side=0, chars=0)
 
 
@@ -154,6 +156,7 @@ def test_what_is_no_media_at_all_weighs_something_all_the_same(block: Any) -> No
 SMALL = Weight(side=10, chars=10)
 LARGE = Weight(side=2001, chars=10)
 PAPER = Weight(side=None, chars=16 * 2**20)
+BOOK = Weight(side=None, chars=10, pages=300)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +167,8 @@ PAPER = Weight(side=None, chars=16 * 2**20)
         ([SMALL] * 100, None),
         ([*[LARGE] * 20, PAPER], None),
         ([PAPER] * 2, None),
+        ([BOOK] * 2, None),
+        ([BOOK, BOOK, Weight(side=None, chars=10, pages=1)], "there are 601 pages of PDF; at most 600 are taken"),
         ([*[SMALL] * 20, LARGE], "with more than 20 images, each must be within 2000 pixels a side"),
         ([SMALL] * 101, "there are 101 images; at most 100 are taken"),
         ([PAPER, PAPER, SMALL], "there are 33554442 characters of base64; at most 33554432 are taken"),

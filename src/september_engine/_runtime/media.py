@@ -150,8 +150,8 @@ def _taken(media: Sequence[Media], name: str, read: Read, prepare: Prepare | Non
 
 
 def _refusal(name: str, index: int, one: Media, problem: str) -> InvalidRequest:
-    """By its place and, where it is a file, by its name."""
-    if is_file(one):
+    """By its place and, where it is a file and the fault its own, by its name."""
+    if is_file(one) and not problem.startswith(("there ", "with ")):
         subject = "the content" if isinstance(one, bytes) else str(one)
         problem = f"{subject} {problem.removeprefix('source.data ')}"
     return InvalidRequest(f"{name}[{index}]: {problem}", index=index)
