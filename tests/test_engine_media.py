@@ -29,8 +29,10 @@ from september_engine.errors import (
 from september_engine.errors import TurnFailed as TurnFailedError
 from september_engine.models.scripted import ScriptedModel, call, fail, say
 from september_engine.store.sqlite import SQLiteStore
+from september_engine.tools.read_file import read_file_tool
+from september_engine.tools.workspace import Workspace
 from tests._context.pictures import document, gif, image, jpeg, png, url, webp
-from tests._media.files import opened, pdf, picture
+from tests._media.files import noise, opened, pdf, picture
 from tests.engines import Bench, FlakyStore, careful, soon, ticks, until
 
 TEXT = {"type": "text", "text": "What is it?"}
@@ -292,6 +294,19 @@ async def test_a_photograph_that_is_too_large_is_made_smaller_where_that_is_want
         assert [(one["width"], one["height"]) for one in sources] == [(2000, 20)] * 3
         assert len({one["sha256"] for one in sources}) == 1
         assert opened((await engine.media("t", sources[0]["sha256"])).data).size == (2000, 20)
+
+
+async def test_a_large_picture_in_a_folder_is_looked_at_as_the_setting_says(tmp_path: Path) -> None:
+    (tmp_path / "wall.png").write_bytes(noise(1500, 1200))
+    read_file = read_file_tool(Workspace(tmp_path))
+    for shrinks, kind in ((False, "text"), (True, "image")):
+        model = ScriptedModel([call("read_file", path="wall.png"), say("A wall.")])
+        async with Bench().running(model, tools=[read_file], media_image_resize_enabled=shrinks) as engine:
+            await engine.execute("Look", task_id="t")
+            [_, _, results, _] = await engine.messages("t")
+        shown = results.content[0]["content"][1]
+        assert shown["type"] == kind
+        assert shrinks or shown["text"].startswith("[image left out: source.data is ")
 
 
 async def test_looking_in_full_refuses_what_headers_do_not_tell() -> None:
