@@ -11,6 +11,7 @@ import binascii
 import ipaddress
 import re
 import struct
+import unicodedata
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -70,6 +71,8 @@ PAGES = 600
 
 PIXELS = IMAGE_SIDE**2
 """Most pixels of an image that is decoded: it costs four bytes for each."""
+
+URL_CHARS = 8192
 
 _HEADER_CHARS = 16 * 1024
 """So much base64 tells the size of nearly every image."""
@@ -211,15 +214,20 @@ def _url_problem(source: dict[str, JSON]) -> str | None:
     url = source.get("url")
     if source.keys() != {"type", "url"} or not isinstance(url, str):
         return "source must have type and url, and nothing else"
+    if len(url) > URL_CHARS:
+        return f"source.url is {len(url)} characters; at most {URL_CHARS} are taken"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        # as it will be looked up: other full stops count as one, and one at the end as none
+        host, port = unicodedata.normalize("NFKC", parts.hostname or "").replace("\u3002", ".").rstrip("."), parts.port
     except ValueError:
         return "source.url is not a URL"
     if parts.scheme != "https" or not host or port == 0 or any(char.isspace() or char < " " for char in url):
         return "source.url must be an https URL"
     if parts.username is not None or parts.password is not None:
         return "source.url must not hold credentials"
+    if "%" in host and ":" not in host:
+        return "source.url is not a URL"
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or _is_private(host):
         return "source.url must point to the public internet"
     return None
@@ -230,7 +238,7 @@ def _is_private(host: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         # 127.1 and 0x7f000001 are addresses to a browser, and no public name ends in a number
-        last = host.rstrip(".").rpartition(".")[2]
+        last = host.rpartition(".")[2]
         return last.isdigit() or last.startswith("0x")
 
 
