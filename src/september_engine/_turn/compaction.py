@@ -112,8 +112,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def most_summary_bytes(command: Compact) -> int:
-    """How long a summary may be: an eighth of the window, where that is known."""
-    window = command.window or 8 * MOST_SUMMARY_TOKENS
+    """How long a summary may be: an eighth of the window; where that is not known, of what was too long for it."""
+    window = command.window or command.context
     return min(window // 8, MOST_SUMMARY_TOKENS) * BYTES_PER_TOKEN
 
 
