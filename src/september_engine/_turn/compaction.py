@@ -113,7 +113,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 def most_summary_bytes(command: Compact) -> int:
     """How long a summary may be: an eighth of the window; where that is not known, of what was too long for it."""
-    window = command.window or command.context
+    was_too_long = None if command.all_of_it else command.context
+    window = command.window or was_too_long or 8 * MOST_SUMMARY_TOKENS
     return min(window // 8, MOST_SUMMARY_TOKENS) * BYTES_PER_TOKEN
 
 
