@@ -15,8 +15,11 @@ from tests.engines import Bench, soon
 from .test_long_threads import TOO_LONG, is_summary
 
 
+@pytest.mark.parametrize("claimed", [None, 200_000])
 @pytest.mark.parametrize("tokens_per_guess", [0.75, 1.3, 2.5])
-async def test_a_small_window_that_nobody_knows_of_is_kept_to_as_well(tokens_per_guess: float) -> None:
+async def test_a_small_window_that_nobody_knows_of_is_kept_to_as_well(
+    tokens_per_guess: float, claimed: int | None
+) -> None:
     window, refused = 4_000, 0
 
     def answer(request: ModelRequest) -> Step | Answer:
@@ -28,7 +31,8 @@ async def test_a_small_window_that_nobody_knows_of_is_kept_to_as_well(tokens_per
         said = say("So it went. " * 20) if is_summary(request) else say("Yes. " * 60)
         return turn(said, usage=Usage(input_tokens=size, output_tokens=90))
 
-    async with Bench().running(ScriptedModel(answer), limits=Limits(max_tokens=300)) as engine:
+    model = ScriptedModel(answer, context_window=claimed)
+    async with Bench().running(model, limits=Limits(max_tokens=300)) as engine:
         told = []
         for number in range(60):
             events = await soon(engine.execute(f"{number}: " + "word " * 80, task_id="t"))

@@ -112,10 +112,9 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def most_summary_bytes(command: Compact) -> int:
-    """How long a summary may be: an eighth of the window; where that is not known, of what was too long for it."""
-    was_too_long = None if command.all_of_it else command.context
-    window = command.window or was_too_long or 8 * MOST_SUMMARY_TOKENS
-    return min(window // 8, MOST_SUMMARY_TOKENS) * BYTES_PER_TOKEN
+    """How long a summary may be: an eighth of the window, or of what was too long, where that is less than it."""
+    sizes = [command.window, None if command.all_of_it else command.context, 8 * MOST_SUMMARY_TOKENS]
+    return min(size for size in sizes if size is not None) // 8 * BYTES_PER_TOKEN
 
 
 def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
