@@ -20,10 +20,11 @@ import msgspec
 from ..messages import JSON, Block, Prompt
 from .media import image_size, pages_in
 
-__all__ = ["LOST", "is_media", "put_back", "references", "take_out"]
+__all__ = ["LOST", "is_media", "put_back", "references", "take_out", "wanted"]
 
 STORED = "stored"
 MEDIA = ("image", "document")
+HOLDERS = frozenset((*MEDIA, "tool_result"))
 LOST = "[An attachment stood here. Its content was damaged or lost, so it could not be sent.]"
 
 
@@ -62,12 +63,18 @@ def _reference(media_type: str, digest: str, data: bytes) -> Block:
 
 def references(content: Sequence[Block]) -> Iterator[Block]:
     """The sources of these blocks, or of the messages, that refer to a stored content, at any depth."""
-    # level by level and with few calls: every request of a long thread is looked through, most of them for nothing
-    level = content
-    while level:
-        yield from [block["source"] for block in level if block.get("type") in MEDIA and _refers(block)]
-        inner = [block["content"] for block in level if isinstance(block.get("content"), list)]
-        level = [block for blocks in inner for block in blocks if isinstance(block, dict)]
+    for block in content:
+        if is_media(block) and _refers(block):
+            yield block["source"]
+        elif isinstance(block.get("content"), list):
+            yield from references([inner for inner in block["content"] if isinstance(inner, dict)])
+
+
+def wanted(prompt: Prompt) -> set[str]:
+    """The contents that a request needs, by SHA-256."""
+    # in one go: each request of a long thread is looked through, most of them for nothing
+    holders = [block for message in prompt.messages for block in message["content"] if block["type"] in HOLDERS]
+    return {source["sha256"] for source in references(holders)}
 
 
 def put_back(prompt: Prompt, found: Mapping[str, str]) -> Prompt:
