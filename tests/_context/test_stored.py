@@ -71,6 +71,7 @@ def test_content_that_is_text_is_left_alone() -> None:
     said = Prompt(system="", tools=[], messages=[{"role": "user", "content": "hello"}])
     assert put_back(said, {}) == said
     assert list(references(said.messages)) == []
+    assert wanted(said) == set()
 
 
 def test_a_reference_weighs_what_its_content_weighs() -> None:

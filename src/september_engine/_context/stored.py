@@ -73,7 +73,8 @@ def references(content: Sequence[Block]) -> Iterator[Block]:
 def wanted(prompt: Prompt) -> set[str]:
     """The contents that a request needs, by SHA-256."""
     # in one go: each request of a long thread is looked through, most of them for nothing
-    holders = [block for message in prompt.messages for block in message["content"] if block["type"] in HOLDERS]
+    contents = [message["content"] for message in prompt.messages if isinstance(message["content"], list)]
+    holders = [block for content in contents for block in content if block["type"] in HOLDERS]
     return {source["sha256"] for source in references(holders)}
 
 
