@@ -3,8 +3,8 @@
 1. A note belongs to its turn: an edit or retry that leaves the turn behind leaves its notes behind, and a turn that
    does not count has noted nothing.
 2. No clock: a note expires by the fact that says so. Until there is one, who reads says what time it is.
-3. The model is shown the whole memory with the message of a turn, and only where it is not what it was shown last; a
-   compaction may have taken that away, so after one it is shown anew.
+3. The model is shown the whole memory with the message of a turn, and only where it is not what it was shown last. A
+   compaction leaves the memory of its time in sight, once: in what it kept, or in what it carried over.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def recall(facts: Sequence[Fact], now: int) -> NotesRecalled | None:
     notes = notes_of(counted)
     values = current(notes, now)
     last = next((fact for fact in reversed(counted) if not isinstance(fact, Noted)), None)
-    shown: dict[str, JSON] = last.notes if isinstance(last, NotesShown) else {}
+    shown: Mapping[str, JSON] = last.notes if isinstance(last, NotesShown) else {}
+    if isinstance(last, Compacted):
+        shown = current({note.key: note for note in last.notes}, last.at)
     expired = [key for key in notes if key not in values]
     if not expired and values == shown:
         return None
