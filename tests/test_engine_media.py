@@ -29,8 +29,10 @@ from september_engine.errors import (
 from september_engine.errors import TurnFailed as TurnFailedError
 from september_engine.models.scripted import ScriptedModel, call, fail, say
 from september_engine.store.sqlite import SQLiteStore
+from september_engine.tools.read_file import read_file_tool
+from september_engine.tools.workspace import Workspace
 from tests._context.pictures import document, gif, image, jpeg, png, url, webp
-from tests._media.files import opened, picture
+from tests._media.files import noise, opened, pdf, picture
 from tests.engines import Bench, FlakyStore, careful, soon, ticks, until
 
 TEXT = {"type": "text", "text": "What is it?"}
@@ -294,6 +296,19 @@ async def test_a_photograph_that_is_too_large_is_made_smaller_where_that_is_want
         assert opened((await engine.media("t", sources[0]["sha256"])).data).size == (2000, 20)
 
 
+async def test_a_large_picture_in_a_folder_is_looked_at_as_the_setting_says(tmp_path: Path) -> None:
+    (tmp_path / "wall.png").write_bytes(noise(1500, 1200))
+    read_file = read_file_tool(Workspace(tmp_path))
+    for shrinks, kind in ((False, "text"), (True, "image")):
+        model = ScriptedModel([call("read_file", path="wall.png"), say("A wall.")])
+        async with Bench().running(model, tools=[read_file], media_image_resize_enabled=shrinks) as engine:
+            await engine.execute("Look", task_id="t")
+            [_, _, results, _] = await engine.messages("t")
+        shown = results.content[0]["content"][1]
+        assert shown["type"] == kind
+        assert shrinks or shown["text"].startswith("[image left out: source.data is ")
+
+
 async def test_looking_in_full_refuses_what_headers_do_not_tell() -> None:
     async with Bench().running([], media_presend_validation_enabled=True) as engine:
         for index, data in enumerate((png(5, 5), b"%PDF-1.7\n")):
@@ -341,3 +356,21 @@ async def test_a_replay_shows_no_content(bench: Bench) -> None:
         await engine.execute("What is it?", task_id="t", media=[png()])
         events = await soon(engine.replay(task_id="t"))
     assert "base64" not in repr(events)
+
+
+async def test_as_many_pages_as_the_provider_takes_are_not_refused_on_a_guess(bench: Bench) -> None:
+    model = ScriptedModel([say("A long paper.")], context_window=200_000)
+    async with bench.running(model) as engine:
+        assert (await engine.execute("Sum it up.", task_id="t", media=[pdf(100)])).text == "A long paper."
+
+
+async def test_more_pages_than_one_request_takes_are_refused_and_old_ones_give_way_to_new_ones(bench: Bench) -> None:
+    model = ScriptedModel([say("One."), say("Another.")], context_window=None)
+    async with bench.running(model) as engine:
+        with pytest.raises(InvalidRequest, match=r"media\[1\]: there are 700 pages of PDF; at most 600"):
+            await engine.execute("Compare.", task_id="t", media=[pdf(350), pdf(350)])
+        await engine.execute("The first.", task_id="t", media=[pdf(350)])
+        await engine.execute("The second.", task_id="t", media=[pdf(350)])
+    kinds = [block["type"] for message in model.requests[-1].prompt.messages for block in message["content"]]
+    assert kinds.count("document") == 1
+    assert kinds[-2] == "document"

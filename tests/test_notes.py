@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from september_engine import BlockingEngine, Settings
+from september_engine import BlockingEngine, Limits, Settings
 from september_engine.errors import (
     ConfigurationError,
     EngineClosed,
@@ -318,3 +318,17 @@ async def test_programs_that_write_at_once_do_not_pass_the_bounds_together(bench
             group.start_soon(write, prefix)
     async with bench.running([], notes="any") as engine:
         assert (len(await engine.notes.get("t")), refused) == (200, 2)
+
+
+@pytest.mark.parametrize("window", [7_000, 10_000])
+async def test_a_large_memory_stands_once_in_a_request_and_leaves_room_to_go_on(window: int) -> None:
+    model = ScriptedModel(lambda request: say("So it went. " * 40), context_window=window)
+    async with Bench().running(model, limits=Limits(max_tokens=300), notes="any") as engine:
+        await engine.notes.set("t", "map", "N" * 12_000)
+        compactions = 0
+        for number in range(40):
+            events = await soon(engine.execute(f"{number} " + "word " * 60, task_id="t"))
+            assert names(events)[-1] != "error"
+            compactions += names(events).count("compaction_event")
+    assert compactions > 0
+    assert {str(request.prompt.messages).count("N" * 12_000) for request in model.requests} == {1}

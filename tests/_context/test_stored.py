@@ -5,7 +5,7 @@ import hashlib
 from typing import Any
 
 from september_engine._context.media import crowding, weigh
-from september_engine._context.stored import LOST, put_back, references, take_out
+from september_engine._context.stored import LOST, put_back, references, take_out, wanted
 from september_engine.messages import Prompt
 
 from .pictures import document, image, jpeg, png, url
@@ -53,10 +53,12 @@ def test_in_a_request_the_content_is_there_again_at_any_depth() -> None:
     result = {"type": "tool_result", "tool_use_id": "c", "content": [TEXT, kept]}
     asked = prompt(result, kept, url("https://example.org/a.png"))
     assert [one["sha256"] for one in references(asked.messages)] == list(contents) * 2
+    assert wanted(asked) == set(contents)
     whole = put_back(asked, in_base64(contents))
     [message] = whole.messages
     assert message["content"] == [{**result, "content": [TEXT, image()]}, image(), url("https://example.org/a.png")]
     assert list(references(whole.messages)) == []
+    assert wanted(whole) == set()
     assert asked.messages[0]["content"][1] == kept  # what was asked for is left alone
 
 
@@ -69,6 +71,7 @@ def test_content_that_is_text_is_left_alone() -> None:
     said = Prompt(system="", tools=[], messages=[{"role": "user", "content": "hello"}])
     assert put_back(said, {}) == said
     assert list(references(said.messages)) == []
+    assert wanted(said) == set()
 
 
 def test_a_reference_weighs_what_its_content_weighs() -> None:

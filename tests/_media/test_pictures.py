@@ -92,6 +92,20 @@ def test_text_in_a_png_goes_too() -> None:
     assert made_type == "image/png" and b"somebody" not in made
 
 
+@pytest.mark.parametrize("width", [2100, 210])
+def test_sixteen_bits_of_grey_become_eight_and_not_white(width: int) -> None:
+    image = PIL.Image.new("I;16", (width, 1))
+    image.putdata([place * 65_535 // width for place in range(width)])
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "A camera"
+    made, _ = fitted(saved(image, "image/png", exif=exif), "image/png")
+    shown = opened(made)
+    half = shown.getpixel((shown.width // 2, 0))
+    assert isinstance(half, int)
+    assert shown.mode == "L"
+    assert 120 < half < 136
+
+
 def test_what_can_be_seen_through_stays_so() -> None:
     image = PIL.Image.new("RGBA", (2100, 10), (0, 0, 0, 0))
     made, _ = fitted(saved(image, "image/png"), "image/png")

@@ -19,7 +19,7 @@ from september_engine.errors import ModelError
 from september_engine.messages import Usage
 from september_engine.models.base import Model, ModelRequest
 from september_engine.models.prices import Price, PriceList
-from september_engine.models.scripted import Script, ScriptedModel, fail, hold, say, turn
+from september_engine.models.scripted import Answer, Script, ScriptedModel, call, fail, hold, say, turn
 from september_engine.permissions import Policy
 from september_engine.store.base import Blob
 from september_engine.store.memory import MemoryStore
@@ -84,6 +84,20 @@ async def test_the_turns_model_is_asked_where_there_is_no_other() -> None:
     made = await compaction(model(say("All of it."))).run()
     assert told(made) == ("summary", "All of it.")
     assert made.compacted.after_tokens < 2_640
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        turn(say("I cannot help with that."), stop_reason="refusal"),
+        turn(say("Let me look at the rows first."), call("rows", count=1)),
+    ],
+    ids=["a refusal", "a call"],
+)
+async def test_what_reads_like_a_summary_and_is_none_does_not_take_its_place(reply: Answer) -> None:
+    light = ScriptedModel([reply], name="light", strict=False)
+    assert told(await compaction(model(say("Seven.")), light=light).run()) == ("summary", "Seven.")
+    assert (await compaction(model(reply)).run()).compacted.strategy == "excerpts"
 
 
 async def test_the_light_model_comes_first_and_the_turns_own_takes_its_place() -> None:

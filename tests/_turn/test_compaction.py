@@ -230,7 +230,7 @@ def test_a_refused_turn_brings_back_what_it_had_told_in_brief() -> None:
     assert after[-1] == user(text("and now?"))
 
 
-def test_the_plan_and_the_notes_are_carried_over_and_the_notes_are_shown_anew() -> None:
+def test_the_plan_and_the_notes_are_carried_over_and_the_notes_are_shown_once() -> None:
     steps = [PlanStep(id="1", title="Look in the garden", status="active")]
     first, *rest = thread(10)
     noted: list[Fact] = [
@@ -245,10 +245,24 @@ def test_the_plan_and_the_notes_are_carried_over_and_the_notes_are_shown_anew() 
     assert any("1. [active] Look in the garden" in told for told in last.carried)
     assert any('city: "Rome"' in told for told in last.carried)
     assert (plan_of([last]), [*notes_of([last])]) == (steps, ["city"])
-    anew = recall(facts, NOW)
+    assert recall(facts, NOW) is None
+    assert str(prompt(facts)).count("Rome") == 1
+    more = [*facts, Noted(at=NOW, key="food", value="pizza", by="code")]
+    anew = recall(more, NOW)
     assert anew is not None
-    assert anew.notes == {"city": "Rome"}
-    prompt(facts)
+    assert anew.notes == {"city": "Rome", "food": "pizza"}
+
+
+def test_notes_that_what_is_kept_shows_are_not_carried_over_as_well() -> None:
+    shown = NotesShown(at=NOW, notes={"city": "Rome"})
+    noted = Noted(at=NOW, key="city", value="Rome", by="agent")
+    started, *rest = now(11)
+    facts = compacted([*thread(10), noted, started, shown, *rest])
+    assert str(prompt(facts)).count("Rome") == 1
+    assert recall(facts, NOW) is None
+    changed = compacted([*thread(10), noted, started, shown, replace(noted, value="Naples"), *rest])
+    assert str(prompt(changed)).count("Naples") == 1
+    assert recall(changed, NOW) is None
 
 
 def test_a_thread_is_not_cut_at_a_turn_that_only_notes() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from september_engine._context.asides import is_aside
 from september_engine._memory.records import Episode, Knowledge, Memory, Source
-from september_engine._turn.facts import RecalledItem
+from september_engine._turn.facts import Compacted, RecalledItem
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import Cancelled, MemoriesRecalled
 from september_engine._turn.memories import LINE_CHARS, MOST_RECALLED, SHOWN_BYTES, Scored, items_of, memories_block
 from september_engine._turn.present import present
 
-from .build import NOW, Turn, failure, replied, text
+from .build import NOW, Turn, failure, replied, returned, starting, text, use
 
 
 def item(name: str = "mem_1", line: str = '{"text":"tea"}') -> RecalledItem:
@@ -86,6 +86,21 @@ class TestWhatIsShown:
         mine, other = said("mem_2", task="task", message="msg_1"), said("mem_3", task="task", message="msg_elsewhere")
         found = items_of(scored(said("mem_1"), mine, other), task_id="task", thread=turn.facts)
         assert [one.id for one in found] == ["mem_3"], "another branch of the same task is not shown"
+
+    def test_what_a_compaction_left_behind_in_its_turn_is_shown_again(self) -> None:
+        turn = Turn(recalled(item("mem_1")), replied(text("Now."), use("c")), starting("c"), returned("c", "done"))
+        turn.tell(replied(text("It is done."), step=1, message_id="msg_9"))
+        told = Compacted(
+            at=NOW,
+            kept_from="msg_9",
+            since="turn_1",
+            summary="Tea.",
+            before_tokens=9,
+            after_tokens=5,
+            strategy="summary",
+        )
+        found = items_of(scored(said("mem_1")), task_id="task", thread=[*turn.facts, told])
+        assert [one.id for one in found] == ["mem_1"]
 
     def test_what_a_turn_that_does_not_count_was_shown_is_shown_again(self) -> None:
         turn = Turn(recalled(item("mem_1")), replied(text("No."), stop_reason="refusal"))

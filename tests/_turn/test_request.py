@@ -86,7 +86,7 @@ def test_what_is_made_smaller_may_be_too_large_at_first() -> None:
     assert check_media(large, "media", shrinks=True) == large
     with pytest.raises(InvalidRequest, match="8001 x 1 pixels; at most 8000"):
         check_media(large, "media")
-    with pytest.raises(InvalidRequest, match="50,000,000 in all"):
+    with pytest.raises(InvalidRequest, match="64,000,000 in all"):
         check_media([image(png(50_000, 50_000))], "media", shrinks=True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,36 @@ def test_of_blocks_the_text_is_cut_and_the_pictures_stay() -> None:
     assert "read_result" in output[-1]["text"]
     assert stored is not None
     assert whole_of([text(LONG), image(), text("end")]) == f"{LONG}\nend".encode()
+
+
+def test_texts_that_fit_together_are_given_whole_however_uneven() -> None:
+    for output in ([text("x" * 90), text("y"), image()], [text("x" * 90), text("\n" * 9)]):
+        assert in_part(output, 100) == (output, None)
+
+
+OUTPUTS = st.one_of(
+    st.text(min_size=30),
+    st.text(alphabet='é\n"', min_size=30),
+    st.lists(st.text(min_size=1).map(text), min_size=1),
+    st.lists(st.text(alphabet='é\n"', min_size=5).map(text), min_size=1).map(lambda blocks: [*blocks, image()]),
+)
+
+
+@given(OUTPUTS, st.integers(4, 200))
+def test_between_what_was_shown_and_where_it_is_read_on_nothing_is_missing(output: Any, limit: int) -> None:
+    given_part, stored = in_part(output, limit)
+    if stored is None:
+        assert given_part == output
+        return
+    shown = (
+        given_part if isinstance(given_part, str) else "\n".join(each["text"] for each in given_part if "text" in each)
+    )
+    before, _, _ = shown.partition("\n[… ")
+    at = int(shown.rpartition("offset=")[2].removesuffix(").]"))
+    page, _, _ = page_of(whole_of(output), at, 4).rpartition("\n[Bytes ")
+    whole = whole_of(output).decode()
+    assert whole.startswith(before)
+    assert whole[len(before) :].startswith(page)
 
 
 def test_of_what_is_larger_than_can_be_stored_the_beginning_is() -> None:

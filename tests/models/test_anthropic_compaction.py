@@ -131,8 +131,15 @@ async def test_the_cache_is_read_in_long_threads_and_after_a_compaction(server: 
         assert hits[number + 2] > hits[number + 1]
 
 
-async def test_the_provider_teaches_the_model_its_window(server: MessagesServer) -> None:
-    server.add(refuse(400, "invalid_request_error", "prompt is too long: 210000 tokens > 180000 maximum"))
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prompt is too long: 210000 tokens > 180000 maximum",
+        "This model's maximum context length is 180000 tokens. However, your messages resulted in 210000 tokens.",
+    ],
+)
+async def test_the_provider_teaches_the_model_its_window(server: MessagesServer, words: str) -> None:
+    server.add(refuse(400, "invalid_request_error", words))
     model = model_at(server)
     assert window_of(model) == 200_000
     prompt = Prompt(system="", tools=[], messages=[{"role": "user", "content": [{"type": "text", "text": "Hi"}]}])

@@ -11,6 +11,7 @@ import binascii
 import ipaddress
 import re
 import struct
+import unicodedata
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ __all__ = [
     "MANY_IMAGES",
     "MANY_IMAGES_SIDE",
     "MEDIA_CHARS",
+    "PAGES",
     "PIXELS",
     "Unusable",
     "Weight",
@@ -64,8 +66,13 @@ MANY_IMAGES_SIDE = 2000
 MEDIA_CHARS = 32 * 2**20
 """Most characters of base64 in one prompt: a whole request may not be larger."""
 
-PIXELS = 50_000_000
-"""Most pixels of an image that is made smaller: what decoding it costs is four bytes for each."""
+PAGES = 600
+"""Most pages of all PDFs in one prompt; models with a context of 200,000 tokens take 100."""
+
+PIXELS = IMAGE_SIDE**2
+"""Most pixels of an image that is decoded: it costs four bytes for each."""
+
+URL_CHARS = 8192
 
 _HEADER_CHARS = 16 * 1024
 """So much base64 tells the size of nearly every image."""
@@ -125,13 +132,14 @@ def _is_switch(value: JSON) -> bool:
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True):
-    """What one image or document adds to a prompt: characters of base64, and an image's longer side in pixels.
+    """What one image or document adds to a prompt: characters of base64, an image's longer side in pixels, pages.
 
-    `side` is None for a document, and 0 where it is not known, as behind a URL.
+    `side` is None for a document, and 0 where it is not known, as behind a URL; `pages` is 0 where they are not known.
     """
 
     side: int | None
     chars: int
+    pages: int = 0
 
 
 def weigh(block: Block) -> Weight:
@@ -140,11 +148,11 @@ def weigh(block: Block) -> Weight:
     source: Block = given if isinstance(given, dict) else {}
     if source.get("type") == "stored":
         side = None if block.get("type") == "document" else max(source.get("width", 0), source.get("height", 0))
-        return Weight(side=side, chars=_in_base64(source.get("bytes", 0)))
+        return Weight(side=side, chars=_in_base64(source.get("bytes", 0)), pages=source.get("pages", 0))
     data = source.get("data")
     text = data if isinstance(data, str) else ""
     if block.get("type") == "document":
-        return Weight(side=None, chars=len(text))
+        return Weight(side=None, chars=len(text), pages=_pages_of(text))
     size = _size_of(text[:_HEADER_CHARS], source) or _size_of(text, source) or (0, 0)
     return Weight(side=max(size), chars=len(text))
 
@@ -156,6 +164,13 @@ def _size_of(text: str, source: Block) -> tuple[int, int] | None:
         return None
 
 
+def _pages_of(text: str) -> int:
+    try:
+        return pages_in(base64.b64decode(text))
+    except ValueError:
+        return 0
+
+
 def crowding(media: Sequence[Weight]) -> str | None:
     """Why one prompt cannot hold all of these, or None."""
     sides = [one.side for one in media if one.side is not None]
@@ -163,6 +178,9 @@ def crowding(media: Sequence[Weight]) -> str | None:
         return f"there are {len(sides)} images; at most {IMAGES} are taken"
     if len(sides) > MANY_IMAGES and max(sides) > MANY_IMAGES_SIDE:
         return f"with more than {MANY_IMAGES} images, each must be within {MANY_IMAGES_SIDE} pixels a side"
+    pages = sum(one.pages for one in media)
+    if pages > PAGES:
+        return f"there are {pages} pages of PDF; at most {PAGES} are taken"
     chars = sum(one.chars for one in media)
     if chars > MEDIA_CHARS:
         return f"there are {chars} characters of base64; at most {MEDIA_CHARS} are taken"
@@ -196,15 +214,20 @@ def _url_problem(source: dict[str, JSON]) -> str | None:
     url = source.get("url")
     if source.keys() != {"type", "url"} or not isinstance(url, str):
         return "source must have type and url, and nothing else"
+    if len(url) > URL_CHARS:
+        return f"source.url is {len(url)} characters; at most {URL_CHARS} are taken"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        # as it will be looked up: other full stops count as one, and one at the end as none
+        host, port = unicodedata.normalize("NFKC", parts.hostname or "").replace("\u3002", ".").rstrip("."), parts.port
     except ValueError:
         return "source.url is not a URL"
     if parts.scheme != "https" or not host or port == 0 or any(char.isspace() or char < " " for char in url):
         return "source.url must be an https URL"
     if parts.username is not None or parts.password is not None:
         return "source.url must not hold credentials"
+    if "%" in host and ":" not in host:
+        return "source.url is not a URL"
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or _is_private(host):
         return "source.url must point to the public internet"
     return None
@@ -215,7 +238,7 @@ def _is_private(host: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         # 127.1 and 0x7f000001 are addresses to a browser, and no public name ends in a number
-        last = host.rstrip(".").rpartition(".")[2]
+        last = host.rpartition(".")[2]
         return last.isdigit() or last.startswith("0x")
 
 

@@ -20,15 +20,17 @@ import msgspec
 from ..messages import JSON, Block, Prompt
 from .media import image_size, pages_in
 
-__all__ = ["LOST", "is_media", "put_back", "references", "take_out"]
+__all__ = ["LOST", "is_media", "put_back", "references", "take_out", "wanted"]
 
 STORED = "stored"
+MEDIA = ("image", "document")
+HOLDERS = frozenset((*MEDIA, "tool_result"))
 LOST = "[An attachment stood here. Its content was damaged or lost, so it could not be sent.]"
 
 
 def is_media(block: JSON) -> bool:
     """Whether this is an image or a document."""
-    return isinstance(block, dict) and block.get("type") in ("image", "document")
+    return isinstance(block, dict) and block.get("type") in MEDIA
 
 
 def take_out(content: Sequence[Block]) -> tuple[list[Block], dict[str, bytes]]:
@@ -66,6 +68,14 @@ def references(content: Sequence[Block]) -> Iterator[Block]:
             yield block["source"]
         elif isinstance(block.get("content"), list):
             yield from references([inner for inner in block["content"] if isinstance(inner, dict)])
+
+
+def wanted(prompt: Prompt) -> set[str]:
+    """The contents that a request needs, by SHA-256."""
+    # in one go: each request of a long thread is looked through, most of them for nothing
+    contents = [message["content"] for message in prompt.messages if isinstance(message["content"], list)]
+    holders = [block for content in contents for block in content if block["type"] in HOLDERS]
+    return {source["sha256"] for source in references(holders)}
 
 
 def put_back(prompt: Prompt, found: Mapping[str, str]) -> Prompt:

@@ -2,7 +2,7 @@
 
 A provider counts exactly, and only afterwards: its `usage` is what counts, and this is for what came since. A guess
 errs on the high side, so that what is thought to fit does fit: three bytes of UTF-8 a token, where English text has
-about four, code three, and Chinese one character of three bytes.
+about four, code three, and Chinese one character of three bytes. Only of a PDF nobody can tell: see `PER_PAGE`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ MOST_PER_IMAGE = 4_800
 
 PIXELS_PER_TOKEN = 750
 
-PER_PAGE = 4_600
-"""Tokens of a PDF's page: its text, up to 3,000, and its picture."""
+PER_PAGE = 1_900
+"""Tokens of a PDF's page. Full ones have more than twice as many; but what the provider takes, a hundred pages in a
+window of 200,000, must not be refused on a guess: should it be too much, the provider says so, and is believed.
+"""
 
 BYTES_PER_PAGE = 100_000
 """Of a PDF whose pages cannot be counted, because they are packed."""

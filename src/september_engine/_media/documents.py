@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 
-from .._context.media import Unusable
+from .._context.media import PAGES, Unusable
 
-__all__ = ["PAGES", "look_into"]
-
-PAGES = 600
-"""Most pages of a document; models with a context of 200,000 tokens take 100."""
+__all__ = ["look_into"]
 
 
 def look_into(data: bytes) -> None:

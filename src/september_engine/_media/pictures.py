@@ -70,7 +70,7 @@ def _remade(image: Image, media_type: str) -> tuple[bytes, str]:
     import PIL.Image
     import PIL.ImageOps
 
-    upright = PIL.ImageOps.exif_transpose(image)
+    upright = _in_eight_bits(PIL.ImageOps.exif_transpose(image))
     if upright.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         upright = upright.convert("RGB")
     if upright.mode in ("1", "P") and max(upright.size) > SIDE:  # these cannot be scaled smoothly
@@ -84,6 +84,14 @@ def _remade(image: Image, media_type: str) -> tuple[bytes, str]:
             media_type = "image/jpeg"  # noise, or a photograph in a format for drawings
         else:
             upright.thumbnail((max(upright.width * 3 // 4, 1), max(upright.height * 3 // 4, 1)))
+
+
+def _in_eight_bits(image: Image) -> Image:
+    """Of grey in sixteen bits the upper eight: `convert` would cut off what is lighter than they can tell."""
+    if not image.mode.startswith("I"):
+        return image
+    wide = image.convert("I")
+    return wide.point(lambda value: value / 256).convert("L")
 
 
 def _saved(image: Image, media_type: str) -> bytes:

@@ -22,7 +22,7 @@ from .._turn.history import prompt_of
 from .._turn.inputs import Summarised
 from .._turn.limits import backoff_ms
 from ..errors import ModelError
-from ..messages import Usage, text_of
+from ..messages import Usage, text_of, tool_uses
 from ..models.base import Model, ModelRequest, Progress, Reply, compacts, window_of
 from ..models.prices import cost_of
 from .isolation import is_cancelled
@@ -85,8 +85,8 @@ class Compaction:
         for ask, strategy, model in self._ways(cut):
             whole = await self._resources.attachments.restored(self._task_id, ask.prompt)
             reply = await self._asked(model, replace(ask, prompt=whole))
-            if reply is None:
-                continue
+            if reply is None or reply.stop_reason == "refusal" or tool_uses(reply.content):
+                continue  # what stands in such a reply is no summary, however it reads
             block = next((block for block in reply.content if block.get("type") == COMPACTION), None)
             text = block.get("content") if block is not None else text_of(reply.content)
             if isinstance(text, str) and text.strip():

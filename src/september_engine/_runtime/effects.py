@@ -177,7 +177,7 @@ class ModelCall:
 
     def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
         """What stands before each call; of notes, whether there is still room for them."""
-        rules = remembered(self._facts)
+        rules = remembered(self._facts) if uses else ()
         asks = [self._before(use, rules) for use in uses]
         if not any(isinstance(ask, WriteNote) for ask in asks):
             return asks

@@ -13,7 +13,7 @@ import attrs
 
 from .._context.check import media_problems
 from .._context.media import Unusable, kind_of
-from .._context.stored import is_media, put_back, references, take_out
+from .._context.stored import is_media, put_back, take_out, wanted
 from .._turn.limits import is_blocks
 from .._turn.request import is_file
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
@@ -91,16 +91,15 @@ class Attachments:
 
         Cancelling is harmless.
         """
-        wanted = {source["sha256"] for source in references(prompt.messages)}
         found: dict[str, str] = {}
-        for sha256 in wanted:
+        for sha256 in (needed := wanted(prompt)):
             text = self._recent.get((task_id, sha256))
             if text is None and (data := await self._stored(task_id, sha256)) is not None:
                 text = await self._apart(partial(_in_base64, data))
             if text is not None:
                 found[sha256] = text
                 self._keep(task_id, sha256, text)
-        return put_back(prompt, found) if wanted else prompt
+        return put_back(prompt, found) if needed else prompt
 
     async def _stored(self, task_id: str, sha256: str) -> bytes | None:
         try:
@@ -150,8 +149,8 @@ def _taken(media: Sequence[Media], name: str, read: Read, prepare: Prepare | Non
 
 
 def _refusal(name: str, index: int, one: Media, problem: str) -> InvalidRequest:
-    """By its place and, where it is a file, by its name."""
-    if is_file(one):
+    """By its place and, where it is a file and the fault its own, by its name."""
+    if is_file(one) and not problem.startswith(("there ", "with ")):
         subject = "the content" if isinstance(one, bytes) else str(one)
         problem = f"{subject} {problem.removeprefix('source.data ')}"
     return InvalidRequest(f"{name}[{index}]: {problem}", index=index)

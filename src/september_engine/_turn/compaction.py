@@ -24,6 +24,7 @@ from .facts import (
     Fact,
     HumanAnswered,
     HumanAsked,
+    NotesShown,
     ToolFinished,
     TurnFailed,
     TurnStarted,
@@ -112,9 +113,9 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def most_summary_bytes(command: Compact) -> int:
-    """How long a summary may be: an eighth of the window, where that is known."""
-    window = command.window or 8 * MOST_SUMMARY_TOKENS
-    return min(window // 8, MOST_SUMMARY_TOKENS) * BYTES_PER_TOKEN
+    """How long a summary may be: an eighth of the window, or of what was too long, where that is less than it."""
+    sizes = [command.window, None if command.all_of_it else command.context, 8 * MOST_SUMMARY_TOKENS]
+    return min(size for size in sizes if size is not None) // 8 * BYTES_PER_TOKEN
 
 
 def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
@@ -124,6 +125,7 @@ def cut_of(facts: Sequence[Fact], command: Compact, *, model: str) -> Cut:
     from_here = _sums_to_the_end(weights)
     prompt = prompt_of(facts, prefix=command.prefix, model=model)
     fixed = tokens_of(prompt.system) + tokens_of(prompt.tools) + most_summary_bytes(command) // BYTES_PER_TOKEN
+    fixed += sum(tokens_of(note.value) for note in notes_of(facts).values())
     # the budget is in what the provider counts, and the rest here in guesses
     most = (command.budget or command.context) * prompt_tokens(prompt) // max(command.context, 1) - fixed
     target = min(most // 2, from_here[0] // 2)  # half at most, or a provider that knows better is asked in vain
@@ -194,6 +196,12 @@ def _standing(plan: Sequence[PlanStep], notes: Mapping[str, JSON]) -> list[str]:
     """What was planned and noted by now. It is not added to what was carried over before: it takes its place."""
     texts = {PLAN_HEAD: listed(plan), NOTES_HEAD: written_out(notes)}
     return [f"{head}\n\n{text}" for head, text in texts.items() if text]
+
+
+def _notes_in_sight(facts: Sequence[Fact], cut: Cut) -> Mapping[str, JSON]:
+    """The notes that what is kept shows: a large memory must not be there twice."""
+    last = next((fact for fact in reversed(facts) if isinstance(fact, NotesShown)), None)
+    return {} if last is None or any(fact is last for fact in cut.dropped) else last.notes
 
 
 def _carried_before(dropped: Sequence[Fact], head: str) -> list[str]:
@@ -293,6 +301,7 @@ def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, no
     """The input that tells of a compaction, with how long the request was and will be."""
     chosen = prefix_in(kept_facts(facts), command.prefix)
     plan, notes = plan_of(facts), notes_of(facts)
+    noted = current(notes, now)
     carried = carried_over(cut.dropped, most_summary_bytes(command) // 3)
     compacted = Compacted(
         at=now,
@@ -302,7 +311,7 @@ def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, no
         before_tokens=command.context,
         after_tokens=0,
         strategy=told.strategy,
-        carried=[*carried, *_standing(plan, current(notes, now))],
+        carried=[*carried, *_standing(plan, {} if noted == _notes_in_sight(facts, cut) else noted)],
         block=told.block,
         model=told.model,
         result_bytes=cut.result_bytes,

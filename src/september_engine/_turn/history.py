@@ -87,7 +87,7 @@ class _Writer:
         self._messages: list[Block] = []
         self._marks: dict[str, int] = {}
         self._turn_began = 0
-        self._before: tuple[list[Block], list[str]] = ([], [])
+        self._before: tuple[list[Block], int, list[str]] = ([], 0, [])
         self._summary: str | None = None
         self._open: list[tuple[str, str]] = []
         self._results: dict[str, ToolFinished] = {}
@@ -102,12 +102,19 @@ class _Writer:
             case TurnStarted():
                 self._answer_calls()
                 self._turn_began = self._marks[fact.message_id] = len(self._messages)
-                self._before = ([*self._messages], self._former)
+                # no copy: until the turn ends, messages are only added to this list, or it gives way to another
+                self._before = (self._messages, len(self._messages), self._former)
                 self._say("user", _not_blank(fact.content))
             case AssistantReplied():
                 self._answer_calls()
                 self._marks[fact.message_id] = len(self._messages)
                 self._reply(fact)
+            case TurnCompleted():
+                if not fact.counts:
+                    self._open, self._results, self._said = [], {}, []
+                    self._messages, before, self._former = self._before
+                    del self._messages[before:]
+                    self._weigh_again()
             case OutputRefused():
                 self._say("user", [{"type": "text", "text": fact.message}])
             case Compacted():
@@ -130,10 +137,6 @@ class _Writer:
                 self._add(memories_block(items))
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
-            case TurnCompleted(counts=False):
-                self._open, self._results, self._said = [], {}, []
-                self._messages, self._former = self._before
-                self._weigh_again()
             case PrefixChosen(prefix=prefix) if prefix == self._bound_to[0]:
                 self._choose(fact)
             case _:
@@ -152,7 +155,9 @@ class _Writer:
         """Where calls stand in the messages, tools must be defined, though there be none any more."""
         description = "This tool is no longer available. Do not call it."
         # a model without any tools may make some up: then those of its first calls stand for all
-        names = self._former or next(filter(None, (_called([each]) for each in self._messages)), [])
+        names = self._former
+        if not names and self._ids:
+            names = next(filter(None, (_called([each]) for each in self._messages)), [])
         return [{"name": name, "description": description, "input_schema": {"type": "object"}} for name in names]
 
     def _choose(self, chosen: PrefixChosen) -> None:

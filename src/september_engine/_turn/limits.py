@@ -92,11 +92,16 @@ def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
 def clip(output: JSON, limit: int) -> JSON:
     """The output itself where it fits in `limit` bytes, else the head and tail of its text, with the gap counted.
 
-    Media passes, since it has limits of its own; the text beside it shares the limit.
+    Media passes, since it has limits of its own; where the texts beside it are too much together, they share the limit.
     """
-    if is_blocks(output) and any(block["type"] != "text" for block in output):
-        share = limit // max(sum(block["type"] == "text" for block in output), 1)
-        return [{**block, "text": clip(block["text"], share)} if block["type"] == "text" else block for block in output]
+    if is_blocks(output):
+        texts = [block["text"] for block in output if block["type"] == "text"]
+        if sum(len(text.encode()) for text in texts) <= limit:
+            return output
+        share = limit // len(texts)
+        return [
+            {**block, "text": brief(block["text"], share)} if block["type"] == "text" else block for block in output
+        ]
     text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
     cut = brief(text, limit)
     return output if cut is text else cut

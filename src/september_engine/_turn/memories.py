@@ -2,7 +2,8 @@
 
 1. A turn asks once, before its first request. The answer is a fact: whoever resumes or replays the turn sees what it
    saw, and the prompts of the thread stay append-only.
-2. What stands in the thread already is not shown again: neither its own messages nor what was recalled before.
+2. What stands in the thread already is not shown again: neither its own messages nor what was recalled before. What a
+   compaction left behind does not stand there any more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .._memory.present import NOTE, line_of
 from .._memory.records import Memory
 from ..messages import Block
 from .facts import AssistantCut, AssistantReplied, Fact, Recalled, RecalledItem, TurnStarted
+from .kept import kept_facts
 from .state import counting
 
 __all__ = ["MOST_RECALLED", "Scored", "items_of", "memories_block", "shown_before"]
@@ -28,11 +30,11 @@ SHOWN_BYTES = 8 * 1024
 """All lines of one recall."""
 
 
-def shown_before(thread: Iterable[Fact]) -> tuple[set[str], set[str]]:
+def shown_before(thread: Sequence[Fact]) -> tuple[set[str], set[str]]:
     """What the model is shown anyway: the ids of the thread's messages, and of the memories recalled before."""
     messages: set[str] = set()
     memories: set[str] = set()
-    for fact in counting(thread):
+    for fact in counting(kept_facts(thread)):
         if isinstance(fact, TurnStarted | AssistantReplied | AssistantCut):
             messages.add(fact.message_id)
         elif isinstance(fact, Recalled):
@@ -48,7 +50,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def items_of(found: Iterable[Scored], *, task_id: str, thread: Iterable[Fact]) -> list[RecalledItem]:
+def items_of(found: Iterable[Scored], *, task_id: str, thread: Sequence[Fact]) -> list[RecalledItem]:
     """What of this is shown: as many as there is room for."""
     messages, memories = shown_before(thread)
     items: list[RecalledItem] = []

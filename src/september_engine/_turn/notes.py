@@ -3,15 +3,15 @@
 1. A note belongs to its turn: an edit or retry that leaves the turn behind leaves its notes behind, and a turn that
    does not count has noted nothing.
 2. No clock: a note expires by the fact that says so. Until there is one, who reads says what time it is.
-3. The model is shown the whole memory with the message of a turn, and only where it is not what it was shown last; a
-   compaction may have taken that away, so after one it is shown anew.
+3. The model is shown the whole memory with the message of a turn, and only where it is not what it was shown last. A
+   compaction leaves the memory of its time in sight, once: in what it kept, or in what it carried over.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -33,6 +33,7 @@ MEMORY_BYTES = 64 * 1024
 """All values together: the model is shown all of them."""
 
 _PLAIN_KEY = re.compile(r"[\w./-]+(?: [\w./-]+)*")
+_OF_NOTES = frozenset((Noted, NotesShown, Compacted))
 
 MOST_MINUTES = 10 * 366 * 24 * 60
 
@@ -55,13 +56,17 @@ def current(notes: Mapping[str, Noted], now: int) -> dict[str, JSON]:
     return {key: note.value for key, note in notes.items() if note.expires_at is None or note.expires_at > now}
 
 
-def recall(facts: Iterable[Fact], now: int) -> NotesRecalled | None:
+def recall(facts: Sequence[Fact], now: int) -> NotesRecalled | None:
     """What must be said of working memory before the model is asked; None where there is nothing to say."""
+    if _OF_NOTES.isdisjoint(map(type, facts)):
+        return None  # as in most threads, however long
     counted = [fact for fact in counting(facts) if isinstance(fact, (Noted, NotesShown, Compacted))]
     notes = notes_of(counted)
     values = current(notes, now)
     last = next((fact for fact in reversed(counted) if not isinstance(fact, Noted)), None)
-    shown: dict[str, JSON] = last.notes if isinstance(last, NotesShown) else {}
+    shown: Mapping[str, JSON] = last.notes if isinstance(last, NotesShown) else {}
+    if isinstance(last, Compacted):
+        shown = current({note.key: note for note in last.notes}, last.at)
     expired = [key for key in notes if key not in values]
     if not expired and values == shown:
         return None

@@ -42,11 +42,22 @@ def in_part(output: JSON, limit: int) -> tuple[JSON, StoredResult | None]:
     stored = StoredResult(sha256=hashlib.sha256(body).hexdigest(), bytes=len(body))
     note = (
         f"[Only head and tail of {stored.bytes} bytes are shown. "
-        f'Read on with {READ_RESULT}(result_id="{stored.sha256}", offset={limit * 3 // 4}).]'
+        f'Read on with {READ_RESULT}(result_id="{stored.sha256}", offset={_first_gap(output, limit)}).]'
     )
     if isinstance(shown, str):
         return f"{shown}\n{note}", stored
     return [*shown, {"type": "text", "text": note}], stored
+
+
+def _first_gap(output: JSON, limit: int) -> int:
+    """Where in the whole the first thing stands that was left out; of blocks, each text has its share of the limit."""
+    texts = [block["text"].encode() for block in output if block["type"] == "text"] if is_blocks(output) else []
+    share, before = limit // max(len(texts), 1), 0
+    for text in texts:
+        if len(text) > share:
+            break
+        before += len(text) + 1
+    return before + share * 3 // 4
 
 
 def pieces_of(input: Input, facts: list[Fact]) -> dict[str, bytes]:
@@ -60,10 +71,13 @@ def pieces_of(input: Input, facts: list[Fact]) -> dict[str, bytes]:
 
 
 def page_of(body: bytes, offset: int, size: int) -> str:
-    """So many bytes of a stored output from `offset` on, at whole characters, and where it goes on."""
+    """So many bytes of a stored output from `offset` on, at whole characters, and where it goes on.
+
+    A character that `offset` stands in the middle of comes first: it was left out of what was shown before it.
+    """
     begin = min(max(offset, 0), len(body))
-    while begin < len(body) and body[begin] & 0xC0 == 0x80:
-        begin += 1
+    while 0 < begin < len(body) and body[begin] & 0xC0 == 0x80:
+        begin -= 1
     end = min(begin + max(size, 4), len(body))
     while begin < end < len(body) and body[end] & 0xC0 == 0x80:
         end -= 1

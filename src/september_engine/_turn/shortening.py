@@ -45,9 +45,10 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
     if enough and (budget is None or after <= budget):
         return [compacted, PrefixChosen(at=input.now, prefix=state.prefix, system=input.system, tools=input.tools)]
     window = "" if budget is None else f" of {state.limits.context_tokens} tokens"
+    shorter = f", and {after} with all told in brief that can be" if after < before else ""
     message = (
-        f"The conversation is too long for the model's context window{window}: it has {before} tokens, and {after} "
-        "with all told in brief that can be. The message was left out; the conversation stands where it stood before."
+        f"The conversation is too long for the model's context window{window}: it has about {before} tokens{shorter}. "
+        "The message was left out; the conversation stands where it stood before."
     )
     usage, cost = compacted.usage, compacted.cost_usd
     failed = TurnFailed(

@@ -74,7 +74,9 @@ _NO_THINKING = re.compile(
     re.IGNORECASE,
 )
 _MAXIMUM = re.compile(r"max_tokens: \d+ > (\d+)")
-_WINDOW = re.compile(r"\d+ tokens > (\d+) maximum")
+_WINDOW = re.compile(r"(?:\d+ tokens > |maximum context length (?:is|of) )(\d+)")
+"""The provider's words, and those of servers of others that speak its language."""
+
 _NOT_SERVED = re.compile(
     r"credit balance|purchase credits|spend(ing)? limit|usage limit|out of (extra )?usage"
     r"|organization (has been|is) (disabled|on hold)",
