@@ -34,7 +34,6 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_patterns": "test_permissions.py",
     "_turn.calls": "_turn/test_decide.py",
     "testing._blob_contract": "store/test_contract.py",
-    "_runtime.host": "_runtime/test_supervisor.py",
     "_wiring": "test_engine.py",
     "http._described": "http/test_openapi.py",
     "http._described_memory": "http/test_openapi.py",
