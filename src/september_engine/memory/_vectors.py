@@ -88,6 +88,14 @@ class VectorIndex:
                 if (place := self._rows.get(id_)) is not None:
                     self._current[place] = False
 
+    def take_out(self, ids: Iterable[str]) -> None:
+        """What these meant is gone."""
+        with self._lock:
+            for id_ in ids:
+                if (place := self._rows.get(id_)) is not None:
+                    self._matrix[place] = 0
+                    self._current[place] = False
+
     def cosines(self, vectors: Sequence[bytes], *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines:
         """The mean cosine of every memory with these vectors, and the ids of the nearest `limit` that are wanted."""
         np = self._np

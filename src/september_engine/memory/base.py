@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from .._memory.rank import Statistics
+from .._memory.rank import MEANING_ALONE, WEIGHTS, WORDS_ALONE, Statistics, Weights
 from .._memory.records import (
     KINDS,
     Episode,
@@ -25,6 +25,9 @@ from .._memory.rows import MemoryRow
 
 __all__ = [
     "KINDS",
+    "MEANING_ALONE",
+    "WEIGHTS",
+    "WORDS_ALONE",
     "Embedder",
     "Episode",
     "Hit",
@@ -44,6 +47,7 @@ __all__ = [
     "Trait",
     "Trust",
     "VectorRow",
+    "Weights",
 ]
 
 
