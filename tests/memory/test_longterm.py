@@ -161,6 +161,16 @@ async def test_what_is_erased_is_gone_but_that_it_was_there(on_file: bool, tmp_p
         await look(memories)
 
 
+async def test_a_trail_of_which_an_import_left_something_out_is_read_as_far_as_it_goes() -> None:
+    memory = a_memory()
+    part = Knowledge(id="new", subject="Ana", content="pilot", supersedes=("old",))
+    await memory.import_bundle(bundle_of([part]))
+    assert await memory.history("new") == [part]
+    with pytest.raises(InvalidRequest, match="twice"):
+        await memory.import_bundle(bundle_of([replace(part, id="x"), replace(part, id="x", content="nurse")]))
+    assert await memory.page() == [part]
+
+
 async def test_an_id_is_used_once() -> None:
     memory = a_memory()
     await memory.remember(replace(said("x"), id="mine"))

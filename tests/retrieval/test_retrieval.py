@@ -16,7 +16,7 @@ from september_engine.memory.base import Embedder
 from september_engine.memory.inprocess import InProcessMemories
 from september_engine.memory.minilm import MiniLMEmbedder
 
-from .conversations import Conversation, Question, Said, diluted, hand_made, read
+from .conversations import Conversation, Question, Said, diluted, hand_made, read, wordy
 from .forms import BARE, FORMS, TOLD
 from .generator import generated
 from .scorer import CUTS, Cached, Hashed, Table, score
@@ -96,6 +96,9 @@ def test_conversations_are_the_same_each_time_and_as_long_as_was_asked() -> None
     assert len(long.turns) == 400
     assert [turn for turn in long.turns if not turn.id.startswith("small")] == list(one.turns)
     assert sorted(long.turns, key=lambda turn: turn.at) == list(long.turns)
+    for turn, padded in zip(one.turns, wordy(one, words=100, seed=1).turns, strict=True):
+        assert turn.text in padded.text
+        assert len(padded.text.split()) >= 100
 
 
 def test_conversations_of_your_own_can_be_read(tmp_path: Path) -> None:

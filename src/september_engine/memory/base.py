@@ -102,7 +102,10 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VectorRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One vector, as little-endian float32. `number` grows as vectors are added: the cursor of reading them."""
+    """The vector of a memory, as little-endian float32; of a long text the vectors of its parts, one behind the other.
+
+    `number` grows as vectors are added: the cursor of reading them.
+    """
 
     number: int
     id: str

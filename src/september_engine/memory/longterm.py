@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
@@ -185,12 +186,18 @@ class LongTermMemory:
         if self._embedder is None or self._index is None or not memories:
             return {}
         try:
-            found = await self._vectors_of([text_of(memory) for memory in memories])
+            found = await self._meanings_of(memories)
         except Exception as error:
             self.trouble, self.wants_vectors = f"The embedder failed: {error}", True
             return {}
         self.trouble = None
         return dict(zip((memory.id for memory in memories), found, strict=True))
+
+    async def _meanings_of(self, memories: Sequence[Memory]) -> list[bytes]:
+        """For each memory the vectors of its parts."""
+        parts = [parts_of(text_of(memory)) for memory in memories]
+        vectors = iter(await self._vectors_of([text for texts in parts for text in texts]))
+        return [b"".join(next(vectors) for _ in texts) for texts in parts]
 
     async def _vectors_of(self, texts: Sequence[str]) -> list[bytes]:
         assert self._embedder is not None
@@ -214,7 +221,7 @@ class LongTermMemory:
             if not rows:
                 break
             self.wants_vectors = True
-            found = await self._vectors_of([text_of(memory_of(row)) for row in rows])
+            found = await self._meanings_of([memory_of(row) for row in rows])
             await self._memories.put(
                 (), model=self._model, vectors=dict(zip((row.id for row in rows), found, strict=True))
             )
@@ -319,14 +326,18 @@ class LongTermMemory:
         return [memory_of(row) for row in await self._memories.get(ids)]
 
     async def history(self, memory_id: str) -> list[Memory]:
-        """The trail through this memory, oldest first: what it superseded, and what superseded it."""
+        """The trail through this memory, oldest first: what it superseded, and what superseded it.
+
+        What an import left out of the trail is not in it.
+        """
         found: dict[str, Memory] = {}
-        waiting = [memory_id]
+        waiting: list[Memory] = [await self.get(memory_id)]
         while waiting:
-            memory = await self.get(waiting.pop())
+            memory = waiting.pop()
             if memory.id not in found:
                 found[memory.id] = memory
-                waiting += [*memory.supersedes, *([memory.superseded_by] if memory.superseded_by else [])]
+                beside = [*memory.supersedes, *([memory.superseded_by] if memory.superseded_by else [])]
+                waiting += await self.known(beside)
         return sorted(found.values(), key=lambda memory: (memory.recorded_at, memory.superseded_by is None, memory.id))
 
     async def page(
