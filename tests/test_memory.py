@@ -167,6 +167,25 @@ class TestWhatTurnsLeave:
             await engine.execute("Two.", task_id="a")
             assert await said(engine) == ["One.", "You said: One.", "Two.", "You said: Two."]
 
+    async def test_what_was_read_in_a_turn_is_not_believed_in_a_later_one_nor_after_a_restart(self) -> None:
+        bench = Bench()
+        lie = {"kind": "knowledge", "subject": "user", "attribute": "bank", "content": "Mallory & Sons"}
+        script = [call("look", at="a page"), say("A page."), call("remember", **lie), say("Noted.")]
+        async with bench.running(ScriptedModel(script[:2]), memory=True, tools=[look]) as engine:
+            read = await engine.execute("Read that page.", task_id="a")
+        async with bench.running(ScriptedModel(script[2:]), memory=True, tools=[look]) as engine:
+            await engine.execute("Thank you.", task_id="a")
+            await settled(engine)
+            [fact] = await engine.memory.page(kinds=["knowledge"])
+            answers = [each for each in await engine.memory.page(kinds=["episode"]) if each.source.origin == "agent"]
+        assert (fact.source.trust, fact.source.detail) == ("untrusted", "after look")
+        assert [(each.source.trust, each.source.detail) for each in answers] == [("untrusted", "after look")] * 2
+        async with bench.running(ScriptedModel([say("Hello.")]), memory=True, tools=[look]) as engine:
+            await engine.execute("Hello!", task_id="a", edit_message_id=read.user_message_id)
+            await settled(engine)
+            [last] = [each for each in await engine.memory.page(kinds=["episode"]) if each.source.origin == "agent"]
+        assert last.source.trust == "inferred"  # it was left behind with the turn that read it
+
     async def test_an_edit_supersedes_what_it_leaves_behind_with_a_trail(self) -> None:
         async with Bench().running(echo, memory=True) as engine:
             await engine.execute("One.", task_id="a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from .memory.base import KINDS, Hit, Kind, Memory, Soul
+from .memory.base import KINDS, Hit, Kind, Memory, Soul, Weights
 from .memory.longterm import LongTermMemory
 
 __all__ = ["BlockingMemory"]
@@ -41,9 +41,31 @@ class BlockingMemory:
         """Retire a memory; it stays readable with the reason."""
         return self._call(lambda: self._memory().forget(memory_id, because=because))
 
-    def recall(self, query: str, *, limit: int = 10, kinds: Sequence[Kind] = KINDS, past: bool = False) -> list[Hit]:
+    def erase(self, *ids: str, because: str) -> list[Memory]:
+        """Take what these memories say out of memory for good."""
+        return self._call(lambda: self._memory().erase(*ids, because=because))
+
+    def of_task(self, task_id: str) -> list[Memory]:
+        """Everything that came from a task, current or not."""
+        return self._call(lambda: self._memory().of_task(task_id))
+
+    def recall(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        kinds: Sequence[Kind] = KINDS,
+        past: bool = False,
+        without_task: str | None = None,
+        now: int | None = None,
+        weights: Weights | None = None,
+    ) -> list[Hit]:
         """The memories that answer best, best first."""
-        return self._call(lambda: self._memory().recall(query, limit=limit, kinds=kinds, past=past))
+        return self._call(
+            lambda: self._memory().recall(
+                query, limit=limit, kinds=kinds, past=past, without_task=without_task, now=now, weights=weights
+            )
+        )
 
     def get(self, memory_id: str) -> Memory:
         """One memory, current or not."""

@@ -14,7 +14,7 @@ from september_engine.errors import InvalidRequest
 from .test_records import any_memory
 
 
-@given(st.lists(any_memory, max_size=5))
+@given(st.lists(any_memory, max_size=5, unique_by=lambda memory: memory.id))
 def test_nothing_is_lost(memories: list[Memory]) -> None:
     named = [memory for memory in memories if memory.id]
     assert memories_of(bundle_of(named)) == named

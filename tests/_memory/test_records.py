@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from september_engine._memory.records import KINDS, Episode, Knowledge, Memory, Person, Relation, Trait
-from september_engine._memory.rows import memory_of, row_of, slot_of, speaker_of, text_of
+from september_engine._memory.rows import memory_of, row_of, said_at, slot_of, speaker_of, text_of
 
 from ..strategies import structs
 
@@ -34,8 +34,16 @@ def test_a_transcript_line_names_its_speaker() -> None:
     line = Episode(text="Mary Ann: I paint: boats", at=0)
     assert (speaker_of(line), text_of(line)) == ("Mary Ann", "I paint: boats")
     assert text_of(replace(line, speaker="Bo")) == line.text
-    for other in ("no speaker", "https://example.org: x", "12:30: x", "this is a long sentence: x"):
-        assert speaker_of(Episode(text=other, at=0)) is None
+    assert text_of(replace(line, speaker="Mary Ann")) == "I paint: boats"
+
+
+def test_when_it_was_said_is_what_the_line_says_or_what_was_told() -> None:
+    day = 1_683_504_000_000
+    line = Episode(text="[8 May 2023] Ana: boats", at=5)
+    assert (row_of(line).at, said_at(replace(line, at=day + 40_000))) == (day, day + 40_000)
+    assert said_at(Episode(text="boats", at=5)) == 5
+    assert said_at(Knowledge(subject="Ana", content="tea", valid_from=7, recorded_at=9)) == 7
+    assert said_at(Knowledge(subject="Ana", content="tea", recorded_at=9)) == 9
 
 
 @pytest.mark.parametrize(

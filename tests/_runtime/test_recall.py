@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from september_engine._runtime.recall import RECALL_SECONDS
+from collections.abc import Sequence
+
+from september_engine._runtime.recall import LEAST, RECALL_SECONDS
 from september_engine._turn.facts import Recalled, decode_fact
+from september_engine.memory.base import Episode
 from september_engine.models.scripted import ScriptedModel, say
 from tests.engines import Bench, echo
 
@@ -31,3 +34,28 @@ async def test_a_memory_that_never_settles_is_not_waited_for_longer_than_a_momen
         store = engine._running.store
         facts = [decode_fact(row.body) for row in await store.turn("a", running.turn_id)]
     assert [fact.items for fact in facts if isinstance(fact, Recalled)] == [[]]
+
+
+class Nearness:
+    """An embedder for which each text says itself how near it is to what is asked: "near 0.3"."""
+
+    name = "nearness"
+    dimensions = 2
+
+    async def embed(self, texts: Sequence[str], /) -> Sequence[Sequence[float]]:
+        cosines = [float(text.split()[-1]) if text.startswith("near") else 1.0 for text in texts]
+        return [[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines]
+
+
+async def test_what_is_nearest_but_not_near_is_not_told() -> None:
+    async with Bench().running([say("Hm.")], memory=True, embedder=Nearness()) as engine:
+        await engine.memory.remember(
+            Episode(text="near 0.5", at=1), Episode(text="near 0.05", at=2), Episode(text="near 0.2", at=3)
+        )
+        assert len(await engine.memory.recall("What of it?")) == 3
+        done = await engine.execute("What of it?", task_id="a")
+        store = engine._running.store
+        facts = [decode_fact(row.body) for row in await store.turn("a", done.turn_id)]
+    [recalled] = [fact for fact in facts if isinstance(fact, Recalled)]
+    assert [item.score >= LEAST for item in recalled.items] == [True]
+    assert "near 0.5" in recalled.items[0].text

@@ -7,11 +7,14 @@ from september_engine._turn.exchange import (
     QUESTION_CHARS,
     episode_id,
     exchange_of,
+    outside_before,
     outside_tools,
     question_of_turn,
     said_by_person,
 )
-from september_engine._turn.inputs import Cancelled, Interrupted
+from september_engine._turn.facts import RecalledItem
+from september_engine._turn.inputs import Cancelled, Interrupted, MemoriesRecalled
+from september_engine._turn.state import MEMORIES
 
 from .build import NOW, Turn, answered, asking, replied, returned, start, starting, text, use
 
@@ -43,6 +46,29 @@ def test_an_answer_after_a_tool_that_brought_something_in_is_untrusted_and_says_
     assert mine.source.trust == "stated"
     assert (answer.source.trust, answer.source.detail) == ("untrusted", "after look")
     assert outside_tools(turn.facts, {"look"}) == []
+
+
+def test_what_a_tool_brought_in_stays_in_the_thread_and_an_answer_after_it_is_untrusted() -> None:
+    first = Turn(replied(use("a")), starting("a"), returned("a"), replied(text("There."), step=1))
+    assert first.state.called == ("look",)
+    turn = Turn(replied(text("As I said.")), called=first.state.called)
+    assert (turn.state.called, outside_tools(turn.facts, ())) == (("look",), [])
+    assert (outside_before(turn.facts, ()), outside_before(turn.facts, {"look"})) == (["look"], [])
+    exchange = exchange_of(turn.facts, inside=())
+    assert exchange is not None
+    mine, answer = exchange.episodes
+    assert mine.source.trust == "stated"
+    assert (answer.source.trust, answer.source.detail) == ("untrusted", "after look")
+
+
+def test_an_answer_after_an_untrusted_memory_is_untrusted() -> None:
+    for trust, expected in (("untrusted", "untrusted"), ("inferred", "inferred"), ("stated", "inferred")):
+        item = RecalledItem(id="mem_1", text="{}", why="", score=1, trust=trust)
+        turn = Turn(MemoriesRecalled(now=NOW, items=[item]), replied(text("So it is.")))
+        exchange = exchange_of(turn.facts, inside=())
+        assert exchange is not None
+        assert exchange.episodes[1].source.trust == expected
+        assert outside_before(turn.facts, ()) == ([MEMORIES] if trust == "untrusted" else [])
 
 
 def test_a_turn_that_was_stopped_leaves_what_was_seen_of_its_answer() -> None:

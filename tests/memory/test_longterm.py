@@ -128,6 +128,49 @@ async def test_those_who_remember_at_once_leave_one_current_fact() -> None:
     assert len(await memory.history((await memory.page())[0].id)) == 20
 
 
+@pytest.mark.parametrize("on_file", [False, True])
+async def test_what_is_erased_is_gone_but_that_it_was_there(on_file: bool, tmp_path: Path) -> None:
+    async def look(memories: Memories) -> None:
+        memory = a_memory(memories, embedder=Topics())
+        source = Source(origin="web", detail="https://gunhild.example", task_id="t")
+        [secret] = await memory.remember(replace(said("My beagle is Rex", speaker="Gunhild"), source=source))
+        [old] = await memory.remember(Knowledge(subject="Gunhild", attribute="pet", content="Rex", source=source))
+        [new] = await memory.remember(Knowledge(subject="Gunhild", attribute="pet", content="a cat"))
+        await memory.recall("a pet")
+        before = await memory.export_bundle()
+        assert [each.id for each in await memory.of_task("t")] == [secret.id, old.id]
+        with pytest.raises(InvalidRequest, match="no memory 'mem_none'"):
+            await memory.erase(secret.id, "mem_none", because="x")
+        gone = await memory.erase(secret.id, old.id, secret.id, because="Gunhild asked.")
+        assert [each.retired_because for each in gone] == ["Gunhild asked."] * 2
+        assert gone[1].superseded_by == new.id
+        for query in ("Rex the beagle", "a pet", "Gunhild"):
+            found = {hit.memory.id: hit for hit in await memory.recall(query, past=True)}
+            assert not {secret.id, old.id} & found.keys()
+        bundle = await memory.export_bundle()
+        assert not [word for word in (b"Rex", b"beagle", b"gunhild.example") if word in bundle]
+        assert [each.id for each in await memory.history(new.id)] == [old.id, new.id]
+        assert await memory.import_bundle(before) == 0  # an older export does not bring it back
+        await memory.erase(new.id, because="Gunhild asked.")
+        assert await memories.names() == ["Erased."]
+
+    if not on_file:
+        await look(InProcessMemories())
+        return
+    async with a_file(tmp_path / "brain.sqlite") as memories:
+        await look(memories)
+
+
+async def test_a_trail_of_which_an_import_left_something_out_is_read_as_far_as_it_goes() -> None:
+    memory = a_memory()
+    part = Knowledge(id="new", subject="Ana", content="pilot", supersedes=("old",))
+    await memory.import_bundle(bundle_of([part]))
+    assert await memory.history("new") == [part]
+    with pytest.raises(InvalidRequest, match="twice"):
+        await memory.import_bundle(bundle_of([replace(part, id="x"), replace(part, id="x", content="nurse")]))
+    assert await memory.page() == [part]
+
+
 async def test_an_id_is_used_once() -> None:
     memory = a_memory()
     await memory.remember(replace(said("x"), id="mine"))

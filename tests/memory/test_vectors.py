@@ -6,6 +6,7 @@ import math
 import struct
 
 import pytest
+from msgspec.structs import replace
 
 pytest.importorskip("numpy", reason="the extra `embeddings` is not installed")
 
@@ -48,6 +49,27 @@ def test_a_later_vector_takes_the_place_of_an_earlier_one() -> None:
     index = an_index(row(1, "a", 1, 0), row(2, "b", 0.9, 0.1), row(3, "a", 0, 1))
     assert nearest(index, 1, 0) == ["b", "a"]
     assert len(index) == 2
+
+
+def test_a_memory_is_as_near_as_its_nearest_part() -> None:
+    parts = row(1, "long", 0, 1).vector + row(1, "", 1, 0).vector
+    index = an_index(replace(row(1, "long", -1, 0), vector=parts), row(2, "short", 0.9, 0.1), row(3, "other", -1, 0))
+    found = index.cosines(index.encoded([(1, 0)]), kinds=KINDS, past=False, limit=3)
+    assert found.nearest == ["long", "short", "other"]
+    assert (found.of("long"), found.of("other"), len(index)) == (1, -1, 3)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 2)])
+def test_a_later_vector_may_have_other_parts(before: int, after: int) -> None:
+    old = replace(row(1, "a", 1, 0), vector=row(1, "a", 1, 0).vector * before)
+    new = replace(row(3, "a", 0, -1), vector=row(3, "a", 0, -1).vector * after)
+    index = an_index(old, row(2, "b", 0.5, -0.5), new)
+    assert nearest(index, 1, 0) == ["b", "a"]
+    assert nearest(index, 0, -1) == ["a", "b"]
+    index.take_out(["a", "unknown"])
+    query = index.encoded([(0, -1)])
+    assert index.cosines(query, kinds=KINDS, past=True, limit=2).of("a") == 0
+    assert nearest(index, 0, -1) == ["b"]
 
 
 def test_kinds_and_what_is_past_are_left_out() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import msgspec
 
-__all__ = ["Conversation", "Question", "Said", "at", "diluted", "hand_made", "read", "small_talk"]
+__all__ = ["Conversation", "Question", "Said", "at", "diluted", "hand_made", "read", "small_talk", "wordy"]
 
 DATA = Path(__file__).with_name("data")
 MINUTE = 60_000
@@ -106,6 +106,21 @@ def diluted(conversation: Conversation, *, to: int, seed: int) -> Conversation:
         mixed += sorted(inserted.get(place, []), key=lambda said: (said.at, said.id))
         mixed += turns[place : place + 1]
     return attrs.evolve(conversation, turns=mixed)
+
+
+def wordy(conversation: Conversation, *, words: int, seed: int) -> Conversation:
+    """The same with small talk inside of each turn, before and after what is said: turns of some `words` words."""
+    chance = random.Random(seed)
+    lines = [line for pair in small_talk() for line in pair]
+
+    def padded(turn: Said) -> Said:
+        said: list[str] = []
+        while sum(len(line.split()) for line in said) < words:
+            said.append(chance.choice(lines))
+        said.insert(chance.randrange(len(said) + 1), turn.text)
+        return attrs.evolve(turn, text=" ".join(said))
+
+    return attrs.evolve(conversation, turns=[padded(turn) for turn in conversation.turns])
 
 
 def _lines(path: Path) -> list[str]:

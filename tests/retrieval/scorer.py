@@ -11,11 +11,12 @@ import attrs
 from september_engine._memory.rank import WEIGHTS, Weights
 from september_engine._memory.words import spoken, terms_of
 from september_engine.memory._vectors import VectorIndex
-from september_engine.memory.base import KINDS, Embedder, Episode, Memories, Source
+from september_engine.memory.base import KINDS, Embedder, Memories, Memory
 from september_engine.memory.longterm import LongTermMemory
 from september_engine.testing.fakes import FakeClock, FakeIds
 
 from .conversations import Conversation, Question
+from .forms import FORMS, TOLD, Form
 
 __all__ = ["CUTS", "Cached", "Hashed", "Table", "score"]
 
@@ -107,16 +108,16 @@ async def score(
     make: Callable[[], Memories],
     embedder: Embedder,
     weights: Weights = WEIGHTS,
-    bare: bool = False,
+    form: str = TOLD,
     only: Sequence[str] = ("BM25", "vectors", "rank fusion", "recall, no vectors", "recall"),
 ) -> Table:
     """Recall of each way of searching, by kind of question, over all questions of these conversations.
 
-    `bare` keeps from memory who spoke, and that the turns belong together.
+    `form` is one of `FORMS`: how the turns are put into memory.
     """
     found: dict[str, dict[str, list[tuple[float, ...]]]] = defaultdict(lambda: defaultdict(list))
     for conversation in conversations:
-        ways = await _remembered(conversation, make(), embedder, weights, bare)
+        ways = await _remembered(conversation, make(), embedder, weights, FORMS[form])
         all_ways: Mapping[str, Search] = {
             "BM25": ways.bm25,
             "vectors": ways.vectors,
@@ -141,16 +142,14 @@ async def score(
 
 
 async def _remembered(
-    conversation: Conversation, memories: Memories, embedder: Embedder, weights: Weights, bare: bool
+    conversation: Conversation, memories: Memories, embedder: Embedder, weights: Weights, form: Form
 ) -> _Ways:
     clock, ids = FakeClock(), FakeIds()
     fused = LongTermMemory(memories, clock=clock, ids=ids, embedder=embedder, weights=weights)
-    turns: list[Episode] = []
+    turns: list[Memory] = []
     for turn in conversation.turns:
         task = turn.id.partition(":")[0] if ":" in turn.id else conversation.name
-        source = Source(origin="person", task_id=None if bare else task)
-        speaker = None if bare else turn.speaker
-        turns.append(Episode(id=turn.id, text=turn.text, speaker=speaker, at=turn.at, source=source))
+        turns.append(form(turn, task))
     await fused.remember(*turns)
     index = VectorIndex(embedder.dimensions)
     index.add(await memories.vectors(embedder.name, after=0, limit=1_000_000))

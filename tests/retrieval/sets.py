@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from .conversations import Conversation, diluted, hand_made
+from .conversations import Conversation, diluted, hand_made, wordy
 from .generator import generated
 
 __all__ = ["DEVELOPMENT", "HELD_OUT", "QUICK", "together"]
@@ -34,6 +34,7 @@ def _long(name: str, seed: int) -> Conversation:
 DEVELOPMENT: Makers = {
     "written by hand": lambda: [hand_made("nadia_and_tom")],
     "the same among 400 turns": lambda: [_long("nadia_and_tom", 1)],
+    "in turns of 100 words": lambda: [wordy(hand_made("nadia_and_tom"), words=100, seed=1)],
     "generated": lambda: [generated(seed) for seed in (1, 2, 3, 4)],
     "four in one memory": lambda: [
         together("four", [_long("nadia_and_tom", 1), *(generated(seed) for seed in (1, 2, 21))])
@@ -42,6 +43,7 @@ DEVELOPMENT: Makers = {
 HELD_OUT: Makers = {
     "written by hand": lambda: [hand_made("lena")],
     "the same among 400 turns": lambda: [_long("lena", 2)],
+    "in turns of 100 words": lambda: [wordy(hand_made("lena"), words=100, seed=1)],
     "generated": lambda: [generated(seed) for seed in (5, 6, 7, 8)],
     "four in one memory": lambda: [together("four", [_long("lena", 2), *(generated(seed) for seed in (5, 6, 22))])],
 }

@@ -16,7 +16,8 @@ from september_engine.memory.base import Embedder
 from september_engine.memory.inprocess import InProcessMemories
 from september_engine.memory.minilm import MiniLMEmbedder
 
-from .conversations import Conversation, Question, Said, diluted, hand_made, read
+from .conversations import Conversation, Question, Said, diluted, hand_made, read, wordy
+from .forms import BARE, FORMS, TOLD
 from .generator import generated
 from .scorer import CUTS, Cached, Hashed, Table, score
 from .sets import QUICK
@@ -41,16 +42,29 @@ def embedder(request: pytest.FixtureRequest) -> Embedder:
         pytest.skip(missing.message)
 
 
-@pytest.mark.parametrize("bare", [False, True], ids=["", "without speakers and tasks"])
+@pytest.mark.parametrize("form", [TOLD, BARE])
 @pytest.mark.parametrize("make", QUICK.values(), ids=QUICK)
 async def test_a_recall_is_not_below_words_or_vectors_alone(
-    make: Callable[[], Sequence[Conversation]], bare: bool, embedder: Embedder
+    make: Callable[[], Sequence[Conversation]], form: str, embedder: Embedder
 ) -> None:
-    table = await score(make(), make=InProcessMemories, embedder=embedder, bare=bare, only=WAYS)
+    table = await score(make(), make=InProcessMemories, embedder=embedder, form=form, only=WAYS)
     for cut, *recalled in zip(CUTS, *(table[way]["all"] for way in WAYS), strict=True):
         words, vectors, without, fused = recalled
         assert without >= words - ONE_POINT, f"at {cut}, without vectors"
         assert fused >= max(words, vectors) - ONE_POINT, f"at {cut}"
+
+
+@pytest.mark.parametrize(
+    "form", [name for name in FORMS if name not in (TOLD, BARE, "facts with a time", "without times")]
+)
+async def test_who_spoke_and_when_is_found_in_every_form(form: str) -> None:
+    """A program that writes it into the text has the same recall as one that tells it."""
+    ways = ["recall, no vectors", "recall"]
+    told, other = [
+        await score([hand_made("lena")], make=InProcessMemories, embedder=Hashed(), form=each, only=ways)
+        for each in (TOLD, form)
+    ]
+    assert other == told
 
 
 async def test_questions_written_by_hand_are_answered() -> None:
@@ -82,6 +96,9 @@ def test_conversations_are_the_same_each_time_and_as_long_as_was_asked() -> None
     assert len(long.turns) == 400
     assert [turn for turn in long.turns if not turn.id.startswith("small")] == list(one.turns)
     assert sorted(long.turns, key=lambda turn: turn.at) == list(long.turns)
+    for turn, padded in zip(one.turns, wordy(one, words=100, seed=1).turns, strict=True):
+        assert turn.text in padded.text
+        assert len(padded.text.split()) >= 100
 
 
 def test_conversations_of_your_own_can_be_read(tmp_path: Path) -> None:

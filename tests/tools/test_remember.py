@@ -24,8 +24,24 @@ class Desk:
         self.memory = LongTermMemory(InProcessMemories(), clock=FakeClock(), ids=FakeIds())
         self.tools = {tool.name: tool for tool in memory_tools(lambda: self.memory)}
 
-    async def call(self, name: str, *, outside: tuple[str, ...] = (), call_id: str = "a", **input: Any) -> str:
-        called = Called(tool_call_id=call_id, task_id="t", turn_id="u", message_id="m", said=SAID, outside=outside)
+    async def call(
+        self,
+        name: str,
+        *,
+        outside: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+        call_id: str = "a",
+        **input: Any,
+    ) -> str:
+        called = Called(
+            tool_call_id=call_id,
+            task_id="t",
+            turn_id="u",
+            message_id="m",
+            said=SAID,
+            outside=outside,
+            outside_before=before,
+        )
         tool = self.tools[name]
         result: str = await tool.function(**tool.decode(input), called=called)
         return result
@@ -93,6 +109,17 @@ async def test_what_cannot_be_remembered_is_told_to_the_model(desk: Desk, input:
     with pytest.raises(ToolError, match=says):
         await desk.call("remember", **input)
     assert await desk.memory.page() == []
+
+
+async def test_what_was_read_in_an_earlier_turn_does_not_become_the_agents_own_idea(desk: Desk) -> None:
+    fact: dict[str, Any] = {"kind": "knowledge", "subject": "user", "attribute": "name"}
+    await desk.call("remember", **fact, content="ANA")
+    said = await desk.call("remember", call_id="b", before=("fetch",), **fact, content="Mallory")
+    assert "untrusted" in said
+    mine, other = await desk.memory.page()
+    assert (mine.source.trust, other.source.trust, other.source.detail) == ("stated", "untrusted", "after fetch")
+    await desk.call("remember", call_id="c", before=("fetch",), kind="trait", attribute="value", content="Call me Ana")
+    assert (await desk.memory.page(kinds=["trait"]))[0].source.trust == "stated"
 
 
 async def test_no_trait_is_taken_once_another_tool_was_called(desk: Desk) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from .stems import stem
 
-__all__ = ["DAY", "Span", "mentions_time", "spans_of"]
+__all__ = ["DAY", "Span", "date_of", "mentions_time", "spans_of"]
 
 DAY = 86_400_000
 _MONTHS = "january february march april may june july august september october november december".split()
@@ -42,6 +42,13 @@ _PATTERNS = [
         rf"\b(?:in\s+the\s+)?(?:last|past)\s+{_COUNT}\s+(?P<window>day|week|month|year)s\b",
     )
 ]
+
+_WITH_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+_BESIDE_DATES = re.compile(
+    r"\b(?:session|date|time|at|on|utc|gmt|t|z|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)\b|[\W_]", re.IGNORECASE
+)
+_ISO_TIME = re.compile(r"(?<=\d)T(?=\d)|(?<=\d)(?:\.\d+)?Z\b")
+_CLOCK = re.compile(r"(?<!\d)([01]?\d|2[0-3]):([0-5]\d)(?!\d)(?::\d\d)?\s*(?:([ap])\.?m\b)?", re.IGNORECASE)
 
 _TIME_TERMS = frozenset(
     stem(word)
@@ -80,6 +87,26 @@ def spans_of(text: str, now: int) -> list[Span]:
             for begin, end in _read({name: said for name, said in match.groupdict().items() if said}, now):
                 found.append((*place, Span(begin, end, match.group().strip())))
     return [span for _, _, span in sorted(found, key=lambda each: each[0])]
+
+
+def date_of(text: str) -> int | None:
+    """The day that a text is, with its year, and the time of day if it says one; None where it says more than that."""
+    text = _ISO_TIME.sub(" ", text)
+    spans = spans_of(text, 0)
+    if len(spans) != 1 or spans[0].end - spans[0].begin != DAY or not _WITH_YEAR.search(spans[0].words):
+        return None
+    clock = _CLOCK.search(text)
+    rest = text.replace(spans[0].words, " ").replace(clock[0] if clock else " ", " ")
+    if len(_BESIDE_DATES.sub("", rest)) > 3:
+        return None
+    return spans[0].begin if clock is None else spans[0].begin + _time_of_day(clock)
+
+
+def _time_of_day(clock: re.Match[str]) -> int:
+    hour, minute = int(clock[1]), int(clock[2])
+    if clock[3]:
+        hour = hour % 12 + 12 * (clock[3].lower() == "p")
+    return (hour * 60 + minute) * 60_000
 
 
 def _read(said: dict[str, str], now: int) -> Iterator[tuple[int, int]]:

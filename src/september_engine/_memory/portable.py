@@ -37,6 +37,11 @@ def memories_of(bundle: bytes) -> list[Memory]:
         raise InvalidRequest(f"The export has the format {read.format!r}; this release reads {FORMAT!r}.")
     if nameless := sum(not memory.id for memory in read.memories):
         raise InvalidRequest(f"{nameless} memories of this export have no id.")
+    seen: set[str] = set()
+    for memory in read.memories:
+        if memory.id in seen:
+            raise InvalidRequest(f"This export has the memory {memory.id!r} twice.")
+        seen.add(memory.id)
     return read.memories
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .records import Episode, Knowledge, Memory, Relation
-from .rows import speaker_of, text_of
+from .rows import said_at, speaker_of, text_of
 
 __all__ = ["NOTE", "line_of", "shown"]
 
@@ -32,8 +32,8 @@ def line_of(memory: Memory, *, most: int | None = None) -> str:
     source = memory.source
     fields: dict[str, object] = {"id": memory.id or None, "kind": type(memory).__struct_config__.tag}
     match memory:
-        case Episode(at=at):
-            fields |= {"time": _time(at), "speaker": speaker_of(memory)}
+        case Episode():
+            fields |= {"time": _time(said_at(memory)), "speaker": speaker_of(memory)}
         case Knowledge() | Relation():
             fields |= {"confidence": memory.confidence, "from": memory.valid_from and _time(memory.valid_from)}
             fields |= {"until": memory.valid_until and _time(memory.valid_until)}

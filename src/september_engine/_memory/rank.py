@@ -14,12 +14,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import nsmallest
 
 import msgspec
+from msgspec.structs import replace
 
 from .dates import DAY, mentions_time, spans_of
 from .question import Question
 from .rows import MemoryRow
 
-__all__ = ["BM25", "SOON", "WEIGHTS", "Candidate", "Ranked", "Ranking", "Statistics", "Weights"]
+__all__ = [
+    "BM25",
+    "MEANING_ALONE",
+    "SOON",
+    "WEIGHTS",
+    "WORDS_ALONE",
+    "Candidate",
+    "Ranked",
+    "Ranking",
+    "Statistics",
+    "Weights",
+]
 
 K1, B = 1.2, 0.75
 """BM25's parameters, as FTS5 has them."""
@@ -57,6 +69,9 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
 
 
 WEIGHTS = Weights()
+_ALONE = Weights(**dict.fromkeys(Weights.__struct_fields__, 0.0))
+WORDS_ALONE, MEANING_ALONE = replace(_ALONE, words=1.0), replace(_ALONE, meaning=1.0)
+"""BM25 alone, and the cosine alone: to see what either finds, and whether all signals together find more."""
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
+from .dates import DAY
+from .heads import head_of
 from .records import Episode, Knowledge, Memory, Person, Relation, Trait
 from .words import spoken, terms_of
 
-__all__ = ["MemoryRow", "memory_of", "row_of", "slot_of", "speaker_of", "text_of"]
+__all__ = ["MemoryRow", "memory_of", "row_of", "said_at", "slot_of", "speaker_of", "text_of"]
 
 
 class MemoryRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One memory in a store.
 
     `words` are the stems to search it by, with spaces between. `slot` is what at most one, or the same, current memory
-    stands in. `body` is the whole memory, byte for byte what is exported.
+    stands in. `task_id` is "" for an episode without a task: such ones are neighbours of each other, too. `body` is the
+    whole memory, byte for byte what is exported.
     """
 
     id: str
@@ -31,9 +32,6 @@ class MemoryRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     current: bool = True
 
 
-_PREFIX = re.compile(r"([^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}): +(?=\S)")
-"""How a transcript names its speaker."""
-
 _decoder: msgspec.json.Decoder[Memory] = msgspec.json.Decoder(Memory)
 _encoder = msgspec.json.Encoder()
 
@@ -44,11 +42,11 @@ def row_of(memory: Memory) -> MemoryRow:
     return MemoryRow(
         id=memory.id,
         kind=type(memory).__struct_config__.tag,  # type: ignore[arg-type]  # a str in all five
-        at=memory.recorded_at if episode is None else episode.at,
+        at=said_at(memory),
         body=_encoder.encode(memory),
         words=" ".join(terms_of(text_of(memory))),
         speaker=speaker_of(memory),
-        task_id=memory.source.task_id,
+        task_id="" if episode is not None and memory.source.task_id is None else memory.source.task_id,
         position=None if episode is None else episode.position,
         slot=slot_of(memory),
         current=memory.retired_at is None,
@@ -66,10 +64,9 @@ def memory_of(row: MemoryRow) -> Memory:
 def text_of(memory: Memory) -> str:
     """What a memory says: what is searched, embedded and shown. A speaker is not part of what is said."""
     match memory:
-        case Episode(text=text, speaker=None):
-            named = _PREFIX.match(text)
-            return text[named.end() :] if named else text
-        case Episode(text=text) | Trait(text=text):
+        case Episode(text=text, speaker=speaker):
+            return head_of(text, speaker=speaker).text
+        case Trait(text=text):
             return text
         case Knowledge(subject=subject, content=content, attribute=attribute):
             return f"{subject}, {attribute}: {content}" if attribute else f"{subject}: {content}"
@@ -84,8 +81,7 @@ def speaker_of(memory: Memory) -> str | None:
     """Whom a memory is by or about: a question that names them means it. "Ana: hello" is by Ana."""
     match memory:
         case Episode(text=text, speaker=None):
-            named = _PREFIX.match(text)
-            return named[1] if named else None
+            return head_of(text).speaker
         case Episode(speaker=speaker):
             return speaker
         case Knowledge(subject=subject) | Relation(subject=subject):
@@ -94,6 +90,18 @@ def speaker_of(memory: Memory) -> str | None:
             return name
         case _:
             return None
+
+
+def said_at(memory: Memory) -> int:
+    """When it was said, or has been so since; a day at the beginning of a line is believed before the given time."""
+    match memory:
+        case Episode(text=text, speaker=speaker, at=at):
+            told = head_of(text, speaker=speaker).at
+            return at if told is None or 0 <= at - told < DAY else told
+        case Knowledge(valid_from=int(since)) | Relation(valid_from=int(since)):
+            return since
+        case _:
+            return memory.recorded_at
 
 
 def slot_of(memory: Memory) -> str | None:

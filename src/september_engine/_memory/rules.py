@@ -8,9 +8,12 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import InvalidRequest
-from .records import TRUST, Episode, Knowledge, Memory, Relation, Source, Trait, Trust
+from .records import TRUST, Episode, Knowledge, Memory, Person, Relation, Source, Trait, Trust
 
-__all__ = ["Outcome", "checked", "forgotten", "settled"]
+__all__ = ["ERASED", "Outcome", "checked", "erased", "forgotten", "settled"]
+
+ERASED = "Erased."
+"""All that an erased memory says."""
 
 _RANK: dict[Trust, int] = {"untrusted": 0, "inferred": 1, "stated": 2}
 
@@ -89,3 +92,23 @@ def _says(memory: Memory) -> Memory:
 def forgotten(memory: Memory, *, at: int, because: str) -> Memory:
     """The memory, no longer current. One that is not current stays as it is."""
     return memory if memory.retired_at is not None else replace(memory, retired_at=at, retired_because=because)
+
+
+def erased(memory: Memory, *, at: int, because: str) -> Memory:
+    """What stays of a memory that is erased: that there was one, its trail, and when and why it went.
+
+    Its id stays, so that neither a turn nor an older export brings it back.
+    """
+    source = replace(memory.source, detail="")
+    kept = replace(memory, source=source, retired_at=memory.retired_at or at, retired_because=because)
+    match kept:
+        case Episode():
+            return replace(kept, text=ERASED, speaker=None)
+        case Knowledge():
+            return replace(kept, subject=ERASED, content=ERASED, attribute=None, type="erased")
+        case Person():
+            return replace(kept, name=ERASED, about="", aliases=())
+        case Relation():
+            return replace(kept, subject=ERASED, relation=ERASED, object=ERASED)
+        case Trait():
+            return replace(kept, text=ERASED)

@@ -46,7 +46,7 @@ from .planner import PlanCall
 from .recall import bring_to_mind
 from .resources import Resources
 from .stopwatch import Stopwatch, worked
-from .threads import Left, Thread
+from .threads import Thread, left_by
 from .tool_calls import run_tool
 
 __all__ = ["Runner"]
@@ -356,7 +356,7 @@ class Runner:
         row, recent, turn_id = self.channel.row, self._resources.recent, self.state.turn_id
         if row.head != turn_id or row.open_turn is not None:
             return
-        left = Left(self.state.context, self.state.since)
+        left = left_by(self.state)
         if thread is None:  # the turn asked no model
             recent.go_on(row.task_id, self._parent, turn_id, self._facts, left)
         else:

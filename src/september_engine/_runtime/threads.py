@@ -14,7 +14,7 @@ from .._output import Output
 from .._turn.facts import AssistantCut, AssistantReplied, Fact, TurnStarted, decode_fact, encode_fact
 from .._turn.inputs import Start, WriteNote
 from .._turn.limits import Limits
-from .._turn.state import fold
+from .._turn.state import TurnState, fold
 from .._turn.transcript import REFUSED_SUFFIX, RESULTS_SUFFIX
 from ..errors import InvalidRequest, MessageNotFound, StoreCorrupt
 from ..messages import Block, Media
@@ -27,6 +27,7 @@ __all__ = [
     "RecentThreads",
     "Thread",
     "TurnRequest",
+    "left_by",
     "plan_turn",
     "read_thread",
     "read_turn",
@@ -86,10 +87,18 @@ async def read_thread(store: Store, task_id: str, turn_id: str | None, *, since:
 
 @attrs.frozen
 class Left:
-    """How a turn leaves its thread: the tokens of its context, and the turn from which requests read it."""
+    """How a turn leaves its thread: the tokens of its context, the turn from which requests read it, and what it has
+    called upon.
+    """
 
     context: int = 0
     since: str | None = None
+    called: tuple[str, ...] = ()
+
+
+def left_by(state: TurnState) -> Left:
+    """How the turn of this state leaves its thread."""
+    return Left(state.context, state.since, state.called)
 
 
 @attrs.define
@@ -246,6 +255,7 @@ async def plan_turn(
         output_schema=None if request.output is None else request.output.schema,
         task_tokens=0 if row is None else row.spent_tokens,
         task_usd=0.0 if row is None else row.spent_usd,
+        called=left.called,
         blobs=blobs,
     )
 
@@ -255,8 +265,7 @@ async def _left(store: Store, recent: RecentThreads, task_id: str, turn_id: str 
         return Left()
     if (known := recent.left(task_id, turn_id)) is not None:
         return known
-    state = fold(await read_turn(store, task_id, turn_id))
-    return Left(state.context, state.since)
+    return left_by(fold(await read_turn(store, task_id, turn_id)))
 
 
 def _quiet(row: TaskRow | None, request: TurnRequest, left: Left, *, now: int, limits: Limits) -> Start:
@@ -278,6 +287,7 @@ def _quiet(row: TaskRow | None, request: TurnRequest, left: Left, *, now: int, l
         since=left.since,
         task_tokens=0 if row is None else row.spent_tokens,
         task_usd=0.0 if row is None else row.spent_usd,
+        called=left.called,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from .._turn.calls import DONE
 from .._turn.commands import RunTool
-from .._turn.exchange import outside_tools, said_by_person
+from .._turn.exchange import outside_before, outside_tools, said_by_person
 from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import Refuse, ToolReturned, Write, WriteNote
 from .._turn.notes import note_problem
@@ -126,13 +126,15 @@ async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Re
 def _called_by(command: RunTool, resources: Resources, turn: Sequence[Fact]) -> Called:
     """Where a call stands. A tool that only writes the log, asks a person or is told this brings in nothing."""
     started = next(fact for fact in turn if isinstance(fact, TurnStarted))
+    inside = inside_tools(resources.tools)
     return Called(
         tool_call_id=command.id,
         task_id=started.task_id,
         turn_id=started.turn_id,
         message_id=started.message_id,
         said=said_by_person(turn),
-        outside=tuple(outside_tools(turn, inside_tools(resources.tools))),
+        outside=tuple(outside_tools(turn, inside)),
+        outside_before=tuple(outside_before(turn, inside)),
     )
 
 

@@ -157,6 +157,7 @@ def _start(input: Start) -> list[Fact]:
         output_schema=input.output_schema,
         task_tokens=input.task_tokens,
         task_usd=input.task_usd,
+        called=input.called,
     )
     if input.kind == "note":
         notes = [noted(note, input.now, by="code") for note in input.notes]

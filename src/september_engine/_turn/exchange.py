@@ -1,7 +1,7 @@
 """exchange: what a turn asks of long-term memory, and what it leaves there. Pure.
 
-A turn that counted leaves what the person said, and what was answered at last. After an answer that rests on what tools
-brought in, nobody can say who speaks: it is untrusted.
+A turn that counted leaves what the person said, and what was answered at last. Once tools or untrusted memories have
+brought something into the thread, nobody can say who speaks in an answer: it is untrusted, in this turn and later ones.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ import msgspec
 from .._context.text import clean
 from .._memory.records import Episode, Source
 from ..messages import Block, text_of, tool_uses
-from .facts import AssistantCut, AssistantReplied, Fact, HumanAnswered, TurnCompleted, TurnFailed, TurnStarted
+from .facts import AssistantCut, AssistantReplied, Fact, HumanAnswered, Recalled, TurnCompleted, TurnFailed, TurnStarted
 from .limits import brief
 from .planning import is_small_talk
+from .state import fold
 
-__all__ = ["SPEAKERS", "Exchange", "episode_id", "exchange_of", "outside_tools", "question_of_turn", "said_by_person"]
+__all__ = [
+    "SPEAKERS",
+    "Exchange",
+    "episode_id",
+    "exchange_of",
+    "outside_before",
+    "outside_tools",
+    "question_of_turn",
+    "said_by_person",
+]
 
 SPEAKERS = ("user", "assistant")
 
@@ -61,7 +71,7 @@ def exchange_of(facts: Sequence[Fact], *, inside: Collection[str]) -> Exchange |
         words = text_of(started.content)
         said = _episode(started, started.message_id, words, started.at, "user", Source(origin="person"))
         answer = _answer(facts)
-        outside = outside_tools(facts, inside)
+        outside = [*outside_tools(facts, inside), *outside_before(facts, inside)]
         by_agent = Source(origin="agent", trust="untrusted" if outside else "inferred", detail=_after(outside))
         episodes = [said]
         if answer is not None:
@@ -87,6 +97,12 @@ def outside_tools(facts: Iterable[Fact], inside: Collection[str]) -> list[str]:
     """The names of the tools that were called and may have brought in what nobody here said."""
     called = [use["name"] for fact in facts if isinstance(fact, AssistantReplied) for use in tool_uses(fact.content)]
     return [name for name in dict.fromkeys(called) if name not in inside]
+
+
+def outside_before(facts: Iterable[Fact], inside: Collection[str]) -> list[str]:
+    """What else may have: tools in the turns before this one, and untrusted memories."""
+    names = fold(fact for fact in facts if isinstance(fact, TurnStarted | Recalled)).called
+    return [name for name in names if name not in inside]
 
 
 def said_by_person(facts: Iterable[Fact]) -> str:
@@ -123,5 +139,5 @@ def _answer(facts: Sequence[Fact]) -> tuple[str, str, int] | None:
     return None
 
 
-def _after(tools: Sequence[str]) -> str:
-    return f"after {', '.join(tools[:5])}" if tools else ""
+def _after(names: Sequence[str]) -> str:
+    return f"after {', '.join(list(dict.fromkeys(names))[:5])}" if names else ""

@@ -57,7 +57,7 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     is stored so that whoever resumes the turn obeys it. `context` is how many tokens the thread had before this
     message, and `since` the turn from which it is read for a request; None is its first. `output_schema` is what the
     final answer must fit. `task_tokens` and `task_usd` are what all turns of the task before this one had spent; None
-    is unknown.
+    is unknown. `called` is what the thread before this turn called upon: see `TurnState`.
 
     A turn of kind "note" is one of the program's own: nobody says anything, working memory is written, and it ends. It
     has no message.
@@ -80,6 +80,7 @@ class TurnStarted(_Fact, frozen=True, kw_only=True, tag="turn_started"):
     output_schema: dict[str, JSON] | None = None
     task_tokens: int = 0
     task_usd: float | None = 0.0
+    called: tuple[str, ...] = ()
 
 
 class PrefixChosen(_Fact, frozen=True, kw_only=True, tag="prefix_chosen"):

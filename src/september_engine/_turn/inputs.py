@@ -69,8 +69,8 @@ class Start(_Input, frozen=True, kw_only=True):
     """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
 
     `planner` says that there is one. A turn of kind "note" only writes `notes`, and is over.
-    `context` and `since` are how the turn left the thread that this one goes on from. `task_tokens` and `task_usd`
-    (None: unknown) are what the turns of the task have spent so far.
+    `context`, `since` and `called` are how the turn left the thread that this one goes on from. `task_tokens` and
+    `task_usd` (None: unknown) are what the turns of the task have spent so far.
     """
 
     turn_id: str
@@ -93,6 +93,7 @@ class Start(_Input, frozen=True, kw_only=True):
     output_schema: dict[str, JSON] | None = None
     task_tokens: int = 0
     task_usd: float | None = 0.0
+    called: tuple[str, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

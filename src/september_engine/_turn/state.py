@@ -83,6 +83,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     answer: str | None = None
 
 
+MEMORIES = "untrusted memories"
+"""What stands among the names of tools where an untrusted memory was recalled; no tool can have this name."""
+
+
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a rule may look at.
 
@@ -93,7 +97,8 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     and `recalled` that long-term memory has been asked.
     `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
     is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
-    another reason, and `shortened` that it was summarised since the last answer.
+    another reason, and `shortened` that it was summarised since the last answer. `called` are the names of the tools
+    that were called in the thread so far, summarised or not, and `MEMORIES` where an untrusted memory was recalled.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -134,6 +139,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False
     shortened: bool = False
     compactions: int = 0
+    called: tuple[str, ...] = ()
 
     @property
     def owes_compaction(self) -> bool:
@@ -224,7 +230,8 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
         case PlanChosen(by="planner") | PlanSkipped():
             return replace(_costing(state, fact.usage, fact.cost_usd), planning=False)
         case Recalled():
-            return replace(state, recalled=True)
+            untrusted = any(item.trust == "untrusted" for item in fact.items)
+            return replace(state, recalled=True, called=_with_names(state.called, [MEMORIES] if untrusted else []))
         case TurnResumed():
             resumed = replace(
                 state, resumes=state.resumes + 1, next_block=state.next_block + fact.blocks, attempt=1, wait_ms=0
@@ -263,6 +270,7 @@ def _started(state: TurnState, fact: TurnStarted) -> TurnState:
         task_usd=fact.task_usd,
         since=fact.since,
         began_with=(fact.context, fact.since),
+        called=fact.called,
     )
 
 
@@ -292,7 +300,12 @@ def _replied(state: TurnState, fact: AssistantReplied) -> TurnState:
         calls=calls,
         call_ids=state.call_ids | {call.id for call in calls},
         tool_calls=state.tool_calls + len(calls),
+        called=_with_names(state.called, [call.tool for call in calls]),
     )
+
+
+def _with_names(known: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*known, *more)))
 
 
 def _costing(state: TurnState, usage: Usage | None, cost: float | None) -> TurnState:

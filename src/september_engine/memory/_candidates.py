@@ -1,12 +1,58 @@
-"""Candidates: a stored memory together with the turns beside it, for the ranking."""
+"""Candidates: what words, meaning, names and times bring in, and the turns beside it, for the ranking."""
 
 from __future__ import annotations
 
-from .._memory.rank import Candidate
+from collections.abc import Sequence
+
+from .._memory.question import Question
+from .._memory.rank import SOON, Candidate, Ranking
 from .._memory.rows import MemoryRow, memory_of, text_of
 from ._vectors import Cosines
+from .base import Kind, Matches, Memories
 
-__all__ = ["candidate_of", "place_of"]
+__all__ = ["brought_in", "candidate_of", "neighbours"]
+
+BESIDE = 60
+"""So many a time that is asked for brings in, and so many facts those who are named."""
+
+
+async def brought_in(
+    memories: Memories,
+    question: Question,
+    matches: Matches,
+    cosines: Cosines | None,
+    *,
+    kinds: Sequence[Kind],
+    past: bool,
+) -> dict[str, MemoryRow]:
+    """What is worth ranking, by id: what holds the words, what is nearest, what is about those named or of then."""
+    rows = {row.id: row for row in matches.rows}
+    if cosines is not None:
+        found = await memories.get([id_ for id_ in cosines.nearest if id_ not in rows])
+        rows |= {row.id: row for row in found if row.kind in kinds and (past or row.current)}
+    if question.speakers:
+        found = await memories.about(sorted(question.speakers), past=past, limit=BESIDE)
+        rows |= {row.id: row for row in found if row.kind in kinds}
+    for span in question.spans:
+        for begin, end in ((span.begin, span.end), (span.end, span.end + SOON)):
+            found = await memories.between(begin, end, kinds=kinds, past=past, limit=BESIDE)
+            rows |= {row.id: row for row in found}
+    return rows
+
+
+async def neighbours(
+    memories: Memories, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, most: int
+) -> dict[tuple[str, int], MemoryRow]:
+    """All rows by place, and the turns beside the most promising ones: the answer may be next to the words."""
+    near = {place: row for row in rows.values() if (place := place_of(row)) is not None}
+    first = ranking.promising(rows.values(), _no_cosine if cosines is None else cosines.of, most=most)
+    beside = {(place[0], place[1] + step) for row in first if (place := place_of(row)) is not None for step in (-1, 1)}
+    found = await memories.at(sorted(beside - near.keys()))
+    return near | {place: row for row in found if (place := place_of(row)) is not None}
+
+
+def _no_cosine(id_: str) -> float:
+    return 0.0
 
 
 def place_of(row: MemoryRow) -> tuple[str, int] | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from .._memory.rank import Statistics
+from .._memory.rank import MEANING_ALONE, WEIGHTS, WORDS_ALONE, Statistics, Weights
 from .._memory.records import (
     KINDS,
     Episode,
@@ -25,6 +25,9 @@ from .._memory.rows import MemoryRow
 
 __all__ = [
     "KINDS",
+    "MEANING_ALONE",
+    "WEIGHTS",
+    "WORDS_ALONE",
     "Embedder",
     "Episode",
     "Hit",
@@ -44,6 +47,7 @@ __all__ = [
     "Trait",
     "Trust",
     "VectorRow",
+    "Weights",
 ]
 
 
@@ -98,7 +102,10 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VectorRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One vector, as little-endian float32. `number` grows as vectors are added: the cursor of reading them."""
+    """The vector of a memory, as little-endian float32; of a long text the vectors of its parts, one behind the other.
+
+    `number` grows as vectors are added: the cursor of reading them.
+    """
 
     number: int
     id: str

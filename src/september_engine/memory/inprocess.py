@@ -57,6 +57,9 @@ class InProcessMemories:
             insort(self._places[row.task_id], (row.position, row.id))
         if row.speaker:
             self._names[row.speaker] = None
+        before = None if stored is None or stored.speaker == row.speaker else stored.speaker
+        if before and all(each.speaker != before for each in self._rows.values()):
+            del self._names[before]
 
     def _position(self, row: MemoryRow) -> int | None:
         if row.task_id is None or row.kind != "episode":

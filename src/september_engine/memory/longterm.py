@@ -13,25 +13,23 @@ import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
-from .._memory.rank import SOON, WEIGHTS, Ranking, Weights
+from .._memory.rank import Ranking
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
-from .._memory.rules import checked, forgotten, settled
+from .._memory.rules import checked, erased, forgotten, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
-from ._candidates import candidate_of, place_of
+from ._candidates import brought_in, candidate_of, neighbours
 from ._vectors import Cosines, VectorIndex
-from .base import Embedder, Hit, Memories, Soul
+from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
 
 __all__ = ["LongTermMemory"]
 
 CANDIDATES = 100
 """So many memories words and meaning each bring in to be ranked."""
-
-BESIDE = 60
-"""So many a time that is asked for brings in, and so many facts those who are named."""
 
 MOST_NEIGHBOURED = 50
 """For so many of these the turns before and after are looked at, too."""
@@ -140,6 +138,32 @@ class LongTermMemory:
             current = [memory for memory in await self.known(ids) if memory.retired_at is None]
             await self._write([forgotten(memory, at=now, because=because) for memory in current])
 
+    async def erase(self, *ids: str, because: str) -> list[Memory]:
+        """Take what these memories say out of memory for good, and return what stays: that, when and why they went.
+
+        For a person who has a right to it; what is only wrong or old is better forgotten or superseded. What turns were
+        told of it stands in the log of their tasks, and in exports, until those are deleted. The file keeps the bytes
+        until SQLite writes over them, or `VACUUM` does. Raises `InvalidRequest` for an id that is not known; then
+        nothing is erased.
+        """
+        async with self._deciding:
+            now = self._clock.now_ms()
+            gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
+            await self._write(gone)
+            self._names = None
+            if self._index is not None:
+                self._index.take_out(ids)
+            return gone
+
+    async def of_task(self, task_id: str) -> list[Memory]:
+        """Everything that came from a task, current or not. All memories are read for it."""
+        found: list[Memory] = []
+        after: str | None = None
+        while page := await self.page(past=True, after=after, limit=PAGE):
+            found += [memory for memory in page if memory.source.task_id == task_id]
+            after = page[-1].id
+        return found
+
     async def _write(self, memories: Sequence[Memory]) -> None:
         rows = [row_of(memory) for memory in memories]
         if not rows:
@@ -162,12 +186,18 @@ class LongTermMemory:
         if self._embedder is None or self._index is None or not memories:
             return {}
         try:
-            found = await self._vectors_of([text_of(memory) for memory in memories])
+            found = await self._meanings_of(memories)
         except Exception as error:
             self.trouble, self.wants_vectors = f"The embedder failed: {error}", True
             return {}
         self.trouble = None
         return dict(zip((memory.id for memory in memories), found, strict=True))
+
+    async def _meanings_of(self, memories: Sequence[Memory]) -> list[bytes]:
+        """For each memory the vectors of its parts."""
+        parts = [parts_of(text_of(memory)) for memory in memories]
+        vectors = iter(await self._vectors_of([text for texts in parts for text in texts]))
+        return [b"".join(next(vectors) for _ in texts) for texts in parts]
 
     async def _vectors_of(self, texts: Sequence[str]) -> list[bytes]:
         assert self._embedder is not None
@@ -191,7 +221,7 @@ class LongTermMemory:
             if not rows:
                 break
             self.wants_vectors = True
-            found = await self._vectors_of([text_of(memory_of(row)) for row in rows])
+            found = await self._meanings_of([memory_of(row) for row in rows])
             await self._memories.put(
                 (), model=self._model, vectors=dict(zip((row.id for row in rows), found, strict=True))
             )
@@ -231,6 +261,7 @@ class LongTermMemory:
         past: bool = False,
         without_task: str | None = None,
         now: int | None = None,
+        weights: Weights | None = None,
     ) -> list[Hit]:
         """The memories that answer best, best first; each says why, and which task and message it came from.
 
@@ -241,6 +272,7 @@ class LongTermMemory:
             past: Also those that are no longer current: what was superseded or forgotten.
             without_task: Leave out what came from this task, which its thread holds anyway.
             now: What "last week" is relative to, in unix ms; None is the clock's now.
+            weights: What each signal counts for this time, such as `WORDS_ALONE`; None is this memory's.
 
         Raises `InvalidRequest` for another limit. Cancelling is harmless.
         """
@@ -252,20 +284,9 @@ class LongTermMemory:
             self._memories.match(question.terms, kinds=kinds, past=past, limit=wanted),
             self._cosines(question, kinds=kinds, past=past, limit=wanted),
         )
-        rows = {row.id: row for row in matches.rows}
-        if cosines is not None:
-            new = [id_ for id_ in cosines.nearest if id_ not in rows]
-            found = await self._memories.get(new)
-            rows |= {row.id: row for row in found if row.kind in kinds and (past or row.current)}
-        if question.speakers:
-            found = await self._memories.about(sorted(question.speakers), past=past, limit=BESIDE)
-            rows |= {row.id: row for row in found if row.kind in kinds}
-        for span in question.spans:
-            for begin, end in ((span.begin, span.end), (span.end, span.end + SOON)):
-                found = await self._memories.between(begin, end, kinds=kinds, past=past, limit=BESIDE)
-                rows |= {row.id: row for row in found}
-        ranking = Ranking(question, matches.about, weights=self._weights)
-        near = await self._neighbours(rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))
+        rows = await brought_in(self._memories, question, matches, cosines, kinds=kinds, past=past)
+        ranking = Ranking(question, matches.about, weights=weights or self._weights)
+        near = await neighbours(self._memories, rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))
         rows |= {row.id: row for row in near.values() if row.kind in kinds and (past or row.current)}
         chosen = [row for row in rows.values() if without_task is None or row.task_id != without_task]
         candidates = [candidate_of(row, near, cosines) for row in chosen]
@@ -291,18 +312,6 @@ class LongTermMemory:
         self.trouble = None
         return await anyio.to_thread.run_sync(lambda: index.cosines(vectors, kinds=kinds, past=past, limit=limit))
 
-    async def _neighbours(
-        self, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, most: int
-    ) -> dict[tuple[str, int], MemoryRow]:
-        """All rows by place, and the turns beside the most promising ones: the answer may be next to the words."""
-        near = {place: row for row in rows.values() if (place := place_of(row)) is not None}
-        first = ranking.promising(rows.values(), _no_cosine if cosines is None else cosines.of, most=most)
-        beside = {
-            (place[0], place[1] + step) for row in first if (place := place_of(row)) is not None for step in (-1, 1)
-        }
-        found = await self._memories.at(sorted(beside - near.keys()))
-        return near | {place: row for row in found if (place := place_of(row)) is not None}
-
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def get(self, memory_id: str) -> Memory:
@@ -317,14 +326,18 @@ class LongTermMemory:
         return [memory_of(row) for row in await self._memories.get(ids)]
 
     async def history(self, memory_id: str) -> list[Memory]:
-        """The trail through this memory, oldest first: what it superseded, and what superseded it."""
+        """The trail through this memory, oldest first: what it superseded, and what superseded it.
+
+        What an import left out of the trail is not in it.
+        """
         found: dict[str, Memory] = {}
-        waiting = [memory_id]
+        waiting: list[Memory] = [await self.get(memory_id)]
         while waiting:
-            memory = await self.get(waiting.pop())
+            memory = waiting.pop()
             if memory.id not in found:
                 found[memory.id] = memory
-                waiting += [*memory.supersedes, *([memory.superseded_by] if memory.superseded_by else [])]
+                beside = [*memory.supersedes, *([memory.superseded_by] if memory.superseded_by else [])]
+                waiting += await self.known(beside)
         return sorted(found.values(), key=lambda memory: (memory.recorded_at, memory.superseded_by is None, memory.id))
 
     async def page(
@@ -379,10 +392,6 @@ class LongTermMemory:
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:
     return [row_of(memory) for memory in memories]
-
-
-def _no_cosine(id_: str) -> float:
-    return 0.0
 
 
 def _texts(traits: Sequence[Trait], aspect: Literal["value", "pattern"]) -> tuple[str, ...]:

@@ -82,6 +82,9 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
     values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current), row.words)
     checked = (*values, row.body, crc_of(values, row.body))
     db.execute(f"INSERT OR REPLACE INTO memories VALUES ({_marks(checked)})", checked)
+    if stored is not None and stored[6] not in (None, row.speaker):
+        unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
+        db.execute(unused, (stored[6],))
     if row.speaker:
         db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
     return key

@@ -68,6 +68,14 @@ class MemoriesContract:
 
     # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def test_a_name_that_no_memory_has_any_more_is_not_kept(self) -> None:
+        async with self.opened() as memories:
+            await memories.put([a_row("a", speaker="Ana"), a_row("b", speaker="Ana"), a_row("c", speaker="Ben")])
+            await memories.put([a_row("a", speaker=None), a_row("c", speaker="Ben", current=False)])
+            assert sorted(await memories.names()) == ["Ana", "Ben"]
+            await memories.put([a_row("b", speaker="Eva")])
+            assert sorted(await memories.names()) == ["Ben", "Eva"]
+
     async def test_words_are_found_the_best_match_first(self) -> None:
         async with self.opened() as memories:
             texts = {"both": "red car", "one": "red house garden", "none": "green tree", "long": "red " + "x " * 50}

@@ -2,8 +2,9 @@
 
 Where a memory came from is said by the engine, never by the model. What stands word for word in what the person said in
 this turn is the person's, the rest is the agent's own. Once another tool was called in the turn nobody can say who
-speaks: then all of it is untrusted, and no trait is taken. So no page that is read can make itself believed, and none
-can say who the agent is.
+speaks: then all of it is untrusted, and no trait is taken. What a tool brought in stays in the thread, and so does an
+untrusted memory that was recalled: in later turns what is not in the person's words is untrusted, too. So no page that
+is read can make itself believed, neither at once nor when it is long forgotten, and none can say who the agent is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from .tool import Called, Tool, tool
 __all__ = ["memory_tools"]
 
 MOST_CHARS = 2_000
+_BESIDE = (
+    " It is marked untrusted, because tools or untrusted memories came before it, and replaces nothing that the person "
+    "said. What the person says in a message of their own can be remembered word for word."
+)
 
 Kind = Literal["knowledge", "person", "relation", "trait"]
 Aspect = Literal["identity", "value", "pattern"]
@@ -81,7 +86,7 @@ def memory_tools(memory: Callable[[], LongTerm]) -> list[Tool[..., Any]]:
         if kept.id != wanted.id:
             return f"That is remembered already, as {kept.id}."
         instead = f", in place of {', '.join(kept.supersedes)}" if kept.supersedes else ""
-        return f"Remembered as {kept.id}{instead}."
+        return f"Remembered as {kept.id}{instead}.{_BESIDE if kept.source.trust == 'untrusted' else ''}"
 
     async def forget(*, called: Called, memory_id: str, reason: str) -> str:
         because = f"{reason.strip()} (forgotten by the agent in task {called.task_id!r}, message {called.message_id})"
@@ -139,6 +144,8 @@ def _source(content: str, called: Called) -> Source:
         return Source(origin="agent", trust="untrusted", detail=f"after {', '.join(called.outside[:5])}", **here)
     if _plain(content) in _plain(called.said):
         return Source(origin="person", trust="stated", **here)
+    if called.outside_before:
+        return Source(origin="agent", trust="untrusted", detail=f"after {', '.join(called.outside_before[:5])}", **here)
     return Source(origin="agent", trust="inferred", **here)
 
 

@@ -49,7 +49,8 @@ class ToolInputError(ToolError):
 class Called:
     """Where a call stands: its task and turn, the person's message that the turn answers, and all that a person said.
 
-    `outside` are the tools called in this turn that may have brought in what nobody here said.
+    `outside` are the tools called in this turn that may have brought in what nobody here said; `outside_before` are
+    those of the thread's earlier turns, and "untrusted memories" where such were recalled.
     """
 
     tool_call_id: str
@@ -58,6 +59,7 @@ class Called:
     message_id: str
     said: str
     outside: tuple[str, ...] = ()
+    outside_before: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
