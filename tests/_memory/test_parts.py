@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from september_engine._memory.parts import MOST_PARTS, PART_WORDS, parts_of
+from september_engine._memory.parts import MOST_PARTS, PART_WORDS, PASSAGE_CHARS, parts_of, passage_of
+from september_engine._memory.words import terms_of
 
 from ..strategies import awkward_text
 
@@ -33,3 +34,37 @@ def test_no_word_is_lost_and_parts_are_few_and_short(text: str) -> None:
     assert "".join(parts) == text
     assert len(parts) <= MOST_PARTS + 1
     assert all(len(part.split()) <= max(PART_WORDS, len(text.split()) // 4) for part in parts)
+
+
+DEEP = SENTENCE * 60 + "We named the beagle Otto. " + SENTENCE * 60
+
+
+def test_the_passage_of_a_short_text_is_the_text() -> None:
+    assert passage_of("I adopted a beagle!", terms=["beagl"]) == "I adopted a beagle!"
+
+
+def test_the_passage_of_a_long_text_is_where_the_words_are() -> None:
+    passage = passage_of(DEEP, terms=terms_of("What is the name of the beagle?"))
+    assert "We named the beagle Otto." in passage
+    assert (passage[0], passage[-1], len(passage)) == ("…", "…", PASSAGE_CHARS + 2)
+
+
+def test_it_is_where_the_meaning_is() -> None:
+    parts = parts_of(DEEP)
+    near = [0.9 if "Otto" in part else 0.1 for part in parts]
+    assert "Otto" in passage_of(DEEP, terms=terms_of("Who is the dog?"), near=near)
+
+
+def test_where_nothing_speaks_for_a_place_it_is_the_beginning() -> None:
+    passage = passage_of(DEEP)
+    assert passage == DEEP[:PASSAGE_CHARS] + "…"
+    assert passage_of(DEEP, near=[0.3]) == passage, "cosines of another text"
+
+
+@given(st.lists(awkward_text | st.sampled_from([SENTENCE * 9, "word ", "\n"]), max_size=60).map("".join), st.data())
+def test_a_passage_is_a_bounded_piece_of_its_text(text: str, data: st.DataObject) -> None:
+    count = len(parts_of(text))
+    near = data.draw(st.just([]) | st.lists(st.floats(-1, 1), min_size=count, max_size=count))
+    passage = passage_of(text, terms=terms_of(text)[:3], near=near)
+    assert len(passage) <= PASSAGE_CHARS + 2
+    assert passage.removeprefix("…").removesuffix("…").strip("…") in text

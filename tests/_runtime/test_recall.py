@@ -59,3 +59,15 @@ async def test_what_is_nearest_but_not_near_is_not_told() -> None:
     [recalled] = [fact for fact in facts if isinstance(fact, Recalled)]
     assert [item.score >= LEAST for item in recalled.items] == [True]
     assert "near 0.5" in recalled.items[0].text
+
+
+async def test_of_a_long_memory_the_place_that_answers_is_told() -> None:
+    model = ScriptedModel(echo)
+    filler = "The weather was fine and we all went down to the sea. " * 60
+    async with Bench().running(model, memory=True) as engine:
+        await engine.memory.remember(Episode(text=f"{filler}We named the beagle Otto. {filler}", speaker="Ana", at=1))
+        [hit] = await engine.memory.recall("What is the beagle called?")
+        assert "We named the beagle Otto." in hit.passage
+        assert len(hit.passage) < 1_100
+        await engine.execute("What is the beagle called?", task_id="t")
+    assert "We named the beagle Otto." in str(model.requests[-1].prompt.messages)

@@ -296,7 +296,7 @@ class Shell:
     def _found(self, thread: list[Fact]) -> list[RecalledItem]:
         """What a memory of three things has, of which the thread is not shown any twice."""
         memories = [Knowledge(id=f"mem_{name}", subject="Fox", content=name) for name in ("red", "shy", "fast")]
-        found = [Scored(memory=memory, score=0.5, why="It is about the fox.") for memory in memories]
+        found = [Scored(memory=each, passage=each.content, score=0.5, why="It is about the fox.") for each in memories]
         items = items_of(found[: self.clock % 4], task_id="task", thread=thread)
         shown = [item.id for fact in counting(thread) if isinstance(fact, Recalled) for item in fact.items]
         assert not {item.id for item in items} & set(shown)

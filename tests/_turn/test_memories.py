@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from september_engine._context.asides import is_aside
+from september_engine._memory.parts import PASSAGE_CHARS, passage_of
 from september_engine._memory.records import Episode, Knowledge, Memory, Source
+from september_engine._memory.rows import text_of
 from september_engine._turn.facts import Compacted, RecalledItem
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import Cancelled, MemoriesRecalled
-from september_engine._turn.memories import LINE_CHARS, MOST_RECALLED, SHOWN_BYTES, Scored, items_of, memories_block
+from september_engine._turn.memories import MOST_RECALLED, SHOWN_BYTES, Scored, items_of, memories_block
 from september_engine._turn.present import present
 
 from .build import NOW, Turn, failure, replied, returned, starting, text, use
@@ -22,7 +24,10 @@ def recalled(*items: RecalledItem, problem: str | None = None) -> MemoriesRecall
 
 
 def scored(*memories: Memory) -> list[Scored]:
-    return [Scored(memory=memory, score=0.5, why="It holds 'tea'.") for memory in memories]
+    return [
+        Scored(memory=memory, passage=passage_of(text_of(memory)), score=0.5, why="It holds 'tea'.")
+        for memory in memories
+    ]
 
 
 def said(name: str, *, task: str = "other", message: str = "m", words: str = "tea") -> Episode:
@@ -117,7 +122,7 @@ class TestWhatIsShown:
             thread=[],
         )
         assert sum(len(one.text.encode()) for one in long) <= SHOWN_BYTES
-        assert long[0].text.count("é") == LINE_CHARS
+        assert long[0].text.count("é") == PASSAGE_CHARS
         assert long[-1].id == "mem_last", "what still fits is shown"
 
     def test_no_text_ends_its_line_or_the_block(self) -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 pytest.importorskip("numpy", reason="the extra `embeddings` is not installed")
 
 from september_engine.errors import ConfigurationError
+from september_engine.memory import _vectors
 from september_engine.memory._vectors import VectorIndex
 from september_engine.memory.base import KINDS, VectorRow
 
@@ -93,3 +94,42 @@ def test_it_grows() -> None:
 def test_a_vector_that_has_no_direction_or_another_shape_is_refused(vectors: list[tuple[float, ...]]) -> None:
     with pytest.raises(ConfigurationError):
         VectorIndex(2).encoded(vectors)
+
+
+def test_of_very_many_only_those_that_are_alike_are_compared_and_the_nearest_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import numpy as np
+
+    monkeypatch.setattr(_vectors, "ALL_COMPARED", 1_000)
+    monkeypatch.setattr(_vectors, "MOST_ALIKE", 300)
+    chance = np.random.default_rng(1)
+    vectors = chance.standard_normal((3_000, 100)).astype("<f4")
+    vectors[:60] = vectors[0] + chance.standard_normal((60, 100)) / 2  # they are about the same
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = [
+        VectorRow(
+            number=place + 1,
+            id=str(place),
+            kind="knowledge" if place % 2 else "episode",
+            current=place % 3 > 0,
+            vector=vector.tobytes(),
+        )
+        for place, vector in enumerate(vectors)
+    ]
+    index = VectorIndex(100)
+    index.add(rows)
+    found = index.cosines([vectors[0].tobytes()], kinds=["knowledge"], past=False, limit=15)
+    exact = vectors @ vectors[0]
+    mine = [place for place in np.argsort(-exact) if place % 2 and place % 3]
+    assert found.nearest == [str(place) for place in mine[:15]]
+    assert [found.of(str(place)) for place in range(3_000)] == pytest.approx(exact.tolist(), abs=1e-5)
+    few = index.cosines([vectors[0].tobytes()], kinds=["person"], past=True, limit=15)
+    assert few.nearest == []
+
+
+def test_what_came_after_a_query_has_no_cosine_with_it() -> None:
+    index = an_index(row(1, "a", 1, 0))
+    found = index.cosines(index.encoded([(1, 0)]), kinds=KINDS, past=False, limit=1)
+    index.add([row(2, "b", 1, 0), row(3, "a", 0, 1)])
+    assert (found.of("b"), found.of("a")) == (0, 0)

@@ -97,9 +97,13 @@ def distillable(memories: Sequence[Memory]) -> list[Episode]:
 
 def distilling_prompt(episodes: Sequence[Episode]) -> Prompt:
     """The request for these."""
-    lines = [f"{number} {line_of(episode, most=LINE_CHARS)}" for number, episode in enumerate(episodes, 1)]
+    lines = [f"{number} {line_of(episode, passage=_head(episode.text))}" for number, episode in enumerate(episodes, 1)]
     text = "\n".join(["## What was said", *lines, "", "What of it will still matter?"])
     return Prompt(system=SYSTEM, tools=[], messages=[{"role": "user", "content": [{"type": "text", "text": text}]}])
+
+
+def _head(text: str) -> str:
+    return text if len(text) <= LINE_CHARS else f"{text[:LINE_CHARS]}…"
 
 
 def distilled(reply: str, episodes: Sequence[Episode]) -> list[Memory]:

@@ -27,8 +27,8 @@ def shown(memories: Sequence[Memory]) -> str:
     return "\n".join(["<memories>", NOTE, *lines, "</memories>"])
 
 
-def line_of(memory: Memory, *, most: int | None = None) -> str:
-    """One memory, its text cut to so many characters."""
+def line_of(memory: Memory, *, passage: str | None = None) -> str:
+    """One memory, with what of its text is told: a passage, or all of it."""
     source = memory.source
     fields: dict[str, object] = {"id": memory.id or None, "kind": type(memory).__struct_config__.tag}
     match memory:
@@ -45,8 +45,7 @@ def line_of(memory: Memory, *, most: int | None = None) -> str:
         "message": source.message_id,
         "superseded": memory.retired_at is not None or None,
     }
-    text = text_of(memory)
-    fields["text"] = text if most is None or len(text) <= most else f"{text[:most]}…"
+    fields["text"] = text_of(memory) if passage is None else passage
     kept = {name: value for name, value in fields.items() if value is not None}
     line = msgspec.json.encode(kept).decode().translate(_ESCAPED)
     return line.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")

@@ -75,4 +75,4 @@ async def _found(remembering: Remembering, question: str) -> list[Scored] | str:
             raise
         return f"{type(error).__name__}: {error}"
     near = [hit for hit in hits if hit.score >= LEAST or "meaning" not in hit.signals]
-    return [Scored(memory=hit.memory, score=hit.score, why=hit.why) for hit in near]
+    return [Scored(memory=hit.memory, passage=hit.passage, score=hit.score, why=hit.why) for hit in near]

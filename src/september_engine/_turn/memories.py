@@ -23,8 +23,6 @@ from .state import counting
 __all__ = ["MOST_RECALLED", "Scored", "items_of", "memories_block", "shown_before"]
 
 MOST_RECALLED = 8
-LINE_CHARS = 1_000
-"""Of the text of one memory."""
 
 SHOWN_BYTES = 8 * 1024
 """All lines of one recall."""
@@ -43,9 +41,10 @@ def shown_before(thread: Sequence[Fact]) -> tuple[set[str], set[str]]:
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory that was found, best first."""
+    """A memory that was found, and what of its text is told."""
 
     memory: Memory
+    passage: str
     score: float
     why: str
 
@@ -59,7 +58,7 @@ def items_of(found: Iterable[Scored], *, task_id: str, thread: Sequence[Fact]) -
         source = one.memory.source
         if one.memory.id in memories or (source.task_id == task_id and source.message_id in messages):
             continue
-        line = line_of(one.memory, most=LINE_CHARS)
+        line = line_of(one.memory, passage=one.passage)
         if len(line.encode()) > room:
             continue
         room -= len(line.encode())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._memory.parts import passage_of
 from .._memory.question import Question
-from .._memory.rank import SOON, Candidate, Ranking
+from .._memory.rank import SOON, Candidate, Ranked, Ranking
 from .._memory.rows import MemoryRow, memory_of, text_of
 from ._vectors import Cosines
-from .base import Kind, Matches, Memories
+from .base import Hit, Kind, Matches, Memories
 
-__all__ = ["brought_in", "candidate_of", "neighbours"]
+__all__ = ["brought_in", "candidate_of", "hit_of", "neighbours"]
 
 BESIDE = 60
 """So many a time that is asked for brings in, and so many facts those who are named."""
@@ -74,3 +75,11 @@ def candidate_of(row: MemoryRow, near: dict[tuple[str, int], MemoryRow], cosines
         cosine_before=0.0 if cosines is None or before is None else cosines.of(before.id),
         cosine_after=0.0 if cosines is None or after is None else cosines.of(after.id),
     )
+
+
+def hit_of(best: Ranked, question: Question, cosines: Cosines | None) -> Hit:
+    """What was ranked, as it is given to who asked."""
+    memory = memory_of(best.row)
+    near = () if cosines is None else cosines.of_parts(best.row.id)
+    passage = passage_of(text_of(memory), terms=question.terms, near=near)
+    return Hit(memory=memory, passage=passage, score=best.score, signals=best.signals, why=best.why)

@@ -52,9 +52,13 @@ __all__ = [
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory that answers. `signals` are what `score` is made of, each from 0 to 1; `why` says it in a sentence."""
+    """A memory that answers. `signals` are what `score` is made of, each from 0 to 1; `why` says it in a sentence.
+
+    `passage` is its text; of a text above 1,000 characters, the 1,000 around the place that answers.
+    """
 
     memory: Memory
+    passage: str
     score: float
     signals: dict[str, float]
     why: str

@@ -22,7 +22,7 @@ from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import checked, erased, forgotten, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
-from ._candidates import brought_in, candidate_of, neighbours
+from ._candidates import brought_in, candidate_of, hit_of, neighbours
 from ._vectors import Cosines, VectorIndex
 from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
 
@@ -291,7 +291,7 @@ class LongTermMemory:
         chosen = [row for row in rows.values() if without_task is None or row.task_id != without_task]
         candidates = [candidate_of(row, near, cosines) for row in chosen]
         best = ranking.best(candidates, limit=limit)
-        return [Hit(memory=memory_of(one.row), score=one.score, signals=one.signals, why=one.why) for one in best]
+        return [hit_of(one, question, cosines) for one in best]
 
     async def _known_names(self) -> Names:
         if self._names is None:
