@@ -7,17 +7,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from september_engine._memory.portable import bundle_of, memories_of, merged
-from september_engine._memory.records import Episode, Memory
-from september_engine._memory.rules import forgotten
+from september_engine._memory.records import Episode, Knowledge, Memory, Source
+from september_engine._memory.rules import checked, forgotten
 from september_engine.errors import InvalidRequest
 
 from .test_records import any_memory
 
 
+def as_remembered(memory: Memory) -> Memory | None:
+    """None for what nobody could have remembered."""
+    try:
+        return checked(memory) if memory.id else None
+    except InvalidRequest:
+        return None
+
+
 @given(st.lists(any_memory, max_size=5, unique_by=lambda memory: memory.id))
 def test_nothing_is_lost(memories: list[Memory]) -> None:
-    named = [memory for memory in memories if memory.id]
-    assert memories_of(bundle_of(named)) == named
+    remembered = [each for each in map(as_remembered, memories) if each is not None]
+    assert memories_of(bundle_of(remembered)) == remembered
+
+
+@given(any_memory.filter(lambda memory: memory.id))
+def test_what_could_not_be_remembered_is_no_export(memory: Memory) -> None:
+    if as_remembered(memory) != memory:
+        with pytest.raises(InvalidRequest, match="was never remembered"):
+            memories_of(bundle_of([memory]))
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (Knowledge(id="a", subject="s", content="c", confidence=5), "confidence 5"),
+        (Episode(id="a", text="x", at=1, source=Source(origin="web", trust="stated")), "web cannot have the trust"),
+        (Episode(id="a", text=" ", at=1), "blank"),
+    ],
+)
+def test_it_says_which_and_why(memory: Memory, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"'a' that was never remembered.*{said}"):
+        memories_of(bundle_of([memory]))
 
 
 @pytest.mark.parametrize(

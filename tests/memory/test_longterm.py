@@ -33,6 +33,7 @@ from september_engine.memory.longterm import LongTermMemory
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.fakes import FakeClock, FakeIds
 
+from .._memory.test_portable import as_remembered
 from .._memory.test_records import any_memory
 from ..retrieval.conversations import hand_made
 
@@ -347,11 +348,12 @@ async def test_an_export_is_taken_in_by_the_other_store_and_comes_out_the_same(t
 @given(st.lists(any_memory, max_size=6, unique_by=lambda memory: memory.id))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_memories_round_trip_between_the_stores(tmp_path: Path, memories: list[Memory]) -> None:
-    named = [replace(memory, id=f"{number}{memory.id}") for number, memory in enumerate(memories)]
+    named = [as_remembered(replace(memory, id=f"{number}{memory.id}")) for number, memory in enumerate(memories)]
+    remembered = [memory for memory in named if memory is not None]
     one = a_memory()
-    await one.import_bundle(bundle_of(named))
+    await one.import_bundle(bundle_of(remembered))
     exported = await one.export_bundle()
-    assert [strip(memory) for memory in memories_of(exported)] == [strip(memory) for memory in named]
+    assert [strip(memory) for memory in memories_of(exported)] == [strip(memory) for memory in remembered]
     path = tmp_path / "brain.sqlite"
     path.unlink(missing_ok=True)
     async with a_file(path) as file:

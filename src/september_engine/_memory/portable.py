@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import InvalidRequest
 from .records import Memory
+from .rules import checked
 
 __all__ = ["FORMAT", "bundle_of", "memories_of", "merged"]
 
@@ -42,7 +43,19 @@ def memories_of(bundle: bytes) -> list[Memory]:
         if memory.id in seen:
             raise InvalidRequest(f"This export has the memory {memory.id!r} twice.")
         seen.add(memory.id)
+        _must_be_ours(memory)
     return read.memories
+
+
+def _must_be_ours(memory: Memory) -> None:
+    """What could not have been remembered was not exported: somebody wrote it in."""
+    try:
+        if checked(memory) == memory:
+            return
+        problem = f"What came from a {memory.source.origin} cannot have the trust {memory.source.trust!r}."
+    except InvalidRequest as refused:
+        problem = refused.message
+    raise InvalidRequest(f"This export has a memory {memory.id!r} that was never remembered. {problem}")
 
 
 def merged(stored: Memory | None, imported: Memory) -> Memory | None:
