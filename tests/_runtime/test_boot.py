@@ -226,6 +226,7 @@ async def test_a_resumed_turn_has_only_the_time_that_is_left_of_its_budget(bench
         await until(engine.execute("Dig.", task_id="t"), ToolResult)
     await bench.clock.advance(10_000)
     async with bench.running([held()], tools=[dig], limits=limits, recovery="resume") as engine:
+        await bench.clock.until_asleep(3)  # the pulse, the sweep, and the turn's timer
         await bench.clock.advance(5)
         assert (await engine.task("t")).status == "running"
         await bench.clock.advance(6)
