@@ -44,6 +44,7 @@ from september_engine._turn.inputs import (
     WriteNote,
     WritePlan,
 )
+from september_engine._turn.kept import kept_facts
 from september_engine._turn.limits import Limits
 from september_engine._turn.memories import Scored, items_of
 from september_engine._turn.notes import current, notes_of, recall
@@ -287,7 +288,10 @@ class Shell:
             thread = self.thread(self.state.turn_id)
         shown = [fact for fact in counting(thread) if isinstance(fact, NotesShown | Compacted)]
         last = shown[-1] if shown else None
-        assert current(notes_of(thread), self.clock) == (last.notes if isinstance(last, NotesShown) else {})
+        in_sight = last.notes if isinstance(last, NotesShown) else {}
+        if isinstance(last, Compacted):  # its summary stands beside the notes of then
+            in_sight = current({note.key: note for note in last.notes}, last.at)
+        assert current(notes_of(thread), self.clock) == in_sight
         assert recall(thread, self.clock) is None
         if not self.state.recalled:
             assert self.take(MemoriesRecalled(now=self.clock, items=self._found(thread)))
@@ -298,7 +302,7 @@ class Shell:
         memories = [Knowledge(id=f"mem_{name}", subject="Fox", content=name) for name in ("red", "shy", "fast")]
         found = [Scored(memory=each, passage=each.content, score=0.5, why="It is about the fox.") for each in memories]
         items = items_of(found[: self.clock % 4], task_id="task", thread=thread)
-        shown = [item.id for fact in counting(thread) if isinstance(fact, Recalled) for item in fact.items]
+        shown = [item.id for fact in counting(kept_facts(thread)) if isinstance(fact, Recalled) for item in fact.items]
         assert not {item.id for item in items} & set(shown)
         return items
 
