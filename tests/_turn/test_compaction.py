@@ -19,10 +19,10 @@ from september_engine._turn.facts import (
     TurnCompleted,
     TurnStarted,
 )
-from september_engine._turn.history import prompt_of
+from september_engine._turn.history import prompt_of, shortened
 from september_engine._turn.inputs import Ask, Cancelled
 from september_engine._turn.kept import kept_facts
-from september_engine._turn.limits import Limits
+from september_engine._turn.limits import Limits, brief
 from september_engine._turn.notes import notes_of, recall
 from september_engine._turn.plan import plan_of
 from september_engine.events import PlanStep
@@ -108,6 +108,21 @@ def test_a_second_compaction_takes_over_the_first_summary() -> None:
     again = compacted(facts, text="In shorter.")
     assert prompt(again)[0] == user(text("In shorter."))
     assert "In short." not in str(prompt(again))
+
+
+def test_of_results_in_blocks_the_texts_are_cut_and_what_is_no_text_stays() -> None:
+    picture: Block = {"type": "image", "source": {}}
+    block = result("a", [text("row " * 100), picture])
+    assert shortened(block, 40) == result("a", [text(brief("row " * 100, 40)), picture])
+    assert shortened(result("a", "row " * 100), 40) == result("a", brief("row " * 100, 40))
+    assert shortened(text("row " * 100), 40) == text("row " * 100)
+
+
+def test_a_compaction_that_kept_what_is_not_there_leaves_all_of_it() -> None:
+    facts = compacted([*thread(10), *now(11)])
+    place = next(at for at, fact in enumerate(facts) if isinstance(fact, Compacted))
+    facts[place] = replace(facts[place], kept_from="msg_gone")
+    assert kept_facts(facts) == facts
 
 
 def test_a_turn_that_is_too_long_by_itself_keeps_its_message_and_last_steps() -> None:
@@ -218,6 +233,8 @@ def test_excerpts_say_who_said_what_and_how_much_is_missing() -> None:
     short = excerpts(facts, 250)
     assert short.splitlines()[0].endswith("older messages are left out here.)")
     assert len(short.encode()) <= 250
+    cut_off = excerpts(now(4, Cancelled(now=NOW, message_id="m", text="Let me")), 2_000)
+    assert cut_off.splitlines() == ["Person: and now?", "You, interrupted: Let me"]
 
 
 def test_a_refused_turn_brings_back_what_it_had_told_in_brief() -> None:

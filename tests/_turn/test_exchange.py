@@ -76,6 +76,9 @@ def test_a_turn_that_was_stopped_leaves_what_was_seen_of_its_answer() -> None:
     exchange = exchange_of(turn.facts, inside=())
     assert exchange is not None
     assert [episode.text for episode in exchange.episodes] == ["Hi", "Hel"]
+    unseen = exchange_of(Turn(Cancelled(now=NOW, message_id="msg_2", text="")).facts, inside=())
+    assert unseen is not None
+    assert [episode.text for episode in unseen.episodes] == ["Hi"]
 
 
 def test_what_does_not_count_or_says_nothing_leaves_nothing() -> None:

@@ -66,6 +66,11 @@ class TestThePrompt:
         [message] = prompt_of(turn.facts, prefix="p1", model="big").messages
         assert message["content"] == [text("Hi")]
 
+    def test_where_the_message_has_nothing_that_can_be_sent_it_stands_alone(self) -> None:
+        turn = Turn(recalled(item()), content=[text("  ")])
+        [message] = prompt_of(turn.facts, prefix="p1", model="big").messages
+        assert message == {"role": "user", "content": [memories_block([item()])]}
+
     def test_it_stays_where_it_stands_in_every_later_request(self) -> None:
         turn = Turn(recalled(item()), replied(text("Tea.")))
         later = Turn(turn_id="turn_2", message_id="msg_9", system=None, tools=None, parent="turn_1")

@@ -63,7 +63,6 @@ def _misfits(schema: JSON, value: JSON, at: str, defs: Mapping[str, JSON], depth
     kind = schema.get("type")
     if kind in _TYPES and not _is(value, kind):
         yield f"Expected `{kind}` - at `{at}`."
-        return
     yield from _out_of_bounds(schema, value, at)
     if isinstance(value, dict):
         yield from _misfits_of_object(schema, value, at, defs, depth)
