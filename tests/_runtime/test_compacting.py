@@ -158,7 +158,7 @@ async def test_pictures_are_in_the_request_for_a_summary() -> None:
 async def test_a_model_that_says_nothing_is_given_up_after_a_while() -> None:
     clock, silent = FakeClock(), model(hold(anyio.Event()), say("At last."))
     one = compaction(silent, clock=clock)
-    assert one.patience(0.0) == 30.0
+    assert one.patience.left(0.0) == 30.0
     made: list[Summarised] = []
 
     async def run() -> None:
@@ -168,8 +168,8 @@ async def test_a_model_that_says_nothing_is_given_up_after_a_while() -> None:
         group.start_soon(run)
         while not silent.requests:
             await ticks(1)
-        assert one.patience(clock.monotonic() + 29.0) == 1.0
-        assert one.patience(clock.monotonic() + 31.0) == 0.0
+        assert one.patience.left(clock.monotonic() + 29.0) == 1.0
+        assert one.patience.left(clock.monotonic() + 31.0) == 0.0
         while not made:
             await ticks(1)
             await clock.advance(1.0)

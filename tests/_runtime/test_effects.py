@@ -25,7 +25,7 @@ from september_engine.events import ContentBlockStart, ContentBlockStop, Event, 
 from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.prices import PriceList
-from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
+from september_engine.models.scripted import Script, ScriptedModel, call, fail, hold, say, think, turn
 from september_engine.permissions import Policy
 from september_engine.store.base import TaskRow
 from september_engine.store.memory import MemoryStore
@@ -424,9 +424,9 @@ async def test_silence_is_given_up_and_the_stream_is_closed() -> None:
     clock, model = FakeClock(), ScriptedModel([say("Hello", hold=anyio.Event())])
     async with anyio.create_task_group() as group:
         one, outcomes = await begun(model, clock, group)
-        assert one.patience(clock.monotonic() + 29.0) == 1.0
+        assert one.patience.left(clock.monotonic() + 29.0) == 1.0
         assert model.open_streams == 1
-        assert one.patience(clock.monotonic() + 30.0) == 0.0
+        assert one.patience.left(clock.monotonic() + 30.0) == 0.0
     [outcome] = outcomes
     assert isinstance(outcome, ModelFailed)
     assert (outcome.code, outcome.retryable) == ("LLM_TIMEOUT", True)
@@ -434,21 +434,24 @@ async def test_silence_is_given_up_and_the_stream_is_closed() -> None:
 
 
 async def test_progress_puts_the_end_off() -> None:
-    clock, gate = FakeClock(), anyio.Event()
+    clock, first, second = FakeClock(), anyio.Event(), anyio.Event()
+    model = ScriptedModel([turn(hold(first), say("more"), hold(second), say("and more"))])
     async with anyio.create_task_group() as group:
-        one, outcomes = await begun(ScriptedModel([say("more", hold=gate)]), clock, group)
+        one, outcomes = await begun(model, clock, group)
         await clock.advance(29.0)
-        gate.set()
+        first.set()
         await ticks(10)
-        assert one.patience(clock.monotonic() + 29.0) == 1.0
+        assert one.patience.left(clock.monotonic() + 29.0) == 1.0
+        second.set()
     assert isinstance(outcomes[0], ModelReplied)
+    assert one.patience.left(clock.monotonic() + 99.0) == 30.0, "it is over"
 
 
 async def test_a_retry_waits_first_and_its_silence_is_not_counted_then() -> None:
     clock = FakeClock()
     async with anyio.create_task_group() as group:
         one, outcomes = await begun(ScriptedModel([say("Hello")]), clock, group, wait_ms=60_000)
-        assert one.patience(clock.monotonic() + 59.0) == 30.0
+        assert one.patience.left(clock.monotonic() + 59.0) == 30.0
         await clock.advance(60.0)
     assert isinstance(outcomes[0], ModelReplied)
 

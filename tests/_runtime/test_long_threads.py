@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
+import anyio
 import attrs
 import pytest
 
@@ -15,13 +16,13 @@ from september_engine._context.tokens import prompt_tokens
 from september_engine._turn.compaction import SUMMARISE
 from september_engine._turn.limits import Limits
 from september_engine.errors import ModelError, TurnFailed
-from september_engine.events import CompactionEvent, TextDelta, UsageEvent
+from september_engine.events import CompactionEvent, Event, TextDelta, UsageEvent
 from september_engine.messages import Prompt, Usage, text_of
 from september_engine.models.base import ModelRequest
-from september_engine.models.scripted import Answer, ScriptedModel, Step, call, fail, say, think, turn
+from september_engine.models.scripted import Answer, ScriptedModel, Step, call, fail, hold, say, think, turn
 from september_engine.store.base import FactRow
 from september_engine.store.memory import MemoryStore
-from tests.engines import Bench, FlakyStore, held, soon, ticks
+from tests.engines import Bench, FlakyStore, held, names, soon, ticks
 
 WINDOW = 2_400
 LIMITS = Limits(context_tokens=WINDOW, max_tokens=300)
@@ -179,6 +180,28 @@ async def test_where_nobody_can_sum_it_up_excerpts_take_its_place(broken: Step) 
     assert "Person: " in told
     assert "You: Yes. Yes." in told
     assert "older messages are left out" in told
+
+
+async def test_a_model_that_falls_silent_over_a_summary_is_given_up() -> None:
+    bench, silent = Bench(), anyio.Event()
+    light = ScriptedModel(lambda request: turn(hold(silent), say("Never said.")), name="light", new_prefix=True)
+    model = ScriptedModel(lambda request: say("In short." if is_summary(request) else "Yes. " * 50))
+    async with bench.running(model, light=light, limits=LIMITS, progress_timeout=30.0) as engine:
+        events: list[Event] = []
+
+        async def talk() -> None:
+            for number in range(8):
+                events.extend(await soon(engine.execute(f"{number}: {LONG}", task_id="t")))
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(talk)
+            while True:
+                await bench.clock.advance(10.0)
+    assert light.requests
+    assert light.open_streams == 0
+    assert "In short." in first_text(model.requests[-1].prompt)
+    assert names(events).count("completed") == 8
 
 
 async def test_a_summary_is_tried_again_where_that_may_help() -> None:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 
-import anyio
 from msgspec.structs import replace
 
 from .._context.check import COMPACTION
@@ -27,6 +26,7 @@ from ..models.base import Model, ModelRequest, Progress, Reply, compacts, window
 from ..models.prices import cost_of
 from .isolation import is_cancelled
 from .resources import Resources
+from .stopwatch import Patience
 
 __all__ = ["Compaction"]
 
@@ -43,8 +43,7 @@ class Compaction:
         whole = prompt_of(facts, prefix=command.prefix, model=self._model.name)
         self._measure = command.context / max(prompt_tokens(whole), 1)
         self._clock = resources.world.clock
-        self._progress: float | None = None
-        self._scope = anyio.CancelScope()
+        self.patience = Patience(self._clock, resources.progress_timeout)
         self._spent: list[tuple[str, Usage]] = []
         self._running: tuple[str, Usage] | None = None
 
@@ -70,15 +69,6 @@ class Compaction:
         told = await self._told(cut)
         now = self._clock.now_ms()
         return outcome(self._facts, self._command, cut, told, now=now, model=self._model.name)
-
-    def patience(self, now: float) -> float:
-        """Seconds that the model may still be silent; at 0 this attempt is given up."""
-        left = self._resources.progress_timeout
-        if self._progress is not None:
-            left += self._progress - now
-            if left <= 0:
-                self._scope.cancel()
-        return max(left, 0.0)
 
     async def _told(self, cut: Cut) -> Told:
         most = most_summary_bytes(self._command)
@@ -126,7 +116,7 @@ class Compaction:
                     raise
                 return None
             finally:
-                self._spent, self._running, self._progress = [*self._parts], None, None
+                self._spent, self._running = [*self._parts], None
             if not failed.retryable or attempt == self._command.attempts:
                 return None
             wait = backoff_ms(attempt, failed.retry_after, self._resources.world.chance())
@@ -134,12 +124,10 @@ class Compaction:
         return None
 
     async def _attempt(self, model: Model, request: ModelRequest) -> Reply:
-        self._scope = anyio.CancelScope()
-        with self._scope:
-            self._progress = self._clock.monotonic()
+        with self.patience.over():
             async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # a generator, by the port
                 async for chunk in chunks:
-                    self._progress = self._clock.monotonic()
+                    self.patience.heard()
                     if isinstance(chunk, Progress):
                         self._running = self._running if chunk.usage is None else (model.name, chunk.usage)
                     elif isinstance(chunk, Reply):

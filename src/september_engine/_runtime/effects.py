@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import anyio
-
 from .._output import Output, misfit_of
 from .._seams import Clock
 from .._turn.commands import CallModel
@@ -36,6 +34,7 @@ from ..tools.output import ToolError
 from .channel import Channel
 from .isolation import is_cancelled
 from .resources import AnyTool, Resources, fits
+from .stopwatch import Patience
 
 __all__ = ["ModelCall", "write_of"]
 
@@ -62,8 +61,7 @@ class ModelCall:
         self._channel = channel
         self._resources = resources
         self._clock: Clock = resources.world.clock
-        self._progress: float | None = None
-        self._scope = anyio.CancelScope()
+        self.patience = Patience(self._clock, resources.progress_timeout)
         self._open: tuple[int, BlockType] | None = None
         self._blocks = 0
         self.text: list[str] = []
@@ -80,8 +78,7 @@ class ModelCall:
             await self._clock.sleep(self._command.wait_ms / 1000)
         outcome: ModelReplied | ModelFailed | None = None
         try:
-            with self._scope:
-                self._progress = self._clock.monotonic()
+            with self.patience.over():
                 outcome = await self._attempt()
         finally:
             self._close_block()
@@ -92,15 +89,6 @@ class ModelCall:
         failed = outcome.code if isinstance(outcome, ModelFailed) else ""
         self._resources.provider = failed if failed.startswith("LLM_") else "ok"
         return outcome
-
-    def patience(self, now: float) -> float:
-        """Seconds that the model may still be silent; at 0 the attempt is given up. Pings do not break a silence."""
-        left = self._resources.progress_timeout
-        if self._progress is not None:
-            left += self._progress - now
-            if left <= 0:
-                self._scope.cancel()
-        return max(left, 0.0)
 
     async def _attempt(self) -> ModelReplied | ModelFailed:
         command = self._command
@@ -123,7 +111,7 @@ class ModelCall:
         emit, show, first = self._channel.emit, self._channel.show, self._command.first_block
         async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
             async for chunk in chunks:
-                self._progress = self._clock.monotonic()
+                self.patience.heard()
                 if isinstance(chunk, TextChunk):
                     self.text.append(chunk.text)
                     show("text", chunk.text)

@@ -382,8 +382,8 @@ class Runner:
                 return
             # a call that begins during the sleep cannot be silent for too long before its end
             silence = self._resources.progress_timeout
-            if isinstance(self._call, ModelCall):
-                silence = self._call.patience(clock.monotonic()) or silence
+            if isinstance(self._call, ModelCall | Compaction):
+                silence = self._call.patience.left(clock.monotonic()) or silence
             await clock.sleep(min(left, silence))
 
     def _now(self) -> int:

@@ -1,15 +1,18 @@
-"""Stopwatch: how long a turn has worked. Its waits for a person do not count."""
+"""Stopwatch: how long a turn has worked, without its waits for a person; and patience: how long a model is silent."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import anyio
 
 from .._seams import Clock
 from .._turn.facts import Fact, TurnResumed
 from .._turn.state import TurnState, evolve
 
-__all__ = ["Stopwatch", "worked"]
+__all__ = ["Patience", "Stopwatch", "worked"]
 
 
 def worked(facts: Sequence[Fact], last_ts: int) -> float:
@@ -54,3 +57,40 @@ class Stopwatch:
         if self._paused_at is None:
             return limit - elapsed
         return max(limit - elapsed + now - self._paused_at, 1.0)
+
+
+class Patience:
+    """With a model that must not be silent for longer than this many seconds. Pings do not break a silence."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._heard: float | None = None
+        self._scope = anyio.CancelScope()
+
+    @contextmanager
+    def over(self) -> Iterator[None]:
+        """Over one attempt, which is left where the silence gets too long."""
+        self._scope = anyio.CancelScope()
+        self.heard()
+        try:
+            with self._scope:
+                yield
+        finally:
+            self._heard = None
+
+    def heard(self) -> None:
+        """The model said something."""
+        self._heard = self._clock.monotonic()
+
+    def left(self, now: float) -> float:
+        """Seconds that it may still be silent at this time, all of them where no attempt is under way.
+
+        At 0 the attempt is given up.
+        """
+        if self._heard is None:
+            return self._seconds
+        left = self._heard + self._seconds - now
+        if left <= 0:
+            self._scope.cancel()
+        return max(left, 0.0)
