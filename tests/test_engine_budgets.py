@@ -227,21 +227,14 @@ class TestConfiguration:
             Engine(":memory:", prices={"m": 1}, settings=Settings())  # type: ignore[arg-type]
 
 
-async def test_the_planner_is_paid_for_like_any_call(bench: Bench) -> None:
-    planner = ScriptedModel([turn(say('{"worthwhile": false, "steps": []}'), usage=MILLION)], name="planner")
+@pytest.mark.parametrize("said", ['{"worthwhile": false, "steps": []}', "I think not."])
+async def test_the_planner_is_paid_for_like_any_call_whether_it_is_of_use_or_not(bench: Bench, said: str) -> None:
+    planner = ScriptedModel([turn(say(said), usage=MILLION)], name="planner")
     prices = PriceList({"scripted": Price(input=1, output=1), "planner": Price(input=0.5, output=0.5)})
     async with bench.running([dear()], planner=planner, prices=prices) as engine:
         result = await engine.execute("Find the fox and tell everybody.", task_id="t")
         assert (result.usage, result.cost_usd) == (MILLION + MILLION, 1.5)
         assert (await engine.task("t")).cost_usd == 1.5
-
-
-async def test_a_planner_that_says_nothing_of_use_is_paid_for_too(bench: Bench) -> None:
-    planner = ScriptedModel([turn(say("I think not."), usage=MILLION)], name="planner")
-    prices = PriceList({"scripted": Price(input=1, output=1), "planner": Price(input=0.5, output=0.5)})
-    async with bench.running([dear()], planner=planner, prices=prices) as engine:
-        result = await engine.execute("Find the fox and tell everybody.", task_id="t")
-        assert (result.usage, result.cost_usd) == (MILLION + MILLION, 1.5)
 
 
 async def test_a_summary_is_paid_for_like_any_call(bench: Bench) -> None:

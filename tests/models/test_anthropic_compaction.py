@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -31,17 +30,6 @@ from september_engine.testing.messages_server import (
 LIMITS = Limits(context_tokens=3_000, max_tokens=300)
 LONG = "word " * 200
 BLOCK = {"type": "compaction", "content": "In short: 7.", "signature": "signed/compaction==", "encrypted_content": None}
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[MessagesServer]:
-    async with MessagesServer() as running:
-        yield running
 
 
 def model_at(

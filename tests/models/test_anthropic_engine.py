@@ -45,17 +45,6 @@ async def word_count(text: str) -> int:
     return len(text.split())
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[MessagesServer]:
-    async with MessagesServer() as running:
-        yield running
-
-
 @pytest.fixture
 async def engine(server: MessagesServer) -> AsyncIterator[Engine]:
     model = AnthropicModel(api_key=KEY, base_url=server.url)

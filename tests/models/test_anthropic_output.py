@@ -37,17 +37,6 @@ def thermometer(place: str) -> float:
     return 21.5
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[MessagesServer]:
-    async with MessagesServer() as running:
-        yield running
-
-
 @pytest.fixture
 async def engine(server: MessagesServer) -> AsyncIterator[Engine]:
     model = AnthropicModel(api_key="sk-ant-very-secret", base_url=server.url, cache="1h")

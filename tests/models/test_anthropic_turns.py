@@ -52,11 +52,6 @@ async def take(value: object) -> str:
     return "taken"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @asynccontextmanager
 async def running(
     *script: Answer, fallback: str | None = None, name: str = "claude-opus-5-5", max_tokens: int = 4096, **options: Any
