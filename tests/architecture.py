@@ -41,27 +41,41 @@ LAYERS: Mapping[str, int] = {
     "_turn": 1,
     "_context": 1,
     "_bash": 1,
+    "_memory": 1,
     # 2 ports
+    "memory": 2,
+    "memory.base": 2,
     "models": 2,  # the package's own __init__; its modules follow
     "models.base": 2,
+    "models.prices": 2,
+    "_output": 2,
     "store": 2,
     "store.base": 2,
     "tools": 2,
     "sandbox": 2,
     "sandbox.base": 2,
     # 3 adapters
+    "memory._candidates": 3,
+    "memory._vectors": 3,
+    "memory.inprocess": 3,
+    "memory.longterm": 3,
+    "memory.minilm": 3,
+    "memory.sqlite": 3,
     "models.anthropic": 3,
     "models._claude_errors": 3,
     "models._claude_request": 3,
     "models._claude_stream": 3,
+    "models._offline_output": 3,
     "models.scripted": 3,
     "models.offline": 3,
     "models.choice": 3,
+    "models.known_prices": 3,
     "tools.builtin": 3,
     "store.memory": 3,
     "store.sqlite": 3,
     "store._connection": 3,
     "store._lock": 3,
+    "store._memories": 3,
     "store._migrate": 3,
     "store._reads": 3,
     "store._rows": 3,
@@ -82,12 +96,15 @@ LAYERS: Mapping[str, int] = {
     "sandbox.choice": 3,
     "sandbox.landlock": 3,
     "sandbox.unconfined": 3,
+    "_media": 3,
     # 4 shell
     "_runtime": 4,
     # 5 engine
     "": 5,
     "engine": 5,
     "_notebook": 5,
+    "notes": 5,
+    "_blocking_memory": 5,
     "_wiring": 5,
     "streams": 5,
     "blocking": 5,
@@ -103,18 +120,22 @@ LAYERS: Mapping[str, int] = {
     "_terminal": 7,
     "__main__": 7,
 }
-"""Module, or whole package where all of it is one layer. `models`, `sandbox` and `store` are named module by module."""
+"""Module, or whole package where all of it is one layer. `memory`, `models`, `sandbox` and `store` are named module
+by module.
+"""
 
-BY_MODULE = ("models", "sandbox", "store", "")
+BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "messages", "settings")
+HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
     """
-    __future__ attrs base64 binascii collections functools hashlib ipaddress math msgspec re shlex struct typing urllib
-    zlib tree_sitter tree_sitter_bash
+    __future__ attrs base64 binascii collections datetime functools hashlib heapq ipaddress itertools math msgspec re
+    shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
     """.split()
 )
+CORE_MAY_NOT_ASK = frozenset("now today utcnow".split())
+"""What `datetime` would read off a clock."""
 CORE_MAY_NOT_CALL = frozenset("open print input eval exec __import__ breakpoint".split())
 
 CLAUDE = "models.anthropic"
@@ -123,10 +144,17 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "aiosqlite": ("store._connection",),
     "anthropic": (CLAUDE,),
     "docstring_parser": ("tools.schema",),
+    "genai_prices": ("models.known_prices",),
     "starlette": ("http",),
     "hypercorn": ("http",),
+    "numpy": ("memory._vectors", "memory.minilm"),
     "pytest": ("testing",),
+    "PIL": ("_media.pictures",),
+    "pypdf": ("_media.documents",),
+    "safetensors": ("memory.minilm",),
+    "tokenizers": ("memory.minilm",),
     "tree_sitter": ("_bash.tree",),
+    "typing_extensions": ("streams",),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }
 """Third parties: where each may be imported. What is in neither is not a dependency."""
@@ -274,6 +302,12 @@ def pure_core(modules: Modules) -> Iterator[str]:
                 yield f"{module.name}:{node.lineno} waits"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CORE_MAY_NOT_CALL:
                 yield f"{module.name}:{node.lineno} calls {node.func.id}"
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in CORE_MAY_NOT_ASK
+            ):
+                yield f"{module.name}:{node.lineno} asks for {node.func.attr}"
         for name, _ in module.foreign_imports():
             if name not in CORE_MAY_IMPORT and name != PACKAGE:
                 yield f"{module.name} imports {name}"

@@ -14,6 +14,7 @@ from september_engine._runtime.world import World
 from september_engine._turn.limits import Limits
 from september_engine.events import Event, HitlRequest, TextDelta, ThreadLifecycle, ToolCall, ToolResult, name_of
 from september_engine.models.base import Model, ModelRequest
+from september_engine.models.prices import Prices
 from september_engine.models.scripted import Script, ScriptedModel, Step, say
 from september_engine.permissions import Policy
 from september_engine.store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
@@ -83,7 +84,14 @@ class Bench:
         tools: Iterable[Any] = (),
         policy: Policy | None = None,
         fallback: Model | None = None,
+        planner: Model | None = None,
+        notes: Any = None,
+        light: Model | None = None,
+        memory: bool = False,
+        embedder: Any = None,
+        distil: Any = None,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         system: str = "Be kind.",
         progress_timeout: float = 120.0,
         **settings: Any,
@@ -94,10 +102,17 @@ class Bench:
             self.store,
             model=answering,
             fallback=fallback,
+            planner=planner,
+            light=light,
             tools=tools,
+            notes=notes,
+            memory=memory,
+            embedder=embedder,
+            distil=distil,
             policy=policy,
             system=system,
             limits=limits,
+            prices=prices,
             settings=Settings(**settings),
             progress_timeout=progress_timeout,
             world=self.world,
@@ -177,15 +192,19 @@ class FlakyStore:
         self._look()
         return await self.inner.turn(task_id, turn_id)
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
         self._look()
-        return await self.inner.thread(task_id, turn_id)
+        return await self.inner.thread(task_id, turn_id, since=since)
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
         return await self.inner.turns(task_id)
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self.inner.find(task_id, message_id)
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        self._look()
+        return await self.inner.blob(task_id, sha256)
 
     async def open(self) -> None:
         await self.inner.open()
@@ -210,7 +229,7 @@ async def ticks(count: int) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def until(stream: Turn | Replay, kind: type[E]) -> E:
+async def until(stream: Turn[Any] | Replay, kind: type[E]) -> E:
     """Read a stream from its start to the first event of this kind."""
     async for event in stream:
         if isinstance(event, kind):
@@ -252,6 +271,6 @@ def well_formed(events: Sequence[Event]) -> None:
     assert set(asked) <= set(calls)
 
 
-async def soon(stream: Turn | Replay) -> list[Event]:
+async def soon(stream: Turn[Any] | Replay) -> list[Event]:
     """All events of a stream."""
     return [event async for event in stream]

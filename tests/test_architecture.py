@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,8 +19,10 @@ from .architecture import Module
 
 SOURCE = Path(september_engine.__file__).parent
 TESTS = Path(__file__).parent
+DESIGN = TESTS.parent / "docs" / "explanation" / "design.md"
 MOST_EXPORTS = 30
-HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic")
+HEAVY = ("anthropic", "starlette", "hypercorn", "httpx2", "pydantic", "numpy", "tokenizers", "genai_prices")
+ON_DEMAND = ("september_engine._bash", "september_engine.sandbox.choice")
 
 TESTED_THROUGH: Mapping[str, str] = {
     "_bash.git": "_bash/test_programs.py",
@@ -29,9 +32,15 @@ TESTED_THROUGH: Mapping[str, str] = {
     "_bash.readers": "_bash/test_programs.py",
     "_bash.text": "_bash/test_shell.py",
     "_bash.writers": "_bash/test_programs.py",
+    "_runtime.tickets": "_runtime/test_supervisor.py",
+    "_runtime.health": "test_engine.py",
     "_patterns": "test_permissions.py",
     "_turn.calls": "_turn/test_decide.py",
+    "testing._blob_contract": "store/test_contract.py",
     "_wiring": "test_engine.py",
+    "http._described": "http/test_openapi.py",
+    "http._described_memory": "http/test_openapi.py",
+    "memory._candidates": "memory/test_longterm.py",
     "sandbox._broker": "sandbox/test_probes.py",
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",
@@ -41,7 +50,11 @@ TESTED_THROUGH: Mapping[str, str] = {
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",
+    "testing._log_events": "testing/test_log_checker.py",
+    "testing._log_order": "testing/test_log_checker.py",
+    "testing._log_screen": "testing/test_log_checker.py",
     "testing._messages_script": "testing/test_messages_server.py",
+    "testing._store_long_threads": "store/test_contract.py",
     "tools._refusals": "tools/test_workspace.py",
     "tools._replace": "tools/test_workspace.py",
     "tools._wants": "tools/test_read_file.py",
@@ -98,7 +111,7 @@ def loaded_by(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
-    return {line.partition(".")[0] for line in done.stdout.splitlines()}
+    return set(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -106,11 +119,18 @@ def loaded_by(code: str) -> set[str]:
     [
         "import september_engine",
         "import september_engine.models.anthropic",
+        "import september_engine.memory.longterm, september_engine.memory.minilm",
         "from september_engine import Engine, Settings; Engine(':memory:', settings=Settings())",
     ],
 )
 def test_importing_loads_nothing_heavy(code: str) -> None:
-    assert loaded_by(code).isdisjoint(HEAVY)
+    assert loaded_by(code).isdisjoint((*HEAVY, *ON_DEMAND))
+
+
+def test_the_tools_for_a_machine_are_loaded_when_they_are_asked_for() -> None:
+    assert loaded_by("from september_engine import builtin_tools").issuperset(ON_DEMAND)
+    with pytest.raises(AttributeError, match="has no attribute 'builtin_tool'"):
+        september_engine.builtin_tool  # noqa: B018
 
 
 def test_a_fresh_interpreter_is_seen_to_load_what_it_loads() -> None:
@@ -206,6 +226,12 @@ BROKEN: Iterable[tuple[str, Law, dict[str, Module], str]] = [
         "_turn.decide imports time",
     ),
     (
+        "the core asks datetime for the time",
+        laws.pure_core,
+        {"_turn.decide": Module("_turn.decide", "import datetime\nnow = datetime.datetime.now()")},
+        "_turn.decide:2 asks for now",
+    ),
+    (
         "the core reads a file",
         laws.pure_core,
         {"_context.media": Module("_context.media", "data = open('x').read()")},
@@ -293,6 +319,20 @@ SOUND: Iterable[tuple[str, Law, dict[str, Module]]] = [
 @pytest.mark.parametrize(("law", "modules"), [case[1:] for case in SOUND], ids=[case[0] for case in SOUND])
 def test_what_keeps_a_law_passes(law: Law, modules: Mapping[str, Module]) -> None:
     assert problems(law, modules) == []
+
+
+def test_the_design_shows_every_room_on_its_floor(house: dict[str, Module]) -> None:
+    """The page's table of layers; a package of several layers stands there by one of its modules at least."""
+    rows = [line.split("|") for line in DESIGN.read_text().splitlines() if re.match(r"\| \d \|", line)]
+    shown = {int(row[1]): {each.strip("/") for each in re.findall(r"`([^`]+)`", row[3])} for row in rows}
+    rooms = {name.partition(".")[0] for name in house} - {"", "__main__"}
+    missing = {
+        room
+        for room in rooms
+        if not any(name.split("/")[0] == room for names in shown.values() for name in names)
+        or (room not in laws.BY_MODULE and room != "tools" and room not in shown[laws.LAYERS[room]])
+    }
+    assert missing == set()
 
 
 def test_the_table_of_layers_names_only_what_exists() -> None:

@@ -171,7 +171,9 @@ async def test_with_a_key_the_same_command_uses_claude(folder: Path) -> None:
         assert done.stdout.startswith("claude-opus-5-5 · brain.sqlite")
         assert "● word_count(text=to be) → 2\nTwo words, says Claude.\n" in done.stdout
         assert "ffline" not in done.stdout
-        assert [tool["name"] for tool in server.requests[0].body["tools"]] == ["git_log", "word_count"]
+        assert [tool["name"] for tool in server.requests[0].body["tools"]] == [
+            "git_log", "word_count", "note", "read_result",
+        ]  # fmt: skip
         assert server.refusals == []
 
 
@@ -284,12 +286,16 @@ def test_serve_offers_the_built_in_tools_over_the_allowed_roots_and_says_what_is
         return 0
 
     monkeypatch.setattr(_cli, "serve_engine", serve)
+    monkeypatch.setattr(_cli, "embedder_here", lambda: (None, "Install it again."))
     monkeypatch.setattr(_cli, "tools_in", lambda roots: ([], f"Install something for {len(roots)} folders."))
     monkeypatch.setenv("ALLOWED_ROOTS", f"{folder},{folder.parent}")
     assert main(["serve", "--port", "0"]) == 0
     ((engine, options),) = served
     assert engine.settings.allowed_roots == (folder, folder.parent)
-    assert options["warnings"] == ["there is no bash tool: Install something for 2 folders."]
+    assert options["warnings"] == [
+        "there is no bash tool: Install something for 2 folders.",
+        "memory recalls by words alone: Install it again.",
+    ]
 
 
 def test_the_library_without_its_server_still_has_its_demo(folder: Path) -> None:

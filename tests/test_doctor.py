@@ -32,7 +32,10 @@ def test_without_any_sandbox_bash_is_off() -> None:
     assert found == [Finding("bash", False, "off, because there is no sandbox", advice)]
 
 
-@pytest.mark.parametrize(("extra", "module"), [("server", "starlette"), ("sandbox", "tree_sitter_bash")])
+@pytest.mark.parametrize(
+    ("extra", "module"),
+    [("server", "starlette"), ("sandbox", "tree_sitter_bash"), ("prices", "genai_prices"), ("media", "pypdf")],
+)
 def test_an_extra_that_is_missing_comes_with_its_command(extra: str, module: str) -> None:
     def told(missing: str) -> Finding:
         found = examine(sandboxes=lambda: [FINE], installed=lambda module: module != missing)

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from september_engine import Engine, Settings
+from september_engine._context.stored import take_out
 from september_engine.errors import (
     InvalidRequest,
     InvalidType,
@@ -112,7 +113,7 @@ async def test_a_task_goes_on_with_its_history_in_the_next_turn_and_the_next_pro
         await engine.execute("Really?", task_id="t")
     sent = later.requests[0].prompt
     assert sent.messages[: len(model.requests[2].prompt.messages)] == model.requests[2].prompt.messages
-    assert (sent.system, [each["name"] for each in sent.tools]) == ("Be kind.", ["look"])
+    assert (sent.system, [each["name"] for each in sent.tools]) == ("Be kind.", ["look", "read_result"])
 
 
 async def test_media_stand_before_the_text_and_are_stored(bench: Bench) -> None:
@@ -121,9 +122,9 @@ async def test_media_stand_before_the_text_and_are_stored(bench: Bench) -> None:
     async with bench.running(model) as engine:
         await engine.execute("What is it?", task_id="t", media=[picture], direct=True)
         [first, _] = await engine.messages("t")
-    expected = [picture, {"type": "text", "text": "What is it?"}]
-    assert first.content == expected
-    assert model.requests[0].prompt.messages[0]["content"] == expected
+    text = {"type": "text", "text": "What is it?"}
+    assert first.content == [*take_out([picture])[0], text]
+    assert model.requests[0].prompt.messages[0]["content"] == [picture, text]
 
 
 async def test_sqlites_name_for_memory_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ async def test_messages_say_who_said_what_after_what(bench: Bench) -> None:
 
 async def test_a_task_that_is_deleted_while_its_messages_are_read_is_not_found() -> None:
     class Meanwhile(FlakyStore):
-        async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+        async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
             await self.delete(task_id)
             return await super().thread(task_id, turn_id)
 

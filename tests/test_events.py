@@ -39,7 +39,12 @@ CONTRACT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # name: (fields that are always there, fields that may be missing)
     "thread_lifecycle": (
         {"phase": Literal["started", "completed", "errored"], "task_id": str, "turn_id": str, "timestamp": str},
-        {"message_id": str | None, "stop_reason": str | None, "usage": Usage | None},
+        {
+            "message_id": str | None,
+            "stop_reason": str | None,
+            "usage": Usage | None,
+            "cost_usd": float | None,  # ours
+        },
     ),
     "error": ({"error": str, "message": str}, {"details": dict[str, JSON] | None}),
     "text_delta": ({"text": str}, {}),
@@ -162,7 +167,8 @@ def test_text_is_not_changed_on_its_way(text: str) -> None:
             ThreadLifecycle(phase="started", task_id="t", turn_id="u", timestamp="now", usage=Usage()),
             (
                 '{"phase":"started","task_id":"t","turn_id":"u","timestamp":"now",'
-                '"usage":{"input_tokens":0,"output_tokens":0,"cache_hit_tokens":0}}'
+                '"usage":{"input_tokens":0,"output_tokens":0,"cache_hit_tokens":0,'
+                '"cache_write_tokens":0,"cache_write_1h_tokens":0}}'
             ),
         ),
     ],

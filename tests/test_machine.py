@@ -31,3 +31,11 @@ def test_without_a_sandbox_all_but_bash_is_there_and_the_reason_is_told(
 def test_a_folder_that_is_missing_is_no_reason_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be used"):
         _machine.tools_in([tmp_path, tmp_path / "none"])
+
+
+def test_an_embedder_is_used_where_its_weights_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_machine, "find_spec", lambda name: None)
+    assert _machine.embedder_here() == (None, None)
+    monkeypatch.setattr(_machine, "find_spec", lambda name: object())
+    monkeypatch.setattr(_machine, "MiniLMEmbedder", refuse)
+    assert _machine.embedder_here() == (None, "Nothing works here. Install bubblewrap.")

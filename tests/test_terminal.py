@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,8 @@ from september_engine.events import (
     ContentBlockStop,
     Error,
     Event,
+    Plan,
+    PlanStep,
     Retry,
     Rewound,
     TextDelta,
@@ -23,6 +26,7 @@ from september_engine.events import (
     ToolCall,
     ToolResult,
     ToolResultError,
+    WorkingMemoryUpdate,
 )
 from september_engine.messages import JSON, Usage
 
@@ -217,3 +221,25 @@ def test_after_an_answer_a_line_begins_where_the_terminal_is(echoed: bool, writt
     terminal.show(call({}))
     terminal.show(ToolResult(tool="look", tool_call_id="c", output=6))
     assert out.getvalue() == written
+
+
+def steps(*statuses: Any) -> Plan:
+    return Plan(steps=[PlanStep(id=str(n), title=f"Step {n}", status=status) for n, status in enumerate(statuses, 1)])
+
+
+def test_a_plan_is_a_few_lines_around_what_is_being_worked_on() -> None:
+    assert shown(steps("done", "active", "pending", "dropped")) == (
+        "Plan: 2 of 4 steps done\n  ● Step 1\n  ◐ Step 2\n  ○ Step 3\n  – Step 4\n"
+    )
+    assert shown(steps(*["done"] * 5, "active", *["pending"] * 9)) == (
+        "Plan: 5 of 15 steps done\n  … 4 before\n"
+        "  ● Step 5\n  ◐ Step 6\n  ○ Step 7\n  ○ Step 8\n  ○ Step 9\n  ○ Step 10\n"
+        "  … 5 more\n"
+    )
+    assert shown(steps(*["done"] * 8)).startswith("Plan: 8 of 8 steps done\n  … 2 before\n")
+    assert shown(Plan(steps=[])) == "Plan: none any more\n"
+
+
+def test_a_note_is_one_line() -> None:
+    assert shown(WorkingMemoryUpdate(key="city", value="Ro\nme")) == "✎ city = Ro me\n"
+    assert shown(WorkingMemoryUpdate(key="\x1b[2Jcity", value=None)) == "✎ [2Jcity is gone\n"

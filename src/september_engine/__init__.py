@@ -9,6 +9,9 @@ machine. The events are in `events`, the errors in `errors`, and what needs a pe
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._turn.limits import Limits
 from .blocking import BlockingEngine
 from .engine import Engine, Health
@@ -27,7 +30,9 @@ from .messages import Message, Usage
 from .settings import Settings
 from .streams import Replay, Turn, TurnResult
 from .tools import Tool, ToolError, tool
-from .tools.builtin import builtin_tools
+
+if TYPE_CHECKING:
+    from .tools.builtin import builtin_tools
 
 __all__ = [
     "BlockingEngine",
@@ -61,3 +66,10 @@ __all__ = [
     "builtin_tools",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`builtin_tools` is loaded when it is asked for: a parser of bash and the sandboxes come with it."""
+    if name == "builtin_tools":
+        return import_module(".tools.builtin", __name__).builtin_tools
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ import anyio
 
 from ._demo import DEMO_TOOLS, first_question
 from ._doctor import examine
-from ._machine import tools_in
+from ._machine import embedder_here, tools_in
 from ._person import Person
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
@@ -107,7 +107,7 @@ async def _demo(settings: Settings, message: str | None, task_id: str, files: st
         raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
     builtin, missing = tools_in([Path(files)] if files is not None else [])
-    async with Engine(settings=settings, tools=[*DEMO_TOOLS, *builtin]) as engine:
+    async with Engine(settings=settings, tools=[*DEMO_TOOLS, *builtin], notes="any") as engine:
         said = first_question() if message is None else message
         waiting = [request for request in await engine.pending() if request.task_id == task_id]
         turn: Turn | Replay = (
@@ -165,4 +165,7 @@ def _serve(settings: Settings, *, host: str, port: int) -> int:
         raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
     tools, missing = tools_in(settings.allowed_roots)
     warnings = [f"there is no bash tool: {missing}"] if missing is not None else []
-    return serve_engine(Engine(settings=settings, tools=tools), host=host, port=port, warnings=warnings)
+    embedder, without = embedder_here()
+    warnings += [f"memory recalls by words alone: {without}"] if without is not None else []
+    engine = Engine(settings=settings, tools=tools, notes="any", memory=True, embedder=embedder)
+    return serve_engine(engine, host=host, port=port, warnings=warnings)

@@ -16,6 +16,8 @@ __all__ = ["Finding", "examine"]
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "server": ("hypercorn", "starlette"),
     "sandbox": ("tree_sitter", "tree_sitter_bash"),
+    "prices": ("genai_prices",),
+    "media": ("PIL", "pypdf"),
 }
 """Each extra, and the modules that it brings."""
 

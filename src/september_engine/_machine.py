@@ -1,16 +1,21 @@
-"""What the command line lets an agent do on this machine: all built-in tools where it can, without `bash` otherwise."""
+"""What the command line gives an agent on this machine: all built-in tools where it can, without `bash` otherwise, and
+an embedder where one is installed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
+from .memory.base import Embedder
+from .memory.minilm import PACKAGE, MiniLMEmbedder
 from .tools import Tool
 from .tools.builtin import builtin_tools
 
-__all__ = ["tools_in"]
+__all__ = ["embedder_here", "tools_in"]
 
 
 def tools_in(folders: Sequence[Path]) -> tuple[list[Tool[..., Any]], str | None]:
@@ -26,3 +31,13 @@ def tools_in(folders: Sequence[Path]) -> tuple[list[Tool[..., Any]], str | None]
         return builtin_tools(root, also=also), None
     except ConfigurationError as error:
         return without, error.message
+
+
+def embedder_here() -> tuple[Embedder | None, str | None]:
+    """MiniLM where its weights are installed, and why it cannot be used, where that is so. It takes half a second."""
+    if find_spec(PACKAGE) is None:
+        return None, None
+    try:
+        return MiniLMEmbedder(), None
+    except ConfigurationError as error:
+        return None, error.message

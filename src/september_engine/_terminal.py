@@ -13,12 +13,14 @@ from .events import (
     ContentBlockStart,
     Error,
     Event,
+    Plan,
     Retry,
     TextDelta,
     ThinkingDelta,
     ThreadLifecycle,
     ToolCall,
     ToolResult,
+    WorkingMemoryUpdate,
 )
 from .messages import JSON
 
@@ -26,6 +28,11 @@ __all__ = ["BOLD", "DIM", "Terminal"]
 
 KEPT = "\n\t\u00a0\u3000\u200c\u200d"
 """Not printable to Python, but text: line ends, blanks, and the joiners inside of emoji and Indic words."""
+
+MARKS = {"pending": "○", "active": "◐", "done": "●", "dropped": "–"}
+
+MOST_STEPS = 6
+"""A longer plan is folded to so many lines: those around what is being worked on."""
 
 DIM, BOLD, RED, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
@@ -76,6 +83,11 @@ class Terminal:
                 if not self._at_line_start and (kind == "text" or self._thinking):
                     self.line()
                 self._thinking = kind == "thinking"
+            case Plan():
+                self._plan(event)
+            case WorkingMemoryUpdate():
+                kept = "is gone" if event.value is None else f"= {_folded(event.value)}"
+                self.line(_cut(f"✎ {_safe(event.key)} {kept}", self._width), DIM)
             case ToolCall():
                 self._inputs[event.tool_call_id] = f"{event.tool}({_arguments(event.input)})"
             case ToolResult():
@@ -92,6 +104,21 @@ class Terminal:
                 self.line(f"{event.stop_reason} · {tokens}", DIM)
             case _:
                 pass
+
+    def _plan(self, event: Plan) -> None:
+        """The steps around the first that is open, and how many there are before and after."""
+        ended = [step.status in ("done", "dropped") for step in event.steps]
+        begin = ended.index(False) if False in ended else len(ended)
+        begin = max(0, min(begin - 1, len(ended) - MOST_STEPS))
+        steps = event.steps[begin : begin + MOST_STEPS]
+        after = len(event.steps) - begin - len(steps)
+        self.line(f"Plan: {sum(ended)} of {len(ended)} steps done" if ended else "Plan: none any more", DIM)
+        if begin:
+            self.line(f"  … {begin} before", DIM)
+        for step in steps:
+            self.line(_cut(f"  {MARKS[step.status]} {_folded(step.title)}", self._width), DIM)
+        if after:
+            self.line(f"  … {after} more", DIM)
 
     def _result(self, event: ToolResult) -> None:
         """One line: the call may have half of it, and what the outcome leaves."""

@@ -4,43 +4,75 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
-from ._runtime.effects import AnyTool, Resources
+from ._media.files import read_media
+from ._media.preparation import preparation
+from ._runtime.distilling import Distilling
+from ._runtime.media import Attachments
+from ._runtime.remembering import Remembering
+from ._runtime.resources import AnyTool, Resources
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
+from ._runtime.tool_calls import inside_tools
 from ._runtime.world import World
 from ._seams import Clock
 from ._turn.limits import Limits
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidRequest, NoMemory
+from .memory.base import Embedder
+from .memory.longterm import LongTermMemory
+from .messages import Usage
 from .models.base import Model
-from .models.choice import choose_fallback, choose_model
+from .models.choice import choose_fallback, choose_light, choose_model, choose_planner
+from .models.known_prices import KnownPrices
+from .models.prices import Prices, cost_of
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .store.memory import MemoryStore
 from .store.sqlite import SQLiteStore
+from .tools.note import NoteKeys, note_tool
+from .tools.read_result import read_result
+from .tools.remember import memory_tools
 from .tools.tool import Tool
+from .tools.update_plan import update_plan
 
 __all__ = [
+    "DEFAULT_SYSTEM",
+    "LongTerms",
     "Models",
+    "attachments_of",
+    "check_prices",
     "checked_limits",
+    "checked_notes",
     "checked_patience",
     "checked_settings",
     "checked_system",
+    "limits_of_turn",
     "make_supervisor",
     "policy_of",
+    "prices_of",
     "store_of",
     "tools_by_name",
 ]
 
+DEFAULT_SYSTEM = (
+    "You are a careful, friendly assistant. Use the tools you are given where they help, say what you found, and say "
+    "so when you do not know."
+)
+
 THREADS = 64
 """Most sync tools at once, over all turns of an engine."""
+
+UNLIMITED = ("tokens", "usd", "task_tokens", "task_usd", "repeats", "seconds", "max_tokens", "context_tokens")
+FRACTIONAL = ("usd", "task_usd", "seconds")
+"""The limits that may be None, and those that need not be whole."""
 
 
 def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -> Store:
@@ -62,23 +94,26 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
     return SQLiteStore(store, durability=settings.durability)
 
 
-def tools_by_name(tools: Iterable[AnyTool], store: Store) -> dict[str, AnyTool]:
-    """The tools, kept from the engine's own files: its database, and the `.env` its keys may come from.
+def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTool] = ()) -> dict[str, AnyTool]:
+    """The tools and the engine's `own`, kept from its files: its database, and the `.env` its keys may come from.
 
     Raises `ConfigurationError` for what is not a tool, and for two of one name.
     """
-    own = (*store.files, os.path.abspath(".env"))
+    files = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
     if not isinstance(tools, Iterable):
         raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
-    for tool in tools:
+    for tool in (*tools, *own):
         if not isinstance(tool, Tool):
             raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
         if tool.name in named:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
         if tool.hide is not None:
-            tool.hide(own)
+            tool.hide(files)
+    if named:
+        # always, and not once there is something to read: a set of tools that changes would start a new prefix
+        named.setdefault(read_result.name, read_result)
     return named
 
 
@@ -96,18 +131,79 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
 
 
+def attachments_of(store: Store, settings: Settings) -> Attachments:
+    """What reads and checks media. Raises `ConfigurationError` where a package is missing that a switch needs."""
+    shrinks = settings.media_image_resize_enabled
+    return Attachments(store, read=read_media, prepare=preparation(settings), shrinks=shrinks)
+
+
 def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     """The limits of every turn. Raises `ConfigurationError` for what is no number, or below zero."""
     if limits is None:
-        return Limits(max_tokens=settings.max_tokens)
+        limits = Limits()
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
     for name, value in msgspec.structs.asdict(limits).items():
-        if value is None and name in ("tokens", "seconds"):
+        if value is None and name in UNLIMITED:
             continue
-        kind = int | float if name == "seconds" else int
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
-            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from 0 up.")
+        kind = int | float if name in FRACTIONAL else int
+        least = 1 if name == "repeats" else 0
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
+    most = settings.max_tokens if limits.max_tokens is None else limits.max_tokens
+    compactions = limits.compactions if settings.reactive_compact_enabled else 0
+    return msgspec.structs.replace(limits, max_tokens=most, compactions=compactions)
+
+
+def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[NoteKeys, list[AnyTool]]:
+    """What may be noted, and the tool for it where the agent shall have one. Raises `ConfigurationError`."""
+    if notes is None:
+        return NoteKeys(), []
+    if notes != "any" and (not isinstance(notes, Mapping) or not notes):
+        raise ConfigurationError(f'notes={notes!r} must be types by key, as in notes={{"city": str}}, or "any".')
+    keys = NoteKeys() if isinstance(notes, str) else NoteKeys(dict(notes))
+    return keys, [note_tool(keys)]
+
+
+def prices_of(prices: Prices | None) -> Prices:
+    """The price list that is meant. Raises `ConfigurationError` for what is none."""
+    if prices is None:
+        return KnownPrices()
+    if not hasattr(prices, "cost"):
+        raise ConfigurationError(f"prices={prices!r} is no price list: pass a PriceList or another Prices.")
+    return prices
+
+
+async def check_prices(prices: Prices, limits: Limits, models: Iterable[Model | None]) -> None:
+    """A limit in US dollars can be kept where every model has a price. Raises `ConfigurationError`.
+
+    In a thread, because a price list may have to be read first: here, and not in the middle of a turn.
+    """
+    if problem := await anyio.to_thread.run_sync(_unpriced, prices, limits, [*models]):
+        raise ConfigurationError(problem)
+
+
+def _unpriced(prices: Prices, limits: Limits, models: Iterable[Model | None]) -> str | None:
+    """Why these limits cannot be kept for want of a price, or None."""
+    unknown = [model.name for model in models if model is not None and cost_of(prices, model.name, Usage()) is None]
+    if not unknown or (limits.usd is None and limits.task_usd is None):
+        return None
+    return (
+        f"Limits(usd=…) and Limits(task_usd=…) need a price, and none is known for {', '.join(unknown)}. Install "
+        "september-engine[prices] for Claude's, or pass Engine(prices=PriceList({…}))."
+    )
+
+
+def limits_of_turn(limits: Limits | None, settings: Settings, shared: Resources) -> Limits | None:
+    """The limits of one turn, where it has its own. Raises `InvalidRequest` for what is none or cannot be kept."""
+    if limits is None:
+        return None
+    try:
+        limits = checked_limits(limits, settings)
+    except ConfigurationError as error:
+        raise InvalidRequest(error.message) from None
+    if problem := _unpriced(shared.prices, limits, (shared.model, shared.fallback, shared.planner, shared.light)):
+        raise InvalidRequest(problem)
     return limits
 
 
@@ -135,26 +231,54 @@ def checked_patience(seconds: float) -> float:
 
 
 class Models:
-    """The model and its fallback. What the caller made stays the caller's to close; what is made here is ours."""
+    """The model, its fallback, its planner, and the one that summarises.
 
-    def __init__(self, model: Model | str | None, fallback: Model | str | None) -> None:
-        for given in (model, fallback):
+    What the caller made stays the caller's to close; what is made here is ours.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | None,
+        fallback: Model | str | None,
+        planner: Model | str | None = None,
+        light: Model | str | None = None,
+    ) -> None:
+        for given in (model, fallback, planner, light):
             if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
                 raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
-        self._asked_for = (model, fallback)
+        self._asked_for = (model, fallback, planner, light)
         self._ours: list[Model] = []
 
-    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None]:
+    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None, Model | None, Model | None]:
         """In a thread, because a provider's SDK takes seconds to import. Raises `ConfigurationError`."""
-        model, fallback = self._asked_for
+        model, fallback, planner, light = self._asked_for
         if model is None or isinstance(model, str):
             model = await anyio.to_thread.run_sync(choose_model, model, settings, clock)
             self._ours.append(model)
         if fallback is None or isinstance(fallback, str):
-            fallback = await anyio.to_thread.run_sync(choose_fallback, fallback, settings)
-            if fallback is not None:
-                self._ours.append(fallback)
-        return model, fallback
+            fallback = await self._made(choose_fallback, fallback, settings)
+        if planner is None or isinstance(planner, str):
+            planner = await self._made(choose_planner, planner, settings)
+        if light is None or isinstance(light, str):
+            light = await self._made(choose_light, light, settings)
+        return model, fallback, planner, light
+
+    async def _made(
+        self, choose: Callable[[str | None, Settings], Model | None], name: str | None, settings: Settings
+    ) -> Model | None:
+        made = await anyio.to_thread.run_sync(choose, name, settings)
+        if made is not None:
+            self._ours.append(made)
+        return made
+
+    async def light(self, settings: Settings) -> Model:
+        """A model for small work. Raises `ConfigurationError` where there is none."""
+        made = await self._made(choose_light, None, settings)
+        if made is None:
+            raise ConfigurationError(
+                "Distilling needs a model: set LIGHT_MODEL and a key, or pass Engine(distil=a_model)."
+            )
+        return made
 
     async def aclose(self) -> None:
         """Close what was made here. Harmless when repeated."""
@@ -162,10 +286,62 @@ class Models:
             await self._ours.pop().aclose()
 
 
+class LongTerms:
+    """The long-term memory of an engine, if it has one: made anew whenever the engine opens.
+
+    Raises `ConfigurationError` for an embedder that nothing asks, and for a store that has no place for memories.
+    """
+
+    def __init__(self, memory: bool, embedder: Embedder | None, distil: bool | Model | None, store: Store) -> None:
+        if not isinstance(memory, bool):
+            raise ConfigurationError(f"memory={memory!r} must be True or False.")
+        if embedder is not None and not memory:
+            raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
+        if distil and not memory:
+            raise ConfigurationError("distil=… is for long-term memory, which is off: Engine(memory=True, …).")
+        if distil is not None and not isinstance(distil, bool) and not hasattr(distil, "stream"):
+            raise ConfigurationError(f"distil={distil!r} must be True, False or a Model.")
+        if embedder is not None and not hasattr(embedder, "embed"):
+            raise ConfigurationError(f"{embedder!r} is not an Embedder.")
+        if memory and not hasattr(store, "memories"):
+            raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")
+        self._place: Any = store if memory else None
+        self._embedder = embedder
+        self._distil = distil
+        self._made: LongTermMemory | None = None
+
+    @property
+    def tools(self) -> list[AnyTool]:
+        """`remember` and `forget`, where there is a memory."""
+        return [] if self._place is None else memory_tools(lambda: self.now)
+
+    def make(self, world: World) -> LongTermMemory | None:
+        """A new one, which knows nothing yet of what is stored. Raises `ConfigurationError` without NumPy."""
+        if self._place is not None:
+            embedder = self._embedder
+            self._made = LongTermMemory(self._place.memories, clock=world.clock, ids=world.ids, embedder=embedder)
+        return self._made
+
+    async def distiller(self, models: Models, settings: Settings) -> Model | None:
+        """The model that draws facts from what was said, where that is wanted. Raises `ConfigurationError`."""
+        wanted = settings.distil if self._distil is None else self._distil
+        if self._place is None or wanted is False:
+            return None
+        return await models.light(settings) if wanted is True else wanted
+
+    @property
+    def now(self) -> LongTermMemory:
+        """That of the engine as it was opened last. Raises `NoMemory`."""
+        if self._made is None:
+            raise NoMemory("This engine keeps no long-term memory. Turn it on: Engine(memory=True).")
+        return self._made
+
+
 def make_supervisor(
     *,
     store: Store,
-    models: tuple[Model, Model | None],
+    models: tuple[Model, Model | None, Model | None, Model | None],
+    prices: Prices,
     tools: dict[str, AnyTool],
     policy: Policy,
     system: str,
@@ -173,17 +349,39 @@ def make_supervisor(
     settings: Settings,
     progress_timeout: float,
     world: World,
+    attachments: Attachments,
+    memory: LongTermMemory | None = None,
+    distiller: Model | None = None,
 ) -> Supervisor:
-    """The host of the turns, with everything they share."""
+    """The host of the turns, with everything they share. Where there is a planner, the agent has `update_plan`.
+
+    Raises `ConfigurationError` where a tool of the caller's has that name.
+    """
+    if models[2] is not None:
+        if update_plan.name in tools:
+            raise ConfigurationError("A tool is called 'update_plan', as the one that comes with a planner. Rename it.")
+        tools = {**tools, update_plan.name: update_plan}
+    remembering = None
+    if memory is not None:
+        distilling = None if distiller is None else Distilling(memory, model=distiller, clock=world.clock)
+        remembering = Remembering(
+            memory, store=store, clock=world.clock, inside=inside_tools(tools), distilling=distilling
+        )
     resources = Resources(
+        remembering=remembering,
         world=world,
         model=models[0],
         fallback=models[1],
+        planner=models[2],
+        light=models[3],
+        prices=prices,
         tools=tools,
         policy=policy,
         threads=anyio.CapacityLimiter(THREADS),
         concurrency=settings.tool_use_concurrency,
         progress_timeout=progress_timeout,
+        attachments=attachments,
+        recovers_media=settings.media_error_recovery_enabled,
     )
     return Supervisor(
         store=store,

@@ -9,37 +9,42 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from ._blocking_memory import BlockingMemory
 from ._notebook import Requests
-from ._runtime.effects import AnyTool
+from ._runtime.resources import AnyTool
 from ._runtime.world import World
 from ._turn.limits import Limits
-from .engine import DEFAULT_SYSTEM, Engine, Health
+from ._wiring import DEFAULT_SYSTEM
+from .engine import Engine, Health
 from .errors import EngineClosed, EngineError
-from .events import Event
-from .messages import Block, Message, Task, TaskDetail
+from .events import Event, PlanStep
+from .memory.base import Embedder
+from .messages import JSON, Content, Media, Message, Task, TaskDetail
 from .models.base import Model
+from .models.prices import Prices
+from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
-from .streams import EventStream, Replay, Turn, TurnResult
+from .streams import EventStream, Replay, T, Turn, TurnResult
 
-__all__ = ["BlockingEngine", "BlockingTurn"]
+__all__ = ["BlockingEngine", "BlockingMemory", "BlockingNotes", "BlockingTurn"]
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 
-class BlockingTurn:
+class BlockingTurn(Generic[T]):
     """One turn, already under way. Iterate it for its events, as often as you like; `result` waits for its end."""
 
-    def __init__(self, engine: BlockingEngine, turn: Turn) -> None:
+    def __init__(self, engine: BlockingEngine, turn: Turn[T]) -> None:
         self._engine = engine
         self._turn = turn
         self.task_id = turn.task_id
@@ -48,11 +53,15 @@ class BlockingTurn:
     def __repr__(self) -> str:
         return f"<BlockingTurn {self.turn_id} of task {self.task_id!r}>"
 
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn as far as it has come, with its images."""
+        return self._turn._repr_html_()
+
     def __iter__(self) -> Iterator[Event]:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
         return self._engine._events(self._turn.__aiter__)
 
-    def result(self) -> TurnResult:
+    def result(self) -> TurnResult[T]:
         """Wait for the end. Raises what `Turn.result` raises."""
         return self._engine._call(self._turn.result)
 
@@ -60,6 +69,30 @@ class BlockingTurn:
     def text(self) -> str:
         """The whole answer, once it is there."""
         return self.result().text
+
+
+class BlockingNotes:
+    """`Notes` without `await`: working memory by task. Each method raises what the one of `Notes` raises."""
+
+    def __init__(self, engine: BlockingEngine, notes: Notes) -> None:
+        self._engine = engine
+        self._notes = notes
+
+    def get(self, task_id: str) -> dict[str, JSON]:
+        """Everything that is noted now, by key."""
+        return self._engine._call(lambda: self._notes.get(task_id))
+
+    def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:
+        """Note one value, for so many minutes or for good."""
+        self._engine._call(lambda: self._notes.set(task_id, key, value, minutes=minutes))
+
+    def update(self, task_id: str, values: Mapping[str, JSON], *, minutes: float | None = None) -> None:
+        """Note several values at once; one of None removes its key."""
+        self._engine._call(lambda: self._notes.update(task_id, values, minutes=minutes))
+
+    def delete(self, task_id: str, key: str) -> bool:
+        """Remove one key; False where it was not there."""
+        return self._engine._call(lambda: self._notes.delete(task_id, key))
 
 
 class BlockingEngine:
@@ -74,10 +107,17 @@ class BlockingEngine:
         *,
         model: Model | str | None = None,
         fallback: Model | str | None = None,
+        planner: Model | str | None = None,
+        light: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        notes: Mapping[str, Any] | Literal["any"] | None = None,
+        memory: bool = False,
+        embedder: Embedder | None = None,
+        distil: bool | Model | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         settings: Settings | None = None,
         progress_timeout: float = 120.0,
         world: World | None = None,
@@ -86,10 +126,17 @@ class BlockingEngine:
             store,
             model=model,
             fallback=fallback,
+            planner=planner,
+            light=light,
             tools=tools,
+            notes=notes,
+            memory=memory,
+            embedder=embedder,
+            distil=distil,
             policy=policy,
             system=system,
             limits=limits,
+            prices=prices,
             settings=settings,
             progress_timeout=progress_timeout,
             world=world,
@@ -181,7 +228,7 @@ class BlockingEngine:
     ) -> None:
         self.close(drain=None if kind is None else 0.0)
 
-    def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+    def _call(self, work: Callable[[], Awaitable[R]]) -> R:
         portal = self._running()
         try:
             return portal.call(work)
@@ -200,14 +247,16 @@ class BlockingEngine:
         message: str,
         *,
         task_id: str,
-        media: Sequence[Block] = (),
+        media: Sequence[Media] = (),
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
-    ) -> BlockingTurn:
+        limits: Limits | None = None,
+        output: type[T] | None = None,
+    ) -> BlockingTurn[T]:
         """Start one turn and return it for reading. Raises what `Engine.execute` raises."""
 
-        async def start() -> Turn:  # async, because a portal would await the turn itself
+        async def start() -> Turn[T]:  # async, because a portal would await the turn itself
             return self._engine.execute(
                 message,
                 task_id=task_id,
@@ -215,6 +264,8 @@ class BlockingEngine:
                 direct=direct,
                 edit_message_id=edit_message_id,
                 retry_message_id=retry_message_id,
+                limits=limits,
+                output=output,
             )
 
         return BlockingTurn(self, self._call(start))
@@ -242,7 +293,7 @@ class BlockingEngine:
         *,
         request_id: str | None = None,
         feedback: str | None = None,
-        content_blocks: Sequence[Block] = (),
+        content_blocks: Sequence[Media] = (),
         remember: bool = False,
     ) -> str:
         """Answer a request; returns its id. Raises what `Engine.respond` raises."""
@@ -270,6 +321,24 @@ class BlockingEngine:
     ) -> list[Message]:
         """The last messages of the branch the thread stands on, or of another one, oldest first."""
         return self._call(lambda: self._engine.messages(task_id, before=before, limit=limit, branch=branch))
+
+    def plan(self, task_id: str) -> list[PlanStep]:
+        """The plan that the thread has now; [] where there is none."""
+        return self._call(lambda: self._engine.plan(task_id))
+
+    @property
+    def notes(self) -> BlockingNotes:
+        """Working memory: what is noted, by task and key."""
+        return BlockingNotes(self, self._engine.notes)
+
+    @property
+    def memory(self) -> BlockingMemory:
+        """Long-term memory, where the engine was made with it."""
+        return BlockingMemory(self._call, lambda: self._engine.memory, self._engine.remembered)
+
+    def media(self, task_id: str, sha256: str) -> Content:
+        """The content of an image or document by the `sha256` in its block."""
+        return self._call(lambda: self._engine.media(task_id, sha256))
 
     def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it."""

@@ -4,58 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from types import TracebackType
-from typing import Self
-
-import anyio
-import msgspec
+from typing import Any, Literal, Self
 
 from ._notebook import Requests
-from ._runtime.effects import AnyTool
+from ._output import Output
+from ._runtime.health import Health
+from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
-from ._runtime.listing import detail_of, last_of, task_of
+from ._runtime.listing import detail_of, facts_at, facts_now, last_of, row_of, task_of
 from ._runtime.people import pending, respond
+from ._runtime.resources import AnyTool
 from ._runtime.supervisor import Supervisor
-from ._runtime.threads import TurnRequest, read_thread
+from ._runtime.threads import TurnRequest
 from ._runtime.world import World
 from ._turn.limits import Limits
+from ._turn.plan import plan_of
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
 from ._turn.transcript import transcript
 from ._wiring import (
+    DEFAULT_SYSTEM,
+    LongTerms,
     Models,
+    attachments_of,
+    check_prices,
     checked_limits,
+    checked_notes,
     checked_patience,
     checked_settings,
     checked_system,
+    limits_of_turn,
     make_supervisor,
     policy_of,
+    prices_of,
     store_of,
     tools_by_name,
 )
-from .errors import EngineClosed, MessageNotFound, StoreCorrupt, TaskNotFound
-from .messages import Block, Message, Task, TaskDetail
+from .events import PlanStep
+from .memory.base import Embedder
+from .memory.longterm import LongTermMemory
+from .messages import Content, Media, Message, Task, TaskDetail
 from .models.base import Model
+from .models.prices import Prices
+from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
-from .store.base import Store, TaskRow
-from .streams import Replay, Turn
+from .store.base import Store
+from .streams import Replay, T, Turn
 
 __all__ = ["Engine", "Health"]
-
-DEFAULT_SYSTEM = (
-    "You are a careful, friendly assistant. Use the tools you are given where they help, say what you found, and say "
-    "so when you do not know."
-)
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the engine can take a turn now: `status` is "ok" only then. `subsystems` says "ok" or why not, each."""
-
-    status: str
-    uptime_seconds: float
-    subsystems: dict[str, str]
 
 
 class Engine:
@@ -68,10 +66,19 @@ class Engine:
         store: A path (SQLite), ":memory:", a `Store`, or None for `SQLITE_DB_PATH` or `./brain.sqlite`.
         model: A `Model`, the name of a Claude model, or None: Claude where there is a key, else the offline model.
         fallback: Takes over for the rest of a turn when the model keeps failing; None for `FALLBACK_MODEL`.
-        tools: Tools made with `@tool`.
+        planner: Says before a turn whether it is worth a plan; None for `PLANNER_MODEL`, without which nobody plans.
+        light: Summarises threads that grow too long; None for `LIGHT_MODEL`, else the model itself does.
+        tools: Tools made with `@tool`. With any, there is also `read_result`, for outputs too large to be given whole.
+        notes: What the agent may note in working memory: types by key, or "any"; None gives it no `note` tool.
+        memory: Remember across tasks: turns leave what was said, each turn is told what fits, and the agent gets the
+            tools `remember` and `forget`.
+        embedder: Lets memory recall by meaning, such as `MiniLMEmbedder`; None: by words, names and times.
+        distil: Draw facts from what was said, in the background, with `LIGHT_MODEL` or this model; None for
+            `SEPTEMBER_DISTIL`.
         policy: What calls may do without a person's leave; None for the defaults inside `ALLOWED_ROOTS`.
         system: The system prompt. It and the tools begin every prompt of a thread; changing them starts a new prefix.
-        limits: What a turn may spend, `max_tokens` included; None for the defaults with `MAX_TOKENS`.
+        limits: What a turn and its task may spend; None for the defaults.
+        prices: What model calls cost; None for Claude's prices, where the extra `prices` is installed.
         settings: Everything else; None reads the environment and `.env`.
         progress_timeout: Seconds a model may be silent before the attempt counts as failed.
         world: Time, ids and chance, for tests.
@@ -85,31 +92,41 @@ class Engine:
         *,
         model: Model | str | None = None,
         fallback: Model | str | None = None,
+        planner: Model | str | None = None,
+        light: Model | str | None = None,
         tools: Iterable[AnyTool] = (),
+        notes: Mapping[str, Any] | Literal["any"] | None = None,
+        memory: bool = False,
+        embedder: Embedder | None = None,
+        distil: bool | Model | None = None,
         policy: Policy | None = None,
         system: str = DEFAULT_SYSTEM,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         settings: Settings | None = None,
         progress_timeout: float = 120.0,
         world: World | None = None,
     ) -> None:
         self.settings = checked_settings(settings)
         self._store = store_of(store, self.settings)
-        self._models = Models(model, fallback)
-        self._tools = tools_by_name(tools, self._store)
+        self._models = Models(model, fallback, planner, light)
+        keys, noting = checked_notes(notes)
+        self._memory = LongTerms(memory, embedder, distil, self._store)
+        self._tools = tools_by_name(tools, self._store, own=[*noting, *self._memory.tools])
+        self._notes = Notes(lambda: self._running, keys)
+        self._attachments = attachments_of(self._store, self.settings)
         self._policy = policy_of(policy, self._tools, self.settings)
         self._system = checked_system(system)
         self._limits = checked_limits(limits, self.settings)
+        self._prices = prices_of(prices)
         self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
         self._gate = asyncio.Lock()
-        self._supervisor: Supervisor | None = None
-        self._host: asyncio.Task[None] | None = None
+        self._host = Host()
         self._holds_store = False
-        self._opened_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Engine on {self._store!r}, {'closed' if self._supervisor is None else 'open'}>"
+        return f"<Engine on {self._store!r}, {'closed' if self._host.supervisor is None else 'open'}>"
 
     # ── opening and closing ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,22 +136,25 @@ class Engine:
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
         `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
         """
-        self._check_loop()
+        self._host.check_loop()
         async with self._gate:
-            if self._gone:
+            if self._host.gone:
                 await self._free()
-            if self._supervisor is None:
+            if self._host.supervisor is None:
                 try:
-                    self._supervisor = await self._start()
+                    await self._start()
                 except BaseException:
                     await to_its_end(self._free())
                     raise
         return self
 
-    async def _start(self) -> Supervisor:
+    async def _start(self) -> None:
+        models = await self._models.make(self.settings, self._world.clock)
+        await check_prices(self._prices, self._limits, models)
         supervisor = make_supervisor(
             store=self._store,
-            models=await self._models.make(self.settings, self._world.clock),
+            models=models,
+            prices=self._prices,
             tools=self._tools,
             policy=self._policy,
             system=self._system,
@@ -142,17 +162,13 @@ class Engine:
             settings=self.settings,
             progress_timeout=self._progress_timeout,
             world=self._world,
+            attachments=self._attachments,
+            memory=self._memory.make(self._world),
+            distiller=await self._memory.distiller(self._models, self.settings),
         )
         await self._store.open()
         self._holds_store = True
-        ready = anyio.Event()
-        self._host = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
-        self._host.add_done_callback(lambda host: ready.set())
-        await ready.wait()
-        if self._host.done():
-            await self._host
-        self._opened_at = self._world.clock.monotonic()
-        return supervisor
+        await self._host.start(supervisor)
 
     async def aclose(self, *, drain: float | None = None) -> None:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
@@ -161,7 +177,7 @@ class Engine:
         the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
         of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
         """
-        self._check_loop()
+        self._host.check_loop()
         try:
             await self.drain(self.settings.drain_seconds if drain is None else drain)
         finally:
@@ -173,26 +189,19 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        self._check_loop()
-        if self._supervisor is not None and not self._gone:
-            supervisor = self._supervisor
-            await supervisor.drain(seconds)
-            supervisor.stop_readers()
+        await self._host.drain(seconds)
 
     def stop_streams(self) -> None:
         """End every open stream after what is committed; cursors stay valid and turns go on."""
-        if self._supervisor is not None:
-            self._supervisor.stop_readers()
+        self._host.stop_readers()
 
     async def _close(self) -> None:
         async with self._gate:
             await self._free()
 
     async def _free(self) -> None:
-        gone, host, self._host, self._supervisor = self._gone, self._host, None, None
-        if host is not None and not gone:
-            host.cancel()
-            await asyncio.wait((host,))
+        gone = self._host.gone
+        await self._host.stop()
         held, self._holds_store = self._holds_store, False
         try:
             if held:  # a store that another engine has open is not ours to close
@@ -204,34 +213,12 @@ class Engine:
     async def __aenter__(self) -> Self:
         return await self.open()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.aclose(drain=None if kind is None else 0.0)
 
     @property
     def _running(self) -> Supervisor:
-        if self._supervisor is None or self._gone:
-            raise EngineClosed(
-                "The engine is not open, or the event loop it was opened in has ended: use "
-                "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
-            )
-        self._check_loop()
-        return self._supervisor
-
-    @property
-    def _gone(self) -> bool:
-        """The event loop that the engine was opened in has ended, and everything that ran in it."""
-        return self._host is not None and self._host.get_loop().is_closed()
-
-    @property
-    def _elsewhere(self) -> bool:
-        here = asyncio._get_running_loop()
-        return self._host is not None and not self._gone and here not in (None, self._host.get_loop())
-
-    def _check_loop(self) -> None:
-        if self._elsewhere:
-            raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
+        return self._host.running
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,42 +227,48 @@ class Engine:
         message: str,
         *,
         task_id: str,
-        media: Sequence[Block] = (),
+        media: Sequence[Media] = (),
         direct: bool = False,
         edit_message_id: str | None = None,
         retry_message_id: str | None = None,
-    ) -> Turn:
+        limits: Limits | None = None,
+        output: type[T] | None = None,
+    ) -> Turn[T]:
         """Start one turn on a thread, at once, and return it for reading.
 
         Args:
             message: What the person says; not blank. With `retry_message_id` the stored text is used instead.
             task_id: The thread: any string of 1 to 512 bytes. Reuse it to go on, change it to start afresh.
-            media: Image and document blocks in the Messages API's shape; they stand before the text.
+            media: Images and documents, which stand before the text: a `Path`, the content as `bytes`, or a block in
+                the Messages API's shape. A file is read once, before the turn begins.
             direct: Go without planning.
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
+            limits: What this turn may spend, in place of the engine's limits; None for those.
+            output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
+                `output` is such a value.
 
         Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
-        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, and what the store raises
-        come from the first use of the turn.
+        `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
+        that cannot be used, and what the store raises come from the first use of the turn.
         """
-        supervisor = self._running
-        if not supervisor.accepting:
-            raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
+        supervisor = self._host.accepting
         check_task_id(task_id)
-        content = content_of(message, check_media(media, "media"))
+        content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
-        ids = self._world.ids
         request = TurnRequest(
             task_id=task_id,
-            turn_id=ids("turn_"),
-            message_id=ids("msg_"),
+            turn_id=self._world.ids("turn_"),
+            message_id=self._world.ids("msg_"),
             content=content,
+            media=() if kind == "retry" else media,
             direct=direct,
             kind=kind,
             target=target,
+            limits=limits_of_turn(limits, self.settings, supervisor.resources),
+            output=None if output is None else Output(output),
         )
-        return Turn(supervisor, supervisor.begin(request))
+        return Turn(supervisor, supervisor.begin(request), request.output)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
@@ -294,7 +287,7 @@ class Engine:
         """
         if await self._running.cancel(task_id):
             return True
-        await self._row(task_id)
+        await row_of(self._running.store, task_id)
         return False
 
     # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -310,7 +303,7 @@ class Engine:
         *,
         request_id: str | None = None,
         feedback: str | None = None,
-        content_blocks: Sequence[Block] = (),
+        content_blocks: Sequence[Media] = (),
         remember: bool = False,
     ) -> str:
         """Answer a request (the oldest open one of the task, unless named); returns its id. The turn goes on.
@@ -322,7 +315,7 @@ class Engine:
         """
         check_task_id(task_id)
         check_answer(answer, feedback)
-        blocks = check_media(content_blocks, "content_blocks", text=True)
+        blocks = check_media(content_blocks, "content_blocks", text=True, shrinks=self._attachments.shrinks)
         return await respond(
             self._running,
             task_id,
@@ -343,12 +336,12 @@ class Engine:
         check_limit(limit)
         rows = await self._running.store.tasks(before=before, limit=limit)
         if before is not None and not rows:
-            await self._row(before)
+            await row_of(self._running.store, before)
         return [task_of(row) for row in rows]
 
     async def task(self, task_id: str) -> TaskDetail:
         """One task with its branches. Raises `TaskNotFound`."""
-        row = await self._row(task_id)
+        row = await row_of(self._running.store, task_id)
         return detail_of(row, await self._running.store.turns(task_id))
 
     async def messages(
@@ -360,41 +353,48 @@ class Engine:
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
         check_limit(limit)
-        row, store = await self._row(task_id), self._running.store
-        if branch is not None and all(turn.turn_id != branch for turn in await store.turns(task_id)):
-            raise MessageNotFound(f"This task has no branch that ends in a turn {branch!r}.")
-        try:
-            facts = await read_thread(store, task_id, branch or row.open_turn or row.head)
-        except StoreCorrupt:
-            await self._row(task_id)  # a task that was deleted meanwhile is not a damaged one
-            raise
-        return last_of(transcript(facts), before=before, limit=limit)
+        return last_of(transcript(await facts_at(self._running.store, task_id, branch)), before=before, limit=limit)
+
+    async def plan(self, task_id: str) -> list[PlanStep]:
+        """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""
+        return plan_of(await facts_now(self._running.store, task_id))
+
+    @property
+    def notes(self) -> Notes:
+        """Working memory: what is noted, by task and key."""
+        return self._notes
+
+    @property
+    def memory(self) -> LongTermMemory:
+        """Long-term memory. Raises `NoMemory` where it is off, and `EngineClosed`."""
+        _ = self._running
+        return self._memory.now
+
+    async def remembered(self) -> None:
+        """Wait until what turns that have ended leave is in long-term memory. Cancelling stops the wait."""
+        if (remembering := self._running.resources.remembering) is not None:
+            await remembering.settled()
+
+    async def media(self, task_id: str, sha256: str) -> Content:
+        """The content of an image or document, by the `sha256` in its block.
+
+        Raises `TaskNotFound`, `MessageNotFound` where no message of the task has it, and what the store raises.
+        """
+        await row_of(self._running.store, task_id)
+        return await self._attachments.content(task_id, sha256)
 
     async def delete(self, task_id: str) -> bool:
-        """Remove a task with everything in it; a running turn is cancelled first. False where there was none."""
+        """Remove a task with everything in it; a running turn is cancelled first. False where there was none.
+
+        Long-term memory no longer recalls what was said in it; what was learned from it stays.
+        """
         return await self._running.delete(task_id)
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        supervisor = self._supervisor
-        if supervisor is None or self._gone or self._elsewhere:
-            return Health(status="closed", uptime_seconds=0.0, subsystems={})
-        database = await supervisor.store.check()
-        provider = supervisor.resources.provider
-        status = "ok" if supervisor.accepting else "shutting_down"
-        if database != "ok" or provider == "LLM_AUTH":
-            status = "degraded"
-        uptime = round(self._world.clock.monotonic() - self._opened_at, 3)
-        subsystems = {"database": database, "llm_provider": provider}
-        return Health(status=status, uptime_seconds=uptime, subsystems=subsystems)
+        return await self._host.health()
 
     @property
     def model_name(self) -> str:
         """The name of the model that answers. Raises `EngineClosed`."""
         return self._running.resources.model.name
-
-    async def _row(self, task_id: str) -> TaskRow:
-        row = await self._running.store.task(task_id)
-        if row is None:
-            raise TaskNotFound(f"There is no task {task_id!r}.")
-        return row

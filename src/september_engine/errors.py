@@ -22,7 +22,8 @@ One root, three families:
     │   └── Fenced                    409  TASK_BUSY         (another engine took the task over)
     └── inside a turn
         ├── ModelError                     LLM_…, CONTEXT_OVERFLOW
-        └── TurnFailed                     the code of the turn's `error` event
+        └── TurnFailed                     the code of the turn's `error` event: one of a model, or
+                                           CANCELLED, INTERRUPTED, HITL_EXPIRED, BUDGET_EXCEEDED, INVALID_OUTPUT
 
 Facts are attributes; the text says what happened and what to do.
 """
@@ -101,6 +102,12 @@ class InvalidType(InvalidRequest):
     """A field is there but has the wrong type; nothing was written."""
 
     status = 422
+
+
+class NoMemory(InvalidRequest):
+    """This engine keeps no long-term memory."""
+
+    status = 404
 
 
 class PayloadTooLarge(EngineError):
@@ -228,7 +235,7 @@ class ModelError(EngineError):
         retryable: bool = False,
         retry_after: float | None = None,
         bad_history: bool = False,
-        suspect: Literal["thinking", "media"] | None = None,
+        suspect: Literal["thinking", "media", "foreign"] | None = None,
         **details: JSON,
     ) -> None:
         if retry_after is not None:
@@ -239,7 +246,7 @@ class ModelError(EngineError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.bad_history = bad_history
-        self.suspect: Literal["thinking", "media"] | None = suspect
+        self.suspect: Literal["thinking", "media", "foreign"] | None = suspect
 
 
 class TurnFailed(EngineError):
@@ -248,6 +255,7 @@ class TurnFailed(EngineError):
     STATUSES: ClassVar[Mapping[str, int]] = {
         **ModelError.STATUSES,
         **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed)},
+        "INVALID_OUTPUT": 502,
     }
 
     def __init__(self, message: str, /, *, code: str, turn_id: str, **details: JSON) -> None:

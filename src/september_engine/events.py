@@ -57,7 +57,7 @@ class ThreadLifecycle(_Event, frozen=True, kw_only=True, tag="thread_lifecycle")
     """The first event of a turn ("started") and, when it ends well, the last ("completed").
 
     `message_id` is the user message on "started" and the final assistant message on "completed"; `usage` is the
-    turn's total.
+    turn's total, and `cost_usd` what that cost in US dollars; it is absent where that is unknown.
     """
 
     phase: Literal["started", "completed", "errored"]
@@ -67,6 +67,7 @@ class ThreadLifecycle(_Event, frozen=True, kw_only=True, tag="thread_lifecycle")
     message_id: str | None = None
     stop_reason: str | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Error(_Event, frozen=True, kw_only=True, tag="error"):
@@ -154,28 +155,28 @@ class HitlResolved(_Event, frozen=True, kw_only=True, tag="hitl_resolved"):
 
 
 class WorkingMemoryUpdate(_Event, frozen=True, kw_only=True, tag="working_memory_update"):
-    """The agent wrote working memory; a `value` of None means the key is gone."""
+    """Working memory was written, by the agent or your code, or expired; a `value` of None means the key is gone."""
 
     key: str
     value: JSON
 
 
 class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a plan."""
+    """One step of a plan. A step that is "dropped" turned out not to be needed."""
 
     id: str
     title: str
-    status: str
+    status: Literal["pending", "active", "done", "dropped"]
 
 
 class Plan(_Event, frozen=True, kw_only=True, tag="plan"):
-    """The plan was made or changed."""
+    """The plan was made or changed; these are all of its steps. Without any there is no plan any more."""
 
     steps: list[PlanStep]
 
 
 class CompactionEvent(_Event, frozen=True, kw_only=True, tag="compaction_event"):
-    """Earlier turns were summarised."""
+    """Earlier turns were summarised: by a model ("summary"), by its provider, or, where both failed, by "excerpts"."""
 
     before_tokens: int
     after_tokens: int
@@ -191,7 +192,7 @@ class UsageEvent(_Event, frozen=True, kw_only=True, tag="usage", omit_defaults=F
 
 
 class Retry(_Event, frozen=True, kw_only=True, tag="retry"):
-    """A provider attempt failed and is repeated after `wait_ms`.
+    """A provider attempt failed, or its answer is not the output asked for, and is repeated after `wait_ms`.
 
     `retracts` names the blocks whose shown text no longer counts: take them off the screen.
     """

@@ -7,13 +7,27 @@ byte for byte their own. Helpers read blocks; nothing rewrites them.
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["JSON", "Block", "Branch", "Message", "Prompt", "Task", "TaskDetail", "Usage", "text_of", "tool_uses"]
-
+__all__ = [
+    "JSON",
+    "Block",
+    "Branch",
+    "Content",
+    "Media",
+    "Message",
+    "Prompt",
+    "Task",
+    "TaskDetail",
+    "Usage",
+    "text_of",
+    "tool_uses",
+]
 JSON: TypeAlias = Any
 """A JSON value: the one place where the type checker looks away."""
 
@@ -21,18 +35,50 @@ Block: TypeAlias = dict[str, JSON]
 """One content block in the Messages API's own shape, such as `{"type": "text", "text": "Hello"}`."""
 
 
+Media: TypeAlias = Block | bytes | os.PathLike[str]
+"""An image or a document: a file's path, its content, or a block in the Messages API's shape."""
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image or document of a message holds."""
+
+    media_type: str
+    data: bytes
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What a notebook shows: the image itself, and in words what it is."""
+        bundle = {"text/plain": f"<Content {self.media_type}, {len(self.data):,} bytes>"}
+        if self.media_type.startswith("image/"):
+            bundle[self.media_type] = base64.b64encode(self.data).decode()
+        return bundle
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one model call, or of a whole turn. `cache_hit_tokens` is a part of `input_tokens`."""
+    """Tokens of one model call, or of a whole turn.
+
+    `cache_hit_tokens` and `cache_write_tokens` are parts of `input_tokens`: what the provider's prompt cache had, and
+    what was written into it; `cache_write_1h_tokens` is the part of the latter that is kept for an hour. Each has a
+    price of its own.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_hit_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens in all."""
+        return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cache_hit_tokens=self.cache_hit_tokens + other.cache_hit_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
         )
 
 
@@ -41,6 +87,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     `parent_id` is the message before it on its branch, so branches can be drawn. `created_at` is unix ms. A tool's
     results are a message of role "user", as in the Messages API; only a message that a person sent can be edited.
+    An image or document has a `source` of type "stored": what it is, and the `sha256` that `Engine.media` takes.
     `stop_reason`, `usage` and `model` are those of an assistant message; `stop_reason` is "cancelled" where a person
     stopped the answer, and `stop_details` what the provider added to it, such as why it refused.
     """
@@ -77,7 +124,10 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One task with its branches, oldest first."""
+    """One task with its branches, oldest first.
+
+    `tokens` and `cost_usd` (US dollars; None: unknown) are what all its turns have spent, up to the last step.
+    """
 
     task_id: str
     status: Literal["idle", "running", "waiting"]
@@ -85,6 +135,8 @@ class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     branches: list[Branch]
+    tokens: int = 0
+    cost_usd: float | None = None
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):

@@ -192,6 +192,7 @@ class Settings:
         read=_paths,
         allows=lambda value: all(path.is_absolute() for path in value),
     )
+    distil: bool = _switch("SEPTEMBER_DISTIL", False)
     tool_use_concurrency: int = _count("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", 10, 1, 1000)
     reactive_compact_enabled: bool = _switch("REACTIVE_COMPACT_ENABLED", True)
     media_presend_validation_enabled: bool = _switch("MEDIA_PRESEND_VALIDATION_ENABLED", False)

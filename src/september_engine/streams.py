@@ -9,29 +9,46 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
-from typing import Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Self
 from weakref import WeakSet
 
 import msgspec
+from msgspec.structs import force_setattr
 
+from ._notebook import Card, summary_card, turn_card
+from ._output import Output
 from ._runtime.channel import Channel
 from ._runtime.reader import Reader
-from ._runtime.supervisor import Supervisor, Ticket
-from ._turn.facts import AssistantCut, AssistantReplied, Fact, TurnCompleted, TurnFailed, TurnStarted
+from ._runtime.supervisor import Supervisor
+from ._runtime.tickets import Ticket
+from ._turn.facts import AssistantCut, AssistantReplied, Fact, OutputRefused, TurnCompleted, TurnFailed, TurnStarted
+from ._turn.state import TurnState
 from .errors import EngineClosed
 from .errors import TurnFailed as TurnFailedError
 from .events import Event, decode
 from .messages import Block, Usage, text_of, tool_uses
 from .store.base import EventRow
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=None)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 __all__ = ["EventStream", "Pages", "Replay", "Turn", "TurnResult"]
 
 
-class TurnResult(msgspec.Struct, frozen=True, kw_only=True):
+class TurnResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True, dict=True):
     """What a turn came to.
 
     `text` is its whole answer; `message_id` that of the final assistant message and `user_message_id` that of the
     message it answers (both are what edit and retry take); `tool_calls` are the model's tool_use blocks in order.
+    `usage` and `cost_usd` (US dollars; None: unknown) are the whole turn's, attempts that failed too. `output` is the
+    value that `execute(output=…)` asked for, checked; without that, None.
     """
 
     text: str
@@ -41,7 +58,18 @@ class TurnResult(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
     stop_reason: str
     usage: Usage
+    cost_usd: float | None
     tool_calls: list[Block]
+    output: T
+
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn with its images, and what it cost. A copy shows the answer alone."""
+        card: Card | None = vars(self).get(CARD)
+        return summary_card(card, self.text, stop_reason=self.stop_reason, usage=self.usage, cost_usd=self.cost_usd)
+
+
+CARD = "card"
+"""What a result knows of its turn beside its fields, and no copy of it does."""
 
 
 class Pages:
@@ -130,15 +158,16 @@ class _Stream(ABC):
             await stream.aclose()
 
 
-class Turn(_Stream):
+class Turn(_Stream, Generic[T]):
     """One turn, already under way. Iterate it for its events, or await it for its `TurnResult`.
 
     Iterating twice gives the events twice. What is known before the first event (`MessageNotFound`, `TaskBusy`,
-    `StoreBusy`, …) is raised by the first use.
+    `StoreBusy`, …) is raised by the first use. `T` is the type of the output that was asked for, None without one.
     """
 
-    def __init__(self, supervisor: Supervisor, ticket: Ticket) -> None:
+    def __init__(self, supervisor: Supervisor, ticket: Ticket, output: Output[T] | None = None) -> None:
         super().__init__()
+        self._output = output
         self._supervisor = supervisor
         self._ticket = ticket
         self.task_id = ticket.task_id
@@ -146,6 +175,14 @@ class Turn(_Stream):
 
     def __repr__(self) -> str:
         return f"<Turn {self.turn_id} of task {self.task_id!r}>"
+
+    def _repr_html_(self) -> str:
+        """The card that a notebook shows: the turn as far as it has come, with its images."""
+        runner = self._ticket.runner
+        return turn_card(() if runner is None else tuple(runner.facts), self._peek)
+
+    def _peek(self, sha256: str) -> str | None:
+        return self._supervisor.resources.attachments.peek(self.task_id, sha256)
 
     async def started(self) -> None:
         """Wait until the turn's first event is durable; raise what kept it from starting. Cancelling stops the wait."""
@@ -173,12 +210,14 @@ class Turn(_Stream):
 
         return Pages(open_reader)
 
-    def __await__(self) -> Generator[None, None, TurnResult]:
+    def __await__(self) -> Generator[None, None, TurnResult[T]]:
         return self.result().__await__()
 
-    async def result(self) -> TurnResult:
+    async def result(self) -> TurnResult[T]:
         """Wait for the end. Raises `TurnFailed` with the code of the turn's `error` event, `EngineClosed` where the
         engine was closed first, or what kept the turn from starting. Cancelling stops the wait, not the turn.
+
+        Where an `output` was asked for and no answer was it, the code is `INVALID_OUTPUT`.
 
         A turn that has ended gives its result after the engine was closed, too.
         """
@@ -191,26 +230,33 @@ class Turn(_Stream):
             raise failure
         if failure is not None:
             raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
-        return _result(runner.facts)
+        result = _result(runner.facts, runner.state, self._output)
+        force_setattr(result, CARD, partial(turn_card, tuple(runner.facts), self._peek))
+        return result
 
 
-def _result(facts: Sequence[Fact]) -> TurnResult:
+def _result(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -> TurnResult[T]:
     started, last = facts[0], facts[-1]
     assert isinstance(started, TurnStarted)
     if isinstance(last, TurnFailed):
         raise TurnFailedError(last.message, code=last.code, turn_id=started.turn_id, **last.details)
     assert isinstance(last, TurnCompleted)  # a turn ends in one of the two, or its channel says why not
     replies = [fact for fact in facts if isinstance(fact, AssistantReplied)]
+    refused = {fact.message_id for fact in facts if isinstance(fact, OutputRefused)}
+    texts = [text_of(reply.content) for reply in replies if reply.message_id not in refused]
     cut = "".join(fact.text for fact in facts if isinstance(fact, AssistantCut))
+    none: Any = None
     return TurnResult(
-        text="".join(text_of(reply.content) for reply in replies) + cut,
+        text="".join(texts) + cut,
         task_id=started.task_id,
         turn_id=started.turn_id,
         user_message_id=started.message_id,
         message_id=last.message_id,
         stop_reason=last.stop_reason,
-        usage=sum((reply.usage for reply in replies), Usage()),
+        usage=state.usage,
+        cost_usd=state.cost_usd,
         tool_calls=[use for reply in replies for use in tool_uses(reply.content)],
+        output=none if output is None else output.read(texts[-1]),
     )
 
 

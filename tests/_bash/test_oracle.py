@@ -27,7 +27,10 @@ BASH, CC = shutil.which("bash") or "", shutil.which("cc") or ""
 REAL = ("env", "timeout", "nice", "nohup", "xargs", "find")
 """Wrappers that run for themselves, so that what they start is seen, too."""
 
-pytestmark = pytest.mark.skipif(not (BASH and CC), reason="needs bash and a C compiler")
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.skipif(not (BASH and CC), reason="needs bash and a C compiler"),
+]
 
 
 FOLDERS = ("src/app", "build", "docs")

@@ -39,3 +39,7 @@ def image(data: bytes | None = None, media_type: str = "image/png") -> dict[str,
 
 def document(data: bytes = b"%PDF-1.7\n", media_type: str = "application/pdf") -> dict[str, Any]:
     return {**image(data, media_type), "type": "document"}
+
+
+def url(address: str) -> dict[str, Any]:
+    return {"type": "image", "source": {"type": "url", "url": address}}

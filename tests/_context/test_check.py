@@ -53,6 +53,7 @@ def prompt(*messages: Any, tools: list[Any] | None = None, system: str = "Be bri
     return Prompt(system=system, tools=[TOOL] if tools is None else tools, messages=list(messages))
 
 
+BRIEF = {"type": "compaction", "content": "In short.", "signature": "c2ln"}
 VALID = [
     prompt(user(text())),
     prompt(user(image(), document(), text())),
@@ -68,6 +69,7 @@ VALID = [
     prompt(user(text()), assistant(think(), use("a")), user(result("a")), assistant(use("b")), user(result("b"))),
     prompt(user(*[image(png(2001, 1))] * 20)),
     prompt(user(*[{"type": "image", "source": {"type": "url", "url": "https://example.org"}}] * 100)),
+    prompt(assistant(BRIEF), user(text())),
 ]
 
 
@@ -85,6 +87,14 @@ def test_a_valid_prompt_has_no_problems(valid: Prompt) -> None:
         (
             prompt(user(text()), assistant(text())),
             "messages.1: the last message must be the user's; no model continues its own answer",
+        ),
+        (
+            prompt(user(text()), assistant(BRIEF), user(text())),
+            "messages.1: a compaction must be the first message",
+        ),
+        (
+            prompt(assistant(BRIEF, text()), user(text())),
+            "messages.0: the first message must be the user's",
         ),
         (prompt("hello"), "messages.0: must have role and content, and nothing else"),
         (prompt({**user(text()), "id": "m"}), "messages.0: must have role and content, and nothing else"),

@@ -18,7 +18,7 @@ from september_engine._context.media import (
     weigh,
 )
 
-from .pictures import document, gif, image, jpeg, png, webp
+from .pictures import document, gif, image, jpeg, png, url, webp
 
 PICTURES = {
     "image/png": png(300, 200),
@@ -26,10 +26,6 @@ PICTURES = {
     "image/jpeg": jpeg(300, 200),
     "image/webp": webp(300, 200),
 }
-
-
-def url(address: str) -> dict[str, Any]:
-    return {"type": "image", "source": {"type": "url", "url": address}}
 
 
 @pytest.mark.parametrize("media_type", PICTURES)
@@ -91,6 +87,11 @@ def test_documents_and_addresses_are_usable() -> None:
         (url("https://[::1"), "source.url is not a URL"),
         (url("https://u:p@example.org/"), "source.url must not hold credentials"),
         (url("https://localhost/a"), "source.url must point to the public internet"),
+        (url("https://localhost./a"), "source.url must point to the public internet"),
+        (url("https://db.internal./a"), "source.url must point to the public internet"),
+        (url("https://127\u30020\u30020\u30021/a"), "source.url must point to the public internet"),
+        (url("https://localhost%00/a"), "source.url is not a URL"),
+        (url("https://example.org/" + "a" * 8192), "source.url is 8212 characters; at most 8192 are taken"),
         (url("https://db.internal/a"), "source.url must point to the public internet"),
         (url("https://169.254.169.254/latest"), "source.url must point to the public internet"),
         (url("https://[::1]/a"), "source.url must point to the public internet"),
@@ -138,6 +139,8 @@ def test_a_block_weighs_its_base64_and_its_longer_side() -> None:
     assert weigh(image(png(300, 200))) == Weight(side=300, chars=len(image(png())["source"]["data"]))
     assert weigh(image(long_jpeg(30, 4000), "image/jpeg")).side == 4000
     assert weigh(document()) == Weight(side=None, chars=len(document()["source"]["data"]))
+    assert weigh(document(b"%PDF-1.4 " + b"<< /Type /Page >> " * 3)).pages == 3
+    assert weigh({"type": "document", "source": {"type": "base64", "data": "a"}}).pages == 0
     assert weigh(url("https://example.org/a.png")) == Weight(side=0, chars=0)
 
 
@@ -158,6 +161,7 @@ def test_what_is_no_media_at_all_weighs_something_all_the_same(block: Any) -> No
 SMALL = Weight(side=10, chars=10)
 LARGE = Weight(side=2001, chars=10)
 PAPER = Weight(side=None, chars=16 * 2**20)
+BOOK = Weight(side=None, chars=10, pages=300)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +172,8 @@ PAPER = Weight(side=None, chars=16 * 2**20)
         ([SMALL] * 100, None),
         ([*[LARGE] * 20, PAPER], None),
         ([PAPER] * 2, None),
+        ([BOOK] * 2, None),
+        ([BOOK, BOOK, Weight(side=None, chars=10, pages=1)], "there are 601 pages of PDF; at most 600 are taken"),
         ([*[SMALL] * 20, LARGE], "with more than 20 images, each must be within 2000 pixels a side"),
         ([SMALL] * 101, "there are 101 images; at most 100 are taken"),
         ([PAPER, PAPER, SMALL], "there are 33554442 characters of base64; at most 33554432 are taken"),

@@ -11,14 +11,14 @@ import attrs
 import pytest
 from msgspec.structs import replace
 
-from september_engine import tool
+from september_engine import Limits, tool
 from september_engine._turn.facts import TurnResumed, decode_fact
 from september_engine.errors import (
     EngineClosed,
     StoreCorrupt,
     TaskBusy,
 )
-from september_engine.events import Error, HitlRequest, TextDelta, ThreadLifecycle, ToolCall
+from september_engine.events import Error, HitlRequest, TextDelta, ThreadLifecycle, ToolCall, ToolResult
 from september_engine.models.scripted import ScriptedModel, call, say
 from september_engine.store.base import FactRow, Store
 from september_engine.store.sqlite import SQLiteStore
@@ -212,3 +212,24 @@ async def test_a_store_that_cannot_list_its_open_tasks_keeps_the_engine_closed_a
     store.reading = None
     async with engine:
         assert (await engine.execute("go", task_id="t")).text == "Yes."
+
+
+async def test_a_resumed_turn_has_only_the_time_that_is_left_of_its_budget(bench: Bench) -> None:
+    @tool(timeout=None)
+    async def dig() -> str:
+        """Dig for a while."""
+        await bench.clock.advance(90)
+        return "a hole"
+
+    limits = Limits(seconds=100)
+    async with bench.running([call("dig"), held()], tools=[dig], limits=limits) as engine:
+        await until(engine.execute("Dig.", task_id="t"), ToolResult)
+    await bench.clock.advance(10_000)
+    async with bench.running([held()], tools=[dig], limits=limits, recovery="resume") as engine:
+        await bench.clock.until_asleep(3)  # the pulse, the sweep, and the turn's timer
+        await bench.clock.advance(5)
+        assert (await engine.task("t")).status == "running"
+        await bench.clock.advance(6)
+        events = await soon(engine.replay(task_id="t"))
+        assert isinstance(events[-1], Error)
+        assert events[-1].message == "The turn took longer than 100 seconds (limit: seconds)."

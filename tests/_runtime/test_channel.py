@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from september_engine._runtime.channel import MOST_DELTA, TAIL, TAIL_BYTES, Channel
 from september_engine._seams import no_crash
 from september_engine._turn.facts import AssistantCut
-from september_engine._turn.state import Standing
+from september_engine._turn.standing import Standing
 from september_engine.errors import EngineClosed, EngineError, Fenced, StoreFull
 from september_engine.events import (
     ContentBlockStart,
@@ -25,7 +25,7 @@ from september_engine.events import (
     ThinkingDelta,
     decode,
 )
-from september_engine.store.base import Batch, TaskRow, TurnRow
+from september_engine.store.base import Batch, Blob, TaskRow, TurnRow
 from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock
 from tests.engines import FlakyStore, ticks
@@ -332,3 +332,10 @@ async def test_nothing_is_written_after_the_end() -> None:
         with pytest.raises(EngineClosed):
             await it.commit(MARK)
         assert len(await store.events("task", after=0)) == 1
+
+
+async def test_blobs_are_stored_in_the_transaction_of_the_facts_that_refer_to_them() -> None:
+    async with rig() as it:
+        blob = Blob(sha256="s", body=b"a picture")
+        await it.channel.append([fact("y")], [], standing=OPEN, blobs=[blob])
+        assert [(list(batch.blobs), len(batch.facts)) for batch in it.store.appended] == [([], 1), ([blob], 1)]

@@ -11,7 +11,11 @@ import pytest
 from anyio.abc import TaskGroup
 
 from september_engine import ToolError, tool
-from september_engine._runtime.effects import AnyTool, ModelCall, Resources, run_tool
+from september_engine._media.files import read_media
+from september_engine._runtime.effects import ModelCall
+from september_engine._runtime.media import Attachments
+from september_engine._runtime.resources import AnyTool, Resources
+from september_engine._runtime.tool_calls import run_tool
 from september_engine._runtime.world import World
 from september_engine._turn.commands import CallModel, RunTool
 from september_engine._turn.inputs import ModelFailed, ModelReplied, ToolReturned
@@ -20,8 +24,11 @@ from september_engine.errors import ModelError
 from september_engine.events import ContentBlockStart, ContentBlockStop, Event, TextDelta, ThinkingDelta
 from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
-from september_engine.models.scripted import Script, ScriptedModel, call, fail, say, think, turn
+from september_engine.models.prices import PriceList
+from september_engine.models.scripted import Script, ScriptedModel, call, fail, hold, say, think, turn
 from september_engine.permissions import Policy
+from september_engine.store.base import TaskRow
+from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
 from tests._turn.build import Turn
 from tests.engines import ticks
@@ -29,6 +36,8 @@ from tests.engines import ticks
 
 class Screen:
     """Stands in for a channel: what was emitted."""
+
+    row = TaskRow(task_id="t", epoch=1, last_ts=0, last_seq=0)
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -44,9 +53,13 @@ def resources(
     *tools: AnyTool, model: Model | None = None, fallback: Model | None = None, clock: FakeClock | None = None
 ) -> Resources:
     return Resources(
+        attachments=Attachments(MemoryStore(), read=read_media),
         world=World(clock=clock or FakeClock(), ids=FakeIds(), chance=SequenceRandom()),
         model=model or ScriptedModel([]),
+        planner=None,
         fallback=fallback,
+        light=None,
+        prices=PriceList({}),
         tools={tool.name: tool for tool in tools},
         policy=Policy(),
         threads=anyio.CapacityLimiter(4),
@@ -57,7 +70,12 @@ def resources(
 
 async def run(*tools: AnyTool, clock: FakeClock | None = None, **input: Any) -> ToolReturned:
     command = RunTool(id="call_1", tool=tools[0].name if tools else "nothing", input=input)
-    return await run_tool(command, resources(*tools, clock=clock))
+    shared = resources(*tools, clock=clock)
+    return await run_tool(command, shared, task_id="t", stored=nothing_stored, page=100)
+
+
+async def nothing_stored(sha256: str) -> bytes | None:
+    return None
 
 
 # ── tools ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,7 +164,8 @@ async def test_an_unknown_tool_is_a_result_that_names_the_known_ones() -> None:
     def here() -> None:
         """Be here."""
 
-    returned = await run_tool(RunTool(id="c", tool="gone", input={}), resources(here))
+    gone = RunTool(id="c", tool="gone", input={})
+    returned = await run_tool(gone, resources(here), task_id="t", stored=nothing_stored, page=9)
     assert returned.error is not None
     assert returned.error.reason == "unknown_tool"
     assert "here" in returned.error.message
@@ -405,9 +424,9 @@ async def test_silence_is_given_up_and_the_stream_is_closed() -> None:
     clock, model = FakeClock(), ScriptedModel([say("Hello", hold=anyio.Event())])
     async with anyio.create_task_group() as group:
         one, outcomes = await begun(model, clock, group)
-        assert one.patience(clock.monotonic() + 29.0) == 1.0
+        assert one.patience.left(clock.monotonic() + 29.0) == 1.0
         assert model.open_streams == 1
-        assert one.patience(clock.monotonic() + 30.0) == 0.0
+        assert one.patience.left(clock.monotonic() + 30.0) == 0.0
     [outcome] = outcomes
     assert isinstance(outcome, ModelFailed)
     assert (outcome.code, outcome.retryable) == ("LLM_TIMEOUT", True)
@@ -415,21 +434,24 @@ async def test_silence_is_given_up_and_the_stream_is_closed() -> None:
 
 
 async def test_progress_puts_the_end_off() -> None:
-    clock, gate = FakeClock(), anyio.Event()
+    clock, first, second = FakeClock(), anyio.Event(), anyio.Event()
+    model = ScriptedModel([turn(hold(first), say("more"), hold(second), say("and more"))])
     async with anyio.create_task_group() as group:
-        one, outcomes = await begun(ScriptedModel([say("more", hold=gate)]), clock, group)
+        one, outcomes = await begun(model, clock, group)
         await clock.advance(29.0)
-        gate.set()
+        first.set()
         await ticks(10)
-        assert one.patience(clock.monotonic() + 29.0) == 1.0
+        assert one.patience.left(clock.monotonic() + 29.0) == 1.0
+        second.set()
     assert isinstance(outcomes[0], ModelReplied)
+    assert one.patience.left(clock.monotonic() + 99.0) == 30.0, "it is over"
 
 
 async def test_a_retry_waits_first_and_its_silence_is_not_counted_then() -> None:
     clock = FakeClock()
     async with anyio.create_task_group() as group:
         one, outcomes = await begun(ScriptedModel([say("Hello")]), clock, group, wait_ms=60_000)
-        assert one.patience(clock.monotonic() + 59.0) == 30.0
+        assert one.patience.left(clock.monotonic() + 59.0) == 30.0
         await clock.advance(60.0)
     assert isinstance(outcomes[0], ModelReplied)
 

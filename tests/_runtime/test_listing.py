@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from september_engine._runtime.listing import detail_of, last_of, task_of
-from september_engine.errors import MessageNotFound
+from september_engine import Limits
+from september_engine._runtime.listing import detail_of, facts_at, facts_now, last_of, task_of
+from september_engine.errors import MessageNotFound, TaskNotFound
 from september_engine.messages import Branch, Message
+from september_engine.models.scripted import ScriptedModel, say
 from september_engine.store.base import TaskRow, TurnRow
+from tests.engines import Bench
 
 
 def row(**changes: object) -> TaskRow:
@@ -20,7 +23,7 @@ def row(**changes: object) -> TaskRow:
     return TaskRow(**{**values, "created_at": 1, "updated_at": 2, **changes})  # type: ignore[arg-type]
 
 
-def turn(turn_id: str, parent: str | None = None) -> TurnRow:
+def line(turn_id: str, parent: str | None = None) -> TurnRow:
     return TurnRow(turn_id=turn_id, parent=parent, message_id=f"msg {turn_id}", started_at=ord(turn_id[0]))
 
 
@@ -35,8 +38,13 @@ def turn(turn_id: str, parent: str | None = None) -> TurnRow:
 def test_a_task_says_what_it_is_doing(changes: dict[str, object], status: str, turn_id: str | None) -> None:
     listed = task_of(row(**changes))
     assert (listed.status, listed.turn_id, listed.created_at, listed.updated_at) == (status, turn_id, 1, 2)
-    detail = detail_of(row(**changes), [turn("a"), turn("b", "a")])
+    detail = detail_of(row(**changes), [line("a"), line("b", "a")])
     assert (detail.status, detail.turn_id) == (status, turn_id)
+
+
+def test_a_task_says_what_it_has_spent() -> None:
+    detail = detail_of(row(head="a", spent_tokens=7, spent_usd=None), [line("a")])
+    assert (detail.tokens, detail.cost_usd) == (7, None)
 
 
 def branches(turns: list[TurnRow], **changes: object) -> list[tuple[str, bool]]:
@@ -44,27 +52,27 @@ def branches(turns: list[TurnRow], **changes: object) -> list[tuple[str, bool]]:
 
 
 def test_a_straight_thread_is_one_branch() -> None:
-    assert branches([turn("a"), turn("b", "a"), turn("c", "b")], head="c") == [("c", True)]
-    [branch] = detail_of(row(head="a"), [turn("a")]).branches
+    assert branches([line("a"), line("b", "a"), line("c", "b")], head="c") == [("c", True)]
+    [branch] = detail_of(row(head="a"), [line("a")]).branches
     assert branch == Branch(turn_id="a", message_id="msg a", created_at=97, current=True)
 
 
 def test_an_edit_leaves_the_old_branch_listed() -> None:
-    turns = [turn("a"), turn("b", "a"), turn("c", "b"), turn("d", "a")]
+    turns = [line("a"), line("b", "a"), line("c", "b"), line("d", "a")]
     assert branches(turns, head="d") == [("c", False), ("d", True)]
 
 
 def test_an_edit_of_the_first_message_is_a_branch_from_nothing() -> None:
-    assert branches([turn("a"), turn("b")], head="b") == [("a", False), ("b", True)]
+    assert branches([line("a"), line("b")], head="b") == [("a", False), ("b", True)]
 
 
 def test_a_thread_may_stand_in_the_middle_of_a_branch() -> None:
     """A turn that did not count leaves the thread where it stood."""
-    assert branches([turn("a"), turn("b", "a")], head="a") == [("a", True), ("b", False)]
+    assert branches([line("a"), line("b", "a")], head="a") == [("a", True), ("b", False)]
 
 
 def test_the_open_turn_is_where_the_thread_stands() -> None:
-    assert branches([turn("a"), turn("b", "a")], head="a", open_turn="b") == [("b", True)]
+    assert branches([line("a"), line("b", "a")], head="a", open_turn="b") == [("b", True)]
 
 
 def test_a_page_of_messages_ends_before_the_one_that_is_named() -> None:
@@ -74,3 +82,18 @@ def test_a_page_of_messages_ends_before_the_one_that_is_named() -> None:
     assert last_of(messages, before="a", limit=2) == []
     with pytest.raises(MessageNotFound, match="'x'"):
         last_of(messages, before="x", limit=2)
+
+
+async def test_plan_and_notes_of_a_long_thread_are_read_without_what_was_told_in_brief() -> None:
+    model = ScriptedModel(lambda request: say("Yes, and on we go. " * 20), strict=False)
+    bench = Bench()
+    async with bench.running(model, limits=Limits(context_tokens=2_400, max_tokens=300)) as engine:
+        await engine.notes.set("t", "city", "Rome")
+        for _ in range(40):
+            await engine.execute("Go on.", task_id="t")
+        await engine.notes.set("t", "budget", 300)
+        assert await engine.notes.get("t") == {"city": "Rome", "budget": 300}
+        now, whole = await facts_now(bench.store, "t"), await facts_at(bench.store, "t")
+        assert len(now) < len(whole) / 2
+        with pytest.raises(TaskNotFound):
+            await facts_now(bench.store, "u")

@@ -482,6 +482,7 @@ async def test_nobody_answered_for_three_days(bench: Bench) -> None:
     bench.clock.wall += (72 * 3600 - 1) * 1000
     async with bench.running([], tools=[careful]) as engine:
         assert await engine.pending() == [request]
+        await bench.clock.until_asleep(2)  # the sweep, too: it has looked once
         await bench.clock.advance(120)
         events = await soon(engine.replay(task_id="t"))
         assert [event.error for event in events if isinstance(event, Error)] == ["HITL_EXPIRED"]

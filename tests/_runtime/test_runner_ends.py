@@ -10,7 +10,7 @@ import pytest
 
 from september_engine import Limits, tool
 from september_engine._runtime import runner
-from september_engine._runtime.effects import Resources
+from september_engine._runtime.resources import Resources
 from september_engine._turn.commands import RunTool
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import Fact
@@ -230,7 +230,7 @@ async def test_a_log_that_fails_under_a_model_that_hangs_ends_the_turn_at_once()
 
 async def test_a_thread_that_cannot_be_read_fails_the_turn_with_an_event() -> None:
     class Unreadable(FlakyStore):
-        async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+        async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
             raise StoreBusy("It cannot be read now.")
 
     bench = Bench(store=Unreadable())

@@ -185,12 +185,13 @@ async def test_an_engine_whose_loop_ended_under_it_takes_nothing_and_hangs_nobod
     engine = await Bench().engine([held("Hello you", at=1)]).open()
     one = engine.execute("go", task_id="t")
     await until(one, TextDelta)
-    assert engine._host is not None
-    engine._host.cancel()
+    host = engine._host.task
+    assert host is not None
+    host.cancel()
     with anyio.fail_after(5):
         with pytest.raises(EngineClosed):
             await one
-        await asyncio.wait((engine._host,))
+        await asyncio.wait((host,))
         for _ in range(2):
             with pytest.raises(EngineClosed):
                 engine.execute("again", task_id="t")

@@ -107,9 +107,9 @@ class Counting(FlakyStore):
 
     threads = 0
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
         self.threads += 1
-        return await self.inner.thread(task_id, turn_id)
+        return await self.inner.thread(task_id, turn_id, since=since)
 
 
 async def test_going_on_with_a_thread_reads_it_once_per_process() -> None:

@@ -12,10 +12,17 @@ from september_engine._turn.facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
+    Noted,
+    NotesShown,
+    OutputRefused,
+    PlanChosen,
+    PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -29,13 +36,14 @@ from september_engine._turn.inputs import (
     Input,
     ModelFailed,
     ModelReplied,
+    Planned,
     Start,
     ToolReturned,
     ToolsStarting,
 )
 from september_engine._turn.limits import Limits
 from september_engine._turn.state import TurnState, evolve
-from september_engine.events import ToolResultError
+from september_engine.events import PlanStep, ToolResultError
 from september_engine.messages import Block, Usage, tool_uses
 
 NOW = 1_700_000_000_000
@@ -110,6 +118,18 @@ def failure(**changes: Any) -> ModelFailed:
     return replace(failed, **changes)
 
 
+def steps(*titles: str, **status: Any) -> list[PlanStep]:
+    """A plan of these titles, pending but for `status` by title."""
+    return [
+        PlanStep(id=str(number), title=title, status=status.get(title, "pending"))
+        for number, title in enumerate(titles, 1)
+    ]
+
+
+def planned(*titles: str, **changes: Any) -> Planned:
+    return replace(Planned(now=NOW, steps=steps(*titles), usage=Usage(input_tokens=7), model="planner"), **changes)
+
+
 def starting(*call_ids: str) -> ToolsStarting:
     return ToolsStarting(now=NOW, tool_call_ids=list(call_ids))
 
@@ -162,10 +182,14 @@ def brief(fact: Fact) -> str:
             return f"prefix {fact.prefix}"
         case AssistantReplied():
             return f"replied {fact.message_id}"
+        case OutputRefused():
+            return f"refused output of {fact.message_id}"
         case AssistantCut():
             return f"cut after {fact.text}"
         case AttemptFailed():
             return f"attempt failed, next in {fact.wait_ms} ms"
+        case Compacted():
+            return f"compacted from {fact.kept_from}"
         case ToolStarted():
             return f"started {fact.tool_call_id}"
         case ToolFinished(error=None):
@@ -176,6 +200,18 @@ def brief(fact: Fact) -> str:
             return f"asked {fact.request_id} about {fact.tool_call_id}"
         case HumanAnswered():
             return f"{fact.request_id} answered {fact.answer}"
+        case PlanChosen():
+            return f"{fact.by} chose {', '.join(step.title for step in fact.steps) or 'no plan'}"
+        case PlanSkipped():
+            return "no plan" + (f": {fact.problem}" if fact.problem else "")
+        case Noted():
+            return f"{fact.by} noted {fact.key}: {fact.value}"
+        case NotesShown():
+            return f"shown {fact.notes}"
+        case Recalled():
+            return f"recalled {', '.join(item.id for item in fact.items) or 'nothing'}" + (
+                f": {fact.problem}" if fact.problem else ""
+            )
         case TurnResumed():
             return f"resumed, repeating {fact.repeats}"
         case TurnCompleted():

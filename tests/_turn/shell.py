@@ -12,10 +12,16 @@ from typing import Any, Literal
 import attrs
 from msgspec.structs import replace
 
-from september_engine._turn.commands import CallModel, RunTool, todo
+from september_engine._memory.records import Knowledge
+from september_engine._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
+from september_engine._turn.compaction import Told, cut_of, excerpts, most_summary_bytes, outcome, summary_text
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import (
+    Compacted,
     Fact,
+    NotesShown,
+    Recalled,
+    RecalledItem,
     TurnStarted,
     decode_fact,
     encode_fact,
@@ -25,20 +31,31 @@ from september_engine._turn.inputs import (
     Answered,
     Ask,
     Input,
+    MemoriesRecalled,
     ModelFailed,
     ModelReplied,
+    NotesSet,
+    PlanFailed,
+    Planned,
     Start,
     ToolReturned,
     ToolsStarting,
+    Write,
+    WriteNote,
+    WritePlan,
 )
+from september_engine._turn.kept import kept_facts
 from september_engine._turn.limits import Limits
+from september_engine._turn.memories import Scored, items_of
+from september_engine._turn.notes import current, notes_of, recall
 from september_engine._turn.present import block_start, block_stop, delta, present
-from september_engine._turn.state import Standing, TurnState, evolve, fold, standing
+from september_engine._turn.standing import Standing, standing
+from september_engine._turn.state import TurnState, counting, evolve, fold
 from september_engine.events import Event, encode, name_of
-from september_engine.messages import Block, tool_uses
+from september_engine.messages import Block, Usage, tool_uses
 from september_engine.store.base import EventRow, FactRow
 
-from .build import LOOK
+from .build import LOOK, steps
 
 SHOWN = ("text", "thinking", "tool_use")
 CONCURRENCY = 2
@@ -62,13 +79,14 @@ class Attempt:
 
 @attrs.define
 class Shell:
-    """One task. `facts` and `events` are what is durable; `state`, `attempt` and `running` die with the process."""
+    """One task. `facts` and `events` are what is durable; the rest, but for `row`, dies with the process."""
 
     facts: list[FactRow] = attrs.field(factory=list)
     events: list[EventRow] = attrs.field(factory=list)
     row: Standing = attrs.field(factory=lambda: NOWHERE)
     state: TurnState = attrs.field(factory=TurnState)
     attempt: Attempt | None = None
+    planning: bool = False
     running: set[str] = attrs.field(factory=set)
     taken: list[Input] = attrs.field(factory=list)
     clock: int = 1_000_000
@@ -77,7 +95,7 @@ class Shell:
 
     def copy(self) -> Shell:
         """What is durable now, as another process would find it; its state is that of the log."""
-        copied = attrs.evolve(self, facts=[*self.facts], events=[*self.events], taken=[], running=set(), attempt=None)
+        copied = attrs.evolve(self, facts=[*self.facts], events=[*self.events], taken=[], running=set())
         copied.crash()
         return copied
 
@@ -134,7 +152,7 @@ class Shell:
         self.emit(state.turn_id, *events)
         self.state, self.row = state, standing(state)
         if state.status != "running":
-            self.attempt, self.running = None, set()
+            self.attempt, self.planning, self.running = None, False, set()
         self.check()
         return facts
 
@@ -161,6 +179,9 @@ class Shell:
         prefix: str,
         kind: Literal["new", "edit", "retry"] = "new",
         target: str | None = None,
+        planner: bool = False,
+        direct: bool = False,
+        output_schema: dict[str, Any] | None = None,
     ) -> None:
         parent = self.row.head
         if target is not None:
@@ -168,6 +189,7 @@ class Shell:
             parent = aimed_at.parent
             content = aimed_at.content if kind == "retry" else content
         known = self.row.prefix == prefix and parent == self.row.head is not None
+        left = fold(self.turn(parent))
         self.state, self.taken = TurnState(), []
         previous = self.row.head
         self.take(
@@ -185,6 +207,40 @@ class Shell:
                 previous=previous,
                 kind=kind,
                 target=target,
+                context=left.context,
+                since=left.since,
+                planner=planner,
+                direct=direct,
+                output_schema=output_schema,
+                task_tokens=self.row.tokens,
+                task_usd=self.row.usd,
+            )
+        )
+
+    def note(self, *notes: WriteNote) -> None:
+        """The program writes working memory: into the turn that is open, else in one of its own."""
+        if self.row.open_turn is not None:
+            self.take(NotesSet(now=self.clock, notes=list(notes)))
+            return
+        left = fold(self.turn(self.row.head))
+        self.state, self.taken = TurnState(), []
+        self.take(
+            Start(
+                now=self.clock,
+                turn_id=self.id("turn"),
+                task_id="task",
+                message_id="",
+                content=[],
+                limits=Limits(),
+                prefix=self.row.prefix or "",
+                parent=self.row.head,
+                previous=self.row.head,
+                kind="note",
+                context=left.context,
+                since=left.since,
+                notes=list(notes),
+                task_tokens=self.row.tokens,
+                task_usd=self.row.usd,
             )
         )
 
@@ -194,8 +250,14 @@ class Shell:
         """Start what is owed and not under way. `answer` is asked for what a model call will answer."""
         for command in todo(self.state, concurrency=CONCURRENCY):
             match command:
+                case MakePlan() if not self.planning:
+                    self.recall()
+                    self.planning = True
                 case CallModel() if self.attempt is None:
+                    self.recall()
                     self.attempt = Attempt(command, answer())
+                case Compact():
+                    self.compact(command)
                 case RunTool(id=call_id) if call_id not in self.running:
                     self.take(ToolsStarting(now=self.clock, tool_call_ids=[call_id]))
                     self.running.add(call_id)
@@ -204,8 +266,60 @@ class Shell:
 
     @property
     def owes(self) -> bool:
-        owed = todo(self.state, concurrency=CONCURRENCY)
-        return any(self.attempt is None if isinstance(one, CallModel) else one.id not in self.running for one in owed)
+        return not all(map(self._under_way, todo(self.state, concurrency=CONCURRENCY)))
+
+    def _under_way(self, command: Command) -> bool:
+        match command:
+            case CallModel() | Compact():
+                return self.attempt is not None
+            case MakePlan():
+                return self.planning
+            case RunTool():
+                return command.id in self.running
+
+    def recall(self) -> None:
+        """Before a turn's first request: then the model has been shown what is noted."""
+        if self.state.step > 0:
+            return
+        thread = self.thread(self.state.turn_id)
+        recalled = recall(thread, self.clock)
+        if recalled is not None:
+            assert self.take(recalled)
+            thread = self.thread(self.state.turn_id)
+        shown = [fact for fact in counting(thread) if isinstance(fact, NotesShown | Compacted)]
+        last = shown[-1] if shown else None
+        in_sight = last.notes if isinstance(last, NotesShown) else {}
+        if isinstance(last, Compacted):  # its summary stands beside the notes of then
+            in_sight = current({note.key: note for note in last.notes}, last.at)
+        assert current(notes_of(thread), self.clock) == in_sight
+        assert recall(thread, self.clock) is None
+        if not self.state.recalled:
+            assert self.take(MemoriesRecalled(now=self.clock, items=self._found(thread)))
+        assert self.state.recalled
+
+    def _found(self, thread: list[Fact]) -> list[RecalledItem]:
+        """What a memory of three things has, of which the thread is not shown any twice."""
+        memories = [Knowledge(id=f"mem_{name}", subject="Fox", content=name) for name in ("red", "shy", "fast")]
+        found = [Scored(memory=each, passage=each.content, score=0.5, why="It is about the fox.") for each in memories]
+        items = items_of(found[: self.clock % 4], task_id="task", thread=thread)
+        shown = [item.id for fact in counting(kept_facts(thread)) if isinstance(fact, Recalled) for item in fact.items]
+        assert not {item.id for item in items} & set(shown)
+        return items
+
+    def plan(self, input: Planned | PlanFailed) -> None:
+        """The planner under way ends."""
+        self.planning = False
+        self.take(input)
+
+    def compact(self, command: Compact) -> None:
+        """Tell what came before in excerpts, as an engine does whose model fails."""
+        model = "small" if command.fallback else "big"
+        facts = self.thread(self.state.turn_id)
+        cut = cut_of(facts, command, model=model)
+        text = summary_text(excerpts(cut.dropped, most_summary_bytes(command)), most_summary_bytes(command))
+        block = {"type": "compaction", "content": text} if self.count % 2 else None
+        told = Told(text=text, strategy="excerpts", block=block, model=model, usage=Usage(input_tokens=1))
+        self.take(outcome(facts, command, cut, told, now=self.clock, model=model))
 
     def stream(self) -> None:
         """Show the next half of a block."""
@@ -250,10 +364,21 @@ class Shell:
             model="small" if attempt.command.fallback else "big",
             blocks=attempt.shown,
             broken={use["id"]: "The input was cut off." for use in uses if use["id"] in broken},
-            asks=[Ask(request_id=self.id("hitl"), question="?") if use["name"] == "gated" else None for use in uses],
+            asks=[self._ask(use) for use in uses],
         )
         self.attempt = None
         self.take(replace(reply, **changes))
+
+    def _ask(self, use: Block) -> Ask | Write | None:
+        match use["name"]:
+            case "gated":
+                return Ask(request_id=self.id("hitl"), question="?")
+            case "note":
+                return WriteNote(key=use["id"], value=self.count, minutes=1)
+            case "update_plan":
+                return WritePlan(steps=steps("Look", "Tell", Look="done"))
+            case _:
+                return None
 
     def fail(self, **how: Any) -> None:
         """The model call under way fails."""
@@ -264,16 +389,16 @@ class Shell:
         step, blocks = attempt.command.step, attempt.shown
         self.take(ModelFailed(now=self.clock, step=step, message="It broke.", blocks=blocks, **how))
 
-    def finish(self, call_id: str, output: Any, error: Any = None) -> None:
+    def finish(self, call_id: str, output: Any, error: Any = None, write: Write | None = None) -> None:
         """A tool under way ends."""
         self.running.discard(call_id)
-        self.take(ToolReturned(now=self.clock, tool_call_id=call_id, output=output, error=error))
+        self.take(ToolReturned(now=self.clock, tool_call_id=call_id, output=output, error=error, write=write))
 
     def land(self) -> str:
         """Stop what is under way; the text that was shown of an answer."""
         self.close()
         text = "" if self.attempt is None else self.attempt.text
-        self.attempt, self.running = None, set()
+        self.attempt, self.planning, self.running = None, False, set()
         return text
 
     def stop(self, input: Input) -> list[Fact]:
@@ -286,7 +411,7 @@ class Shell:
 
     def crash(self) -> None:
         """All is lost but the log and its index; a new process folds the facts."""
-        self.attempt, self.running, self.taken = None, set(), []
+        self.attempt, self.planning, self.running, self.taken = None, False, set(), []
         self.state = fold(self.turn(self.row.open_turn or self.facts[-1].turn_id))
 
     def shown_in_vain(self) -> int:
@@ -305,7 +430,7 @@ class Shell:
     def _final(self) -> list[Input]:
         if self.state.status != "running":
             return self.taken
-        final: tuple[type, ...] = (Start, ModelReplied, ToolReturned, Answered)
+        final: tuple[type, ...] = (Start, Planned, PlanFailed, ModelReplied, ToolReturned, Answered)
         if self.state.resumes == 0:
             final = (*final, ToolsStarting)
         return [input for input in self.taken if isinstance(input, final)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
 
+from september_engine._turn.budget import spent
 from september_engine._turn.decide import MOST_RESUMES
 from september_engine._turn.facts import (
     AssistantCut,
@@ -25,6 +27,7 @@ from september_engine._turn.inputs import (
     Resumed,
 )
 from september_engine._turn.limits import Limits
+from september_engine._turn.state import TurnState
 from september_engine.messages import Usage
 
 from .build import (
@@ -101,13 +104,23 @@ class TestFallback:
 class TestRepair:
     """A history that the provider refuses: thinking goes, then media, then all that is not plain, each once."""
 
-    refused = failure(bad_history=True, retryable=False, message="messages.3: no.")
+    refused = failure(bad_history=True, retryable=False, message="messages.3: no.", recovers_media=True)
 
     def test_the_steps_of_the_ladder_are_taken_once_each(self) -> None:
         turn = Turn(limits=Limits(attempts=1))
         repairs = [fact.repair for _ in range(3) for fact in turn.tell(self.refused) if isinstance(fact, AttemptFailed)]
         assert repairs == ["thinking", "media", "foreign"]
         assert turn.then(self.refused) == ["failed: LLM_PROVIDER_ERROR, does not count"]
+
+    @pytest.mark.parametrize("suspect", [None, "media"])
+    def test_unless_it_is_wanted_the_media_of_the_turns_own_message_stay(
+        self, suspect: Literal["media"] | None
+    ) -> None:
+        turn, refused = Turn(), replace(self.refused, recovers_media=False, suspect=suspect)
+        repairs = [fact.repair for _ in range(3) for fact in turn.tell(refused) if isinstance(fact, AttemptFailed)]
+        assert sorted(map(str, repairs)) == ["foreign", "other_media", "thinking"]
+        assert (repairs[0] == "other_media") is (suspect == "media")
+        assert turn.then(refused) == ["failed: LLM_PROVIDER_ERROR, does not count"]
 
     def test_a_step_that_helped_is_not_taken_again_in_this_turn(self) -> None:
         turn = Turn(self.refused, replied(use("a")), starting("a"), returned("a"))
@@ -171,16 +184,14 @@ class TestWhatAnAttemptCost:
 
 
 class TestBudgets:
-    def spent(self, **details: int) -> dict[str, int]:
-        return {"steps": 0, "tool_calls": 0, "input_tokens": 0, "output_tokens": 0} | details
-
-    def test_a_turn_that_may_make_no_call_ends_with_its_start(self) -> None:
+    def test_a_turn_that_may_make_no_call_ends_with_its_start_and_leaves_no_trace_in_the_thread(self) -> None:
         assert Turn(limits=Limits(steps=0)).facts[2:] == [
             TurnFailed(
                 at=NOW,
                 code="BUDGET_EXCEEDED",
                 message="The turn has used all of its 0 model calls (limit: steps).",
-                details=self.spent(),
+                details=dict.fromkeys(spent(TurnState()), 0),
+                counts=False,
             )
         ]
 
@@ -193,7 +204,15 @@ class TestBudgets:
         (_, end) = turn.tell(returned("b"))
         assert isinstance(end, TurnFailed)
         assert (end.code, end.counts) == ("BUDGET_EXCEEDED", True)
-        assert end.details == self.spent(steps=1, tool_calls=2, input_tokens=10, output_tokens=5)
+        assert end.details == {
+            "steps": 1,
+            "tool_calls": 2,
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cost_usd": None,
+            "task_tokens": 15,
+            "task_usd": None,
+        }
 
     def test_tokens_are_counted_over_the_whole_turn(self) -> None:
         cheap = replied(use("a"), usage=Usage(input_tokens=20, output_tokens=10))

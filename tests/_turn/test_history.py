@@ -278,7 +278,7 @@ class TestCuts:
 class TestRepair:
     """What a provider refused once is not sent again, and thinking that was bound to it goes with it."""
 
-    refused = failure(bad_history=True)
+    refused = failure(bad_history=True, recovers_media=True)
     with_media = Turn(
         replied(think(), text("A fox."), use("a")),
         starting("a"),
@@ -305,6 +305,25 @@ class TestRepair:
             assistant(text("Yes.")),
             user(MEDIA_REMOVED, text("And this?")),
         ]
+
+    def test_unless_it_is_wanted_the_media_of_the_turns_own_message_stay(self) -> None:
+        refused = failure(bad_history=True, suspect="media")
+        again = second(refused, replied(use("b")), content=[image(), text("And this?")])
+        again.tell(starting("b"))
+        again.tell(returned("b", [image()]))
+        assert messages(self.with_media, again) == [
+            user(MEDIA_REMOVED, MEDIA_REMOVED, text("What is it?")),
+            assistant(text("A fox."), use("a")),
+            user(result("a", [text("see"), MEDIA_REMOVED])),
+            assistant(text("Yes.")),
+            user(image(), text("And this?")),
+            assistant(use("b")),
+            user(result("b", [image()])),
+        ]
+        # what stays is counted: there is room for so much and no more
+        many = [second(content=[image(png(2001, 1))] * count) for count in (1, 20)]
+        many[0].tell(refused)
+        assert messages(*many)[0] == user(MEDIA_REMOVED)
 
     def test_last_goes_everything_that_not_every_model_knows(self) -> None:
         strange: Block = {"type": "hologram", "beam": 1}
@@ -335,7 +354,7 @@ class TestRepair:
     def test_media_takes_the_thinking_with_it_that_came_after_an_earlier_repair(self) -> None:
         turn = Turn(self.refused, replied(think(), use("a")), starting("a"), returned("a"), content=[image()])
         assert messages(turn)[1] == assistant(think(), use("a"))
-        turn.tell(failure(step=1, bad_history=True))
+        turn.tell(failure(step=1, bad_history=True, recovers_media=True))
         assert messages(turn) == [user(MEDIA_REMOVED), assistant(use("a")), user(result("a", "seen"))]
 
     def test_a_turn_that_was_refused_after_a_repair_leaves_what_was_before_it(self) -> None:

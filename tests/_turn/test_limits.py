@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from september_engine._turn.limits import EVENT_BYTES, HEAD_CHARS, Limits, backoff_ms, clip, exceeded, is_blocks, shown
-from september_engine.messages import Usage
+from september_engine._turn.limits import EVENT_BYTES, HEAD_CHARS, Limits, backoff_ms, clip, is_blocks, shown
 
 from .build import text
 
@@ -18,21 +17,6 @@ IMAGE: dict[str, Any] = {"type": "image", "source": {"type": "url", "url": "http
 
 def test_limits_are_stored_in_full_so_that_a_later_default_does_not_change_an_old_turn() -> None:
     assert set(msgspec.json.decode(msgspec.json.encode(Limits()))) == set(Limits.__struct_fields__)
-
-
-@pytest.mark.parametrize(
-    ("limits", "says"),
-    [
-        (Limits(), None),
-        (Limits(steps=4, tool_calls=7, tokens=31, seconds=None), None),
-        (Limits(steps=3), "The turn has used all of its 3 model calls (limit: steps)."),
-        (Limits(tool_calls=6), "The turn has made more than 6 tool calls (limit: tool_calls)."),
-        (Limits(tokens=30), "The turn has used 30 tokens of 30 (limit: tokens)."),
-    ],
-)
-def test_a_spent_budget_is_told_with_the_limit_it_passed(limits: Limits, says: str | None) -> None:
-    usage = Usage(input_tokens=20, output_tokens=10, cache_hit_tokens=15)
-    assert exceeded(limits, steps=3, tool_calls=7, usage=usage) == says
 
 
 @pytest.mark.parametrize(("attempt", "least"), [(1, 250), (2, 500), (3, 1000), (5, 4000), (6, 4000), (500, 4000)])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from september_engine._turn.request import (
@@ -15,6 +17,7 @@ from september_engine._turn.request import (
 from september_engine._turn.state import TurnState
 from september_engine.errors import HitlAlreadyAnswered, HitlNotPending, InvalidRequest, InvalidType
 
+from .._context.pictures import image, png
 from .build import Turn, answered, asking, replied, text
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
@@ -44,8 +47,8 @@ def test_any_other_task_id_is_refused(task_id: object, status: int, says: str) -
     assert (caught.value.status, caught.value.message) == (status, says)
 
 
-def test_a_message_is_its_media_and_then_its_text_as_it_was_typed() -> None:
-    assert content_of("  Look!\n", [IMAGE]) == [IMAGE, text("  Look!\n")]
+def test_a_message_is_its_text_as_it_was_typed() -> None:
+    assert content_of("  Look!\n") == [text("  Look!\n")]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_a_message_is_its_media_and_then_its_text_as_it_was_typed() -> None:
 )
 def test_a_message_that_says_nothing_is_refused(message: object, status: int, says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        content_of(message, [])
+        content_of(message)
     assert (caught.value.status, caught.value.message) == (status, says)
 
 
@@ -75,6 +78,16 @@ def test_a_limit_and_a_cursor_are_whole_numbers(wrong: object) -> None:
 def test_media_are_images_and_documents_and_text_is_only_where_it_is_meant() -> None:
     assert check_media((IMAGE,), "media") == [IMAGE]
     assert check_media([text("Hi"), IMAGE], "blocks", text=True) == [text("Hi"), IMAGE]
+    assert check_media([Path("a.png"), b"", IMAGE], "media") == [Path("a.png"), b"", IMAGE]
+
+
+def test_what_is_made_smaller_may_be_too_large_at_first() -> None:
+    large = [image(png(8001, 1))] * 21
+    assert check_media(large, "media", shrinks=True) == large
+    with pytest.raises(InvalidRequest, match="8001 x 1 pixels; at most 8000"):
+        check_media(large, "media")
+    with pytest.raises(InvalidRequest, match="64,000,000 in all"):
+        check_media([image(png(50_000, 50_000))], "media", shrinks=True)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +100,9 @@ def test_media_are_images_and_documents_and_text_is_only_where_it_is_meant() -> 
         ([{**text("Hi"), "foo": 1}], True, 400, "media[0]: has unknown keys: foo"),
         ([text(" ")], True, 400, "media[0]: text must not be blank"),
         ([5], True, 400, "media[0]: must be an image or document block"),
+        ([b"", 5], True, 400, "media[1]: must be an image or document block"),
+        (["a.png"], False, 400, 'media[0]: is text; for a file, pass its path as in Path("chart.png")'),
+        ([{**IMAGE, "source": {"type": "stored"}}], False, 400, "media[0]: source.type must be base64 or url"),
     ],
 )
 def test_media_that_cannot_be_used_are_refused_by_their_index(

@@ -17,7 +17,8 @@ from september_engine._turn.facts import (
 )
 from september_engine._turn.inputs import Cancelled, Interrupted
 from september_engine._turn.limits import Limits
-from september_engine._turn.state import Standing, TurnState, evolve, fold, standing
+from september_engine._turn.standing import Standing, standing
+from september_engine._turn.state import TurnState, evolve, fold
 from september_engine.messages import Usage
 
 from .build import NOW, Turn, answered, asking, failure, finished, replied, returned, starting, text, use
@@ -56,6 +57,7 @@ def test_a_turn_begins_with_what_its_first_fact_says() -> None:
         previous="turn_00",
         prefix="p1",
         limits=limits,
+        context=state.context,
     )
 
 
@@ -125,7 +127,8 @@ def test_a_call_that_is_safe_to_repeat_is_owed_again() -> None:
 
 def test_facts_that_change_nothing_owed_change_nothing() -> None:
     state = Turn().state
-    assert evolve(state, AssistantCut(at=NOW, message_id="m", text="Hel")) == state
+    cut = evolve(state, AssistantCut(at=NOW, message_id="m", text="Hel"))
+    assert cut == replace(state, context=state.context + 1)
     assert fold(Turn().facts[1:], state) == state
 
 
@@ -200,7 +203,8 @@ class TestStanding:
     @pytest.mark.parametrize("end", [replied(text()), Cancelled(now=NOW, message_id="m"), failure(retryable=False)])
     def test_a_turn_that_counts_is_the_new_head(self, end: object) -> None:
         turn = Turn(end, previous="turn_0")  # type: ignore[arg-type]  # each is an input
-        assert standing(turn.state) == Standing(head="turn_1", open_turn=None, prefix="p1", waiting_since=None)
+        now = Standing(head="turn_1", open_turn=None, prefix="p1", waiting_since=None)
+        assert standing(turn.state) == replace(now, tokens=turn.state.usage.tokens, usd=turn.state.cost_usd)
 
     def test_a_turn_that_does_not_count_leaves_no_trace_of_itself(self) -> None:
         turn = Turn(Interrupted(now=NOW), previous="turn_0")

@@ -109,9 +109,9 @@ class RequestBuilding:
         recent = ours._running.resources.recent
         take = recent.take
 
-        async def timed_take(store: Store, task_id: str, turn_id: str | None) -> Thread:
+        async def timed_take(store: Store, task_id: str, turn_id: str | None, *, since: str | None = None) -> Thread:
             began = time.perf_counter()
-            thread = await take(store, task_id, turn_id)
+            thread = await take(store, task_id, turn_id, since=since)
             self.seconds += time.perf_counter() - began
             return thread
 

@@ -68,6 +68,7 @@ class Floor:
     def __init__(self, path: Path, model: Model) -> None:
         self._path, self._model = path, model
         self._queue: SimpleQueue[_Turn | None] = SimpleQueue()
+        self._lock = threading.Lock()
         self._threads: dict[str, list[Fact]] = {}
         self._tasks: dict[str, _Turn] = {}
 
@@ -100,8 +101,7 @@ class Floor:
     async def _run(self, turn: _Turn, message: str) -> None:
         thread = self._threads.setdefault(turn.task_id, [])
         thread.append(Fact("user", message))
-        turn.facts.append(thread[-1])
-        self._put(turn, Started("started", turn.task_id))
+        self._put(turn, Started("started", turn.task_id), thread[-1])
         messages = [{"role": fact.role, "content": [{"type": "text", "text": fact.text}]} for fact in thread]
         request = ModelRequest(prompt=Prompt(system="", tools=[], messages=messages), max_tokens=1000)
         async for chunk in self._model.stream(request):
@@ -109,13 +109,15 @@ class Floor:
                 self._put(turn, Delta(chunk.text))
             elif isinstance(chunk, Reply):
                 thread.append(Fact("assistant", chunk.content[0]["text"]))
-        turn.facts.append(thread[-1])
-        self._put(turn, Started("completed", turn.task_id))
+        self._put(turn, Started("completed", turn.task_id), thread[-1])
 
-    def _put(self, turn: _Turn, event: Event) -> None:
-        if not turn.events:
-            self._queue.put(turn)
-        turn.events.append(event)
+    def _put(self, turn: _Turn, event: Event, fact: Fact | None = None) -> None:
+        with self._lock:  # or the writer takes what there was in between, and is never told of the rest
+            if not turn.events:
+                self._queue.put(turn)
+            turn.events.append(event)
+            if fact is not None:
+                turn.facts.append(fact)
 
     def _write(self) -> None:
         db = sqlite3.connect(self._path, isolation_level=None)
@@ -134,8 +136,9 @@ class Floor:
                 return
 
     def _rows(self, db: sqlite3.Connection, turn: _Turn) -> list[Event]:
-        events, turn.events = turn.events, []
-        facts, turn.facts = turn.facts, []
+        with self._lock:
+            events, turn.events = turn.events, []
+            facts, turn.facts = turn.facts, []
         now = time.time_ns() // 1_000_000
         rows = []
         for event in events:

@@ -18,9 +18,23 @@ import attrs
 import msgspec
 
 import september_engine
-from september_engine import blocking, engine, errors, events, messages, permissions, settings, streams, tools
+from september_engine import (
+    _blocking_memory,
+    blocking,
+    engine,
+    errors,
+    events,
+    messages,
+    notes,
+    permissions,
+    settings,
+    streams,
+    tools,
+)
 from september_engine.http import auth
-from september_engine.models import anthropic, offline, scripted
+from september_engine.memory import base as remembered
+from september_engine.memory import longterm, minilm
+from september_engine.models import anthropic, known_prices, offline, prices, scripted
 from september_engine.sandbox import base, choice
 from september_engine.store import memory, sqlite
 from september_engine.testing import fakes
@@ -222,30 +236,45 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "api": _api,
 }
 
-MADE_ELSEWHERE = ("Turn", "Replay", "EventStream", "BlockingTurn", "Tool")
+MADE_ELSEWHERE = ("Turn", "Replay", "EventStream", "BlockingTurn", "Tool", "Notes", "BlockingNotes", "BlockingMemory")
 """What programs are given and never make: their constructors are not for use."""
 
 INNER = ("pages", "stop_streams")
 """For servers; a program has no use for them."""
 
 API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
-    "The engine": [(engine, ["Engine", "Health"]), (september_engine, ["Limits"]), (settings, ["Settings", "KeyRing"])],
+    "The engine": [
+        (engine, ["Engine", "Health"]),
+        (notes, ["Notes"]),
+        (september_engine, ["Limits"]),
+        (settings, ["Settings", "KeyRing"]),
+    ],
     "Reading": [(streams, ["Turn", "Replay", "EventStream", "TurnResult"])],
-    "Without await": [(blocking, ["BlockingEngine", "BlockingTurn"])],
+    "Without await": [
+        (blocking, ["BlockingEngine", "BlockingNotes", "BlockingTurn"]),
+        (_blocking_memory, ["BlockingMemory"]),
+    ],
     "Tools": [(tools, ["tool", "Tool"]), (september_engine, ["ToolError"]), (builtin, ["builtin_tools"])],
     "Permissions": [
         (permissions, ["Policy", "Rule", "Run", "Read", "Write", "Network", "Unknown", "Allow", "Ask", "Deny"]),
     ],
     "Sandboxes": [(choice, ["choose_sandbox", "report", "Availability"]), (base, ["Sandbox", "Job", "Outcome"])],
     "Messages": [
-        (messages, ["Message", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
+        (messages, ["Message", "Content", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
     ],
     "Models": [
         (anthropic, ["AnthropicModel"]),
         (offline, ["OfflineModel"]),
+        (prices, ["Prices", "Price", "PriceList"]),
+        (known_prices, ["KnownPrices"]),
         (scripted, ["ScriptedModel", "say", "think", "call", "fail", "hold", "turn"]),
     ],
     "Stores": [(sqlite, ["SQLiteStore"]), (memory, ["MemoryStore"])],
+    "Memory": [
+        (longterm, ["LongTermMemory"]),
+        (remembered, ["Episode", "Knowledge", "Person", "Relation", "Trait", "Source", "Hit", "Soul", "Embedder"]),
+        (minilm, ["MiniLMEmbedder"]),
+    ],
     "For tests": [(fakes, ["FakeClock", "FakeIds", "SequenceRandom", "World"])],
 }
 

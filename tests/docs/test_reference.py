@@ -109,6 +109,6 @@ def test_public_coroutines_say_what_cancelling_them_does() -> None:
         for name, method in vars(kind).items()
         if inspect.iscoroutinefunction(method) and not name.startswith("_")
     ]
-    reads_only = ("pending", "tasks", "task", "messages", "delete", "health")
+    reads_only = ("pending", "tasks", "task", "messages", "plan", "media", "delete", "health")
     silent = [method.__name__ for method in engine if "ancel" not in (method.__doc__ or "")]
     assert set(silent) <= set(reads_only)

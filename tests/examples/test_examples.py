@@ -31,6 +31,7 @@ def promised(example: Path) -> str:
 def test_there_are_examples() -> None:
     names = {path.stem for path in EXAMPLES}
     assert {"hello", "tools", "resume_after_disconnect", "edit_and_retry", "approval", "answer_after_restart"} <= names
+    assert {"plan", "notes", "memory"} <= names
     assert names >= set(NEED_SANDBOX)
 
 

@@ -48,12 +48,15 @@ def test_the_notebook_runs_and_says_what_it_should(tmp_path: Path, monkeypatch: 
     ]
     begins = "Offline model: no API key is set, so I go by simple rules. I use word_count for this."
     gave = "Offline model: word_count gave:"
-    [shown] = [html for output in outputs_of(notebook) if (html := output.get("data", {}).get("text/html"))]
+    [card, shown] = [html for output in outputs_of(notebook) if (html := output.get("data", {}).get("text/html"))]
+    assert "Whose flag is this?" in card
+    assert '<img src="data:image/png;base64,' in card
     assert "May send_mail run with this input?" in shown
     assert "See you at noon" in shown
     assert said == [
         f"{begins}\n[word_count: 6]\n{gave} 6",
         "end_turn ['word_count']\n",
+        ANY,
         f"'{begins}{gave} 4'",
         "earlier True\ncurrent False\n",
         ANY,

@@ -21,6 +21,7 @@ from tests.faults.test_kill import POINTS, examine
 
 pytestmark = pytest.mark.campaign
 
+TODAY = _migrate.SCHEMA
 MIGRATING = {"store.migrate.statement", "store.migrate.before", "store.migrate.after"}
 APPENDING = (
     "store.begin",
@@ -107,8 +108,8 @@ def test_a_kill_anywhere_in_an_upgrade_leaves_the_old_schema_or_the_new_one_and_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = passes_of(workloads.upgrade, tmp_path / "whole")
-    monkeypatch.setattr(_migrate, "SCRIPTS", [_migrate.SCRIPTS[0], workloads.SECOND])
-    monkeypatch.setattr(_migrate, "SCHEMA", 2)
+    monkeypatch.setattr(_migrate, "SCRIPTS", [*_migrate.SCRIPTS, workloads.NEXT])
+    monkeypatch.setattr(_migrate, "SCHEMA", TODAY + 1)
     versions: list[int] = []
     for name in sorted(MIGRATING):
         for nth in range(1, passes[name] + 1):
@@ -116,8 +117,8 @@ def test_a_kill_anywhere_in_an_upgrade_leaves_the_old_schema_or_the_new_one_and_
             assert not survives(workloads.upgrade, folder, name, nth)
             versions.append(schema_of(folder / "brain.sqlite"))
             asyncio.run(read_back(folder / "brain.sqlite"))
-            assert schema_of(folder / "brain.sqlite") == 2
-    assert set(versions) == {1, 2}
+            assert schema_of(folder / "brain.sqlite") == TODAY + 1
+    assert set(versions) == {TODAY, TODAY + 1}
     assert len(versions) == 4
 
 
@@ -130,7 +131,7 @@ def schema_of(path: Path) -> int:
         index = db.execute("SELECT name FROM sqlite_master WHERE name = 'tasks_by_note'").fetchall()
     finally:
         db.close()
-    assert len(column) == len(index) == version - 1
+    assert len(column) == len(index) == version - TODAY
     return int(version)
 
 

@@ -194,12 +194,12 @@ async def fill(store: Store) -> None:
     await Writer(store, "open").begin("a", texts=["still", "going"])
 
 
-SECOND = "ALTER TABLE tasks ADD COLUMN note TEXT;\nCREATE INDEX tasks_by_note ON tasks (note);\n"
-"""What a second migration may look like."""
+NEXT = "ALTER TABLE tasks ADD COLUMN note TEXT;\nCREATE INDEX tasks_by_note ON tasks (note);\n"
+"""What the next migration may look like."""
 
 
 def upgrade(folder: Path, crash: CrashPoint) -> None:
-    """Fill a database of the first schema, then open it with a release that knows another one."""
+    """Fill a database of today's schema, then open it with a release that knows another one."""
 
     async def main() -> None:
         store = SQLiteStore(folder / "brain.sqlite")
@@ -207,7 +207,8 @@ def upgrade(folder: Path, crash: CrashPoint) -> None:
         await fill(store)
         await store.aclose()
         (folder / "filled").touch()
-        _migrate.SCRIPTS, _migrate.SCHEMA = [_migrate.SCRIPTS[0], SECOND], 2  # this process is ours alone
+        # this process is ours alone
+        _migrate.SCRIPTS, _migrate.SCHEMA = [*_migrate.SCRIPTS, NEXT], _migrate.SCHEMA + 1
         store = SQLiteStore(folder / "brain.sqlite", crash=crash)
         await store.open()
         await store.aclose()

@@ -127,6 +127,7 @@ def engine_with(
     tools: Iterable[Tool[..., Any]] = (),
     policy: Policy | None = None,
     limits: Limits | None = None,
+    memory: bool = False,
     world: World | None = None,
     **settings: Any,
 ) -> Engine:
@@ -138,6 +139,7 @@ def engine_with(
         tools=tools,
         policy=policy,
         limits=limits,
+        memory=memory,
         settings=Settings(**options),
         world=world,
     )

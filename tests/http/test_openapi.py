@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
+import httpx2
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
@@ -11,9 +12,17 @@ from september_engine.errors import EngineError
 from september_engine.events import Event, ThreadLifecycle
 from september_engine.http import create_app
 from september_engine.http.openapi import document
+from september_engine.memory.base import Episode, Knowledge, Person, Relation, Trait
 
-from .server import Frame, engine_with, serving
+from .server import Frame, Served, engine_with, serving
 
+MEMORIES = (
+    Knowledge(subject="Ana", content="She drinks tea."),
+    Episode(text="Ana drinks tea.", at=0),
+    Person(name="Ana", about="Drinks tea."),
+    Relation(subject="Ana", relation="drinks with", object="Ben"),
+    Trait(aspect="value", text="Be kind."),
+)
 NAMES = [kind.__struct_config__.tag for kind in get_args(Event)]
 
 
@@ -95,7 +104,8 @@ def test_the_schemas_refuse_what_is_none() -> None:
 
 
 async def test_what_the_server_says_is_what_the_document_says() -> None:
-    async with serving(engine_with()) as served:
+    async with serving(engine_with(memory=True)) as served:
+        await served.engine.memory.remember(*MEMORIES)
         given = (await served.client.get("/openapi.json")).json()
         frames = await served.execute()
         answers = {
@@ -106,6 +116,12 @@ async def test_what_the_server_says_is_what_the_document_says() -> None:
             ("post", "/tasks/{task_id}/cancel", "200"): await served.client.post("/tasks/t/cancel"),
             ("get", "/health", "200"): await served.client.get("/health"),
             ("post", "/execute", "400"): await served.client.post("/execute", json={"message": "Hi"}),
+            ("post", "/memory/knowledge/search", "200"): await found(served, "knowledge"),
+            ("post", "/memory/episodes/search", "200"): await found(served, "episodes"),
+            ("post", "/memory/social/search", "200"): await found(served, "social"),
+            ("get", "/memory/soul", "200"): await served.client.get("/memory/soul"),
+            ("get", "/memory/soul/full", "200"): await served.client.get("/memory/soul/full"),
+            ("get", "/memory/export", "200"): await served.client.get("/memory/export"),
             ("delete", "/tasks/{task_id}", "200"): await served.client.delete("/tasks/t"),
         }
     assert given == document()
@@ -117,6 +133,12 @@ async def test_what_the_server_says_is_what_the_document_says() -> None:
     items = given["paths"]["/execute"]["post"]["responses"]["200"]["content"]["text/event-stream"]["itemSchema"]
     for frame in frames:
         check(items, as_item(frame))
+
+
+async def found(served: Served, what: str) -> httpx2.Response:
+    answer = await served.client.post(f"/memory/{what}/search", json={"query": "Ana tea"})
+    assert answer.json(), "an empty list would fit any description"
+    return answer
 
 
 def as_item(frame: Frame) -> dict[str, str]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
 from september_engine.models.scripted import ScriptedModel, hold, say, turn
+from tests._context.pictures import document, image, png
+from tests.test_engine_media import UNUSABLE
 
 from .server import engine_with, serving, until
 
@@ -142,3 +146,39 @@ async def test_a_body_on_a_route_that_takes_none_is_read_and_dropped() -> None:
         for _ in range(3):
             assert (await served.client.post("/tasks/t/cancel", json={"why": "x" * 1000})).status_code == 200
             assert (await served.client.request("DELETE", "/tasks/none", content=b"x" * 500_000)).status_code == 200
+
+
+async def test_a_picture_is_a_reference_in_a_message_and_its_content_has_an_address_of_its_own() -> None:
+    async with serving(engine_with()) as served:
+        await served.execute("What is it?", task_id="a/b", media=[image(), document()])
+        await served.execute(task_id="other")
+        [asked, _] = (await served.client.get("/tasks/a%2Fb/messages")).json()["messages"]
+        sources = [block["source"] for block in asked["content"][:2]]
+        assert [source["type"] for source in sources] == ["stored", "stored"]
+        picture, paper = [await served.client.get(f"/tasks/a%2Fb/media/{source['sha256']}") for source in sources]
+        assert (picture.content, picture.headers["content-type"]) == (png(), "image/png")
+        assert (paper.content, paper.headers["content-type"]) == (b"%PDF-1.7\n", "application/pdf")
+        assert picture.headers["x-content-type-options"] == "nosniff"
+        for path, code in (
+            ("other/media/" + sources[0]["sha256"], "MESSAGE_NOT_FOUND"),
+            ("a%2Fb/media/none", "MESSAGE_NOT_FOUND"),
+            ("nobody/media/" + sources[0]["sha256"], "TASK_NOT_FOUND"),
+        ):
+            refused = await served.client.get(f"/tasks/{path}")
+            assert (refused.status_code, refused.json()["error"]) == (404, code)
+
+
+@pytest.mark.parametrize("block", UNUSABLE.values(), ids=UNUSABLE)
+async def test_media_that_cannot_be_used_are_400_and_leave_nothing(block: Any) -> None:
+    async with serving(engine_with()) as served:
+        body = {"message": "Look", "task_id": "t", "media": [image(), block]}
+        refused = await served.client.post("/execute", json=body)
+        assert (refused.status_code, refused.json()["error"]) == (400, "INVALID_REQUEST")
+        assert refused.json()["details"]["index"] == 1
+        assert (await served.client.get("/tasks")).json()["tasks"] == []
+
+
+async def test_a_path_on_the_server_is_nothing_that_a_client_can_name() -> None:
+    async with serving(engine_with()) as served:
+        body = {"message": "Look", "task_id": "t", "media": ["/etc/passwd"]}
+        assert (await served.client.post("/execute", json=body)).status_code == 422

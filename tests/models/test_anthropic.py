@@ -43,11 +43,6 @@ KEY = "sk-ant-very-secret"
 TOOL: Block = {"name": "count", "description": "Counts.", "input_schema": {"type": "object"}}
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 def request(*messages: Block, **prompt: Any) -> ModelRequest:
     asked = messages or ({"role": "user", "content": [{"type": "text", "text": "Count."}]},)
     given: dict[str, Any] = {"system": "Be brief.", "tools": [TOOL], **prompt}

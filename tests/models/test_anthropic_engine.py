@@ -45,17 +45,6 @@ async def word_count(text: str) -> int:
     return len(text.split())
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[MessagesServer]:
-    async with MessagesServer() as running:
-        yield running
-
-
 @pytest.fixture
 async def engine(server: MessagesServer) -> AsyncIterator[Engine]:
     model = AnthropicModel(api_key=KEY, base_url=server.url)
@@ -211,3 +200,35 @@ async def test_the_key_is_in_no_event(server: MessagesServer, engine: Engine) ->
     events = await events_of(engine, "Hello.")
     assert KEY not in msgspec.json.encode(events).decode()
     assert (await engine.health()).subsystems["llm_provider"] == "LLM_AUTH"
+
+
+async def test_a_planner_of_its_own_is_asked_in_its_own_request_and_the_conversation_only_grows(
+    server: MessagesServer,
+) -> None:
+    model = AnthropicModel(api_key=KEY, base_url=server.url)
+    planner = AnthropicModel("claude-haiku-5-5", api_key=KEY, base_url=server.url)
+    update = {
+        "steps": [{"id": "1", "title": "Count", "status": "done"}, {"id": "2", "title": "Tell", "status": "active"}]
+    }
+    server.add(
+        reply(thinking("Two steps."), text('{"worthwhile": true, "steps": ["Count", "Tell"]}')),
+        reply(thinking("Hm."), tool_use("update_plan", update), tool_use("note", {"key": "words", "value": 2})),
+        reply(thinking("Good."), text("Two.")),
+        reply(text('{"worthwhile": false, "steps": []}')),
+        reply(thinking("Well."), text("Still two.")),
+    )
+    async with Engine(":memory:", model=model, planner=planner, notes="any", settings=Settings()) as engine:
+        await engine.execute("Count the words of 'a b' and tell me.", task_id="t")
+        await engine.execute("And of the same text backwards?", task_id="t")
+        assert [step.status for step in await engine.plan("t")] == ["done", "active"]
+        assert await engine.notes.get("t") == {"words": 2}
+    await model.aclose()
+    await planner.aclose()
+    assert server.refusals == []
+    asked = [request for request in server.requests if "output_config" in request.body]
+    assert [request.body["model"] for request in asked] == ["claude-haiku-5-5"] * 2
+    rest = [request for request in server.requests if "output_config" not in request.body]
+    for before, after in pairwise(rest):
+        replied = after.prompt.messages[len(before.prompt.messages)]["content"]
+        assert changed_prefix(before.prompt, replied, after.prompt) is None
+    assert "words: 2" in rest[-1].prompt.messages[-1]["content"][1]["text"]

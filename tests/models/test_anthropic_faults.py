@@ -43,12 +43,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[MessagesServer]:
-    async with MessagesServer() as running:
-        yield running
-
-
-@pytest.fixture
 async def model(server: MessagesServer) -> AsyncIterator[AnthropicModel]:
     made = AnthropicModel(api_key=KEY, base_url=server.url)
     yield made

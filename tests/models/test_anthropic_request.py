@@ -47,6 +47,15 @@ def body_of(
     return request_body(ModelRequest(prompt=prompt, max_tokens=77), model="claude-x", thinking=True, cache=cache)
 
 
+def test_a_schema_for_the_answer_goes_along_and_forces_no_tool() -> None:
+    prompt = Prompt(system="", tools=TOOLS, messages=[user(text("Hi"))])
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    asked = ModelRequest(prompt=prompt, max_tokens=77, output_schema=schema)
+    body = request_body(asked, model="claude-x", thinking=True, cache=None)
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+    assert "tool_choice" not in body
+
+
 def test_the_body_has_what_was_asked_and_nothing_that_models_refuse() -> None:
     assert body_of(user(text("Hi")), cache=None) == {
         "model": "claude-x",
@@ -184,3 +193,12 @@ def test_models_that_decide_themselves_how_much_to_think_are_asked_to(model: str
 )
 def test_models_that_would_refuse_it_are_not(model: str) -> None:
     assert not thinks_adaptively(model)
+
+
+def test_a_form_that_is_asked_for_goes_out_as_the_api_has_it_and_else_nothing_does() -> None:
+    prompt = Prompt(system="", tools=[], messages=[user()])
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    asked = ModelRequest(prompt=prompt, max_tokens=77, output_schema=schema)
+    body = request_body(asked, model="claude-x", thinking=False, cache=None)
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+    assert "output_config" not in body_of(user())

@@ -247,8 +247,8 @@ class TestKeeping:
     def test_a_block_of_another_kind_with_an_unknown_delta_is_not_whole_and_is_left_out(self) -> None:
         answer = reply(
             *said("a"),
-            start(1, type="compaction", content=None),
-            delta(1, "compaction_delta", content="S"),
+            start(1, type="hologram", content=None),
+            delta(1, "hologram_delta", content="S"),
             stop(1),
             *ended(),
         )
@@ -405,11 +405,16 @@ class TestUsage:
             "input_tokens": 5,
             "cache_read_input_tokens": 100,
             "cache_creation_input_tokens": 20,
+            "cache_creation": {"ephemeral_5m_input_tokens": 14, "ephemeral_1h_input_tokens": 6},
             "output_tokens": 1,
         }
         first = {"type": "message_start", "message": {"usage": usage}}
         assert reply(first, *ended(output_tokens=9)).usage == Usage(
-            input_tokens=125, output_tokens=9, cache_hit_tokens=100
+            input_tokens=125,
+            output_tokens=9,
+            cache_hit_tokens=100,
+            cache_write_tokens=20,
+            cache_write_1h_tokens=6,
         )
 
     def test_what_is_used_so_far_is_told_while_it_is_used(self) -> None:

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import anyio
 import pytest
 
+from september_engine._context.asides import aside
+from september_engine._turn.planning import PLAN_SCHEMA, steps_of
 from september_engine.errors import ConfigurationError
 from september_engine.messages import Block, Prompt, text_of
 from september_engine.models.base import Model, ModelRequest, Reply, TextChunk
@@ -12,6 +14,8 @@ from september_engine.models.offline import OfflineModel
 from september_engine.testing.fakes import FakeClock
 from september_engine.testing.model_contract import ModelContract
 from september_engine.tools import tool
+
+from .._context.pictures import document, image, png, url
 
 
 @tool
@@ -129,6 +133,14 @@ async def test_quoted_words_are_never_run_as_a_command() -> None:
     assert reply.content[1]["input"] == {"command": "git log -1 --stat"}
 
 
+async def test_it_says_what_it_cannot_look_at() -> None:
+    media = [image(png(320, 120)), document(), url("https://example.org/a.png")]
+    content = [*media, {"type": "text", "text": "What is it?"}]
+    prompt = Prompt(system="", tools=[], messages=[{"role": "user", "content": content}])
+    told = text_of((await reply_to(prompt)).content)
+    assert "image/png of up to 320 pixels a side and application/pdf and https://example.org/a.png, and cannot" in told
+
+
 @pytest.mark.parametrize(
     "question", ["Hello", "Sing a song about words?", "What is the sum?", "Read the file", "Draw a shape", "Forecast"]
 )
@@ -197,3 +209,20 @@ async def test_it_streams_word_by_word_at_its_pace() -> None:
 def test_a_pace_needs_a_clock() -> None:
     with pytest.raises(ConfigurationError, match="needs a clock"):
         OfflineModel(pace=1.0)
+
+
+async def test_what_the_engine_adds_to_a_message_is_no_part_of_the_question() -> None:
+    notes = aside("working_memory", "word_count: how many words are in 'to be'")
+    said = {"role": "user", "content": [{"type": "text", "text": "Hello."}, notes]}
+    request = ModelRequest(prompt=Prompt(system="", tools=[word_count.definition()], messages=[said]), max_tokens=99)
+    reply = [chunk async for chunk in OfflineModel().stream(request)][-1]
+    assert isinstance(reply, Reply)
+    assert reply.stop_reason == "end_turn"
+
+
+async def test_as_a_planner_it_says_that_no_plan_is_worth_it() -> None:
+    prompt = ask("Find 'the fox', then tell everybody.", add)
+    asked = ModelRequest(prompt=prompt, max_tokens=100, output_schema=PLAN_SCHEMA)
+    reply = [chunk async for chunk in OfflineModel().stream(asked)][-1]
+    assert isinstance(reply, Reply)
+    assert steps_of(reply.content) == []

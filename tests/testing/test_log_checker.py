@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from september_engine._context.stored import take_out
 from september_engine._turn.facts import (
     AssistantReplied,
     AttemptFailed,
     Fact,
     HumanAnswered,
     HumanAsked,
+    OutputRefused,
     PrefixChosen,
     ToolFinished,
     ToolStarted,
@@ -29,10 +32,12 @@ from september_engine._turn.inputs import Answered, Cancelled, Interrupted, Resu
 from september_engine._turn.limits import Limits
 from september_engine.events import ContentBlockStart, Event, Heartbeat, TextDelta, ThinkingDelta, encode, name_of
 from september_engine.messages import Block, Usage
-from september_engine.store.base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from september_engine.store.base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
 from september_engine.store.memory import MemoryStore
+from september_engine.testing._blob_checker import blob_problems
 from september_engine.testing.log_checker import check_log, check_task
 
+from .._context.pictures import image, png
 from .._turn.build import text, think, use
 from .._turn.shell import Shell
 
@@ -204,6 +209,9 @@ DAMAGE: list[tuple[str, Callable[[Log], Log]]] = [
     ("began where the thread stood at turn_x", changed(TurnStarted, 1, previous="turn_x")),
     ("goes on from None, and is neither an edit nor a retry", changed(TurnStarted, 1, parent=None)),
     ("goes on from turn_x, which is not there", changed(TurnStarted, 2, parent="turn_x")),
+    ("began where the task had spent (5, 0.0) tokens and USD", changed(TurnStarted, task_tokens=5)),
+    ("began where the task had spent (0, None) tokens and USD", changed(TurnStarted, task_usd=None)),
+    ("no value was asked for here", inserted(TurnCompleted, OutputRefused(at=1, message_id="msg_2", message="No."))),
     ("comes after the end", twice(TurnCompleted)),
     ("is open, and another turn began", without(TurnCompleted)),
     ("is open, and another turn began", without(TurnFailed)),
@@ -256,6 +264,18 @@ def test_damage_is_told(shell: Shell, says: str, damage: Callable[[Log], Log]) -
     assert any(says in problem for problem in found), found
 
 
+def test_an_answer_that_was_refused_takes_back_what_was_shown_of_it() -> None:
+    shell = Shell()
+    start(shell, output_schema={"type": "object"})
+    shell.obey(lambda: [text("No JSON.")])
+    shell.reply(stop_reason="end_turn", usage=Usage(), broken=[], misfit="It is no JSON.")
+    go(shell, text("{}"))
+    assert check_log(shell.facts, shell.events) == []
+    told = b'{"attempt":1,"reason":"INVALID_OUTPUT","wait_ms":0,"retracts":[0,1]}'
+    facts, events = event("retry", body=told)(changed(OutputRefused, retracts=[0, 1])((shell.facts, shell.events)))
+    assert any("what was refused is not what is taken back" in each for each in check_log(facts, events))
+
+
 def test_what_has_no_consequence_may_stand_anywhere(shell: Shell) -> None:
     for kind in ("usage", "text_delta", "content_block_stop", "hitl_request"):
         facts, events = added(kind, Heartbeat(timestamp="now"))((shell.facts, shell.events))
@@ -298,6 +318,8 @@ async def stored(shell: Shell, **changes: Any) -> MemoryStore:
         waiting_since=shell.row.waiting_since,
         prefix=shell.row.prefix,
         created_at=1,
+        spent_tokens=shell.row.tokens,
+        spent_usd=shell.row.usd,
     )
     by_turn: dict[str, list[Fact]] = {}
     for fact in shell.facts:
@@ -338,6 +360,8 @@ async def test_a_task_in_a_store_is_whole_with_its_index(shell: Shell) -> None:
         ("the task's row says Standing(", {"open_turn": None}),
         ("the task's row says Standing(", {"prefix": "p9"}),
         ("the task's row says Standing(", {"waiting_since": 5}),
+        ("the task's row says Standing(", {"spent_tokens": 5}),
+        ("the task's row says Standing(", {"spent_usd": 0.5}),
         ("the task's row says that fact 3 is the last", {"last_seq": 3}),
         ("the task's row says that event 3 is the last", {"last_ts": 3}),
     ],
@@ -358,3 +382,29 @@ async def test_a_turn_whose_row_lies_is_told(shell: Shell) -> None:
     found = await check_task(store, "task")
     assert f"{shell.state.turn_id}: its row says that it ended at 9, and it is running" in found
     assert "turn_x: its row does not say what its start says" in found
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_every_content_that_a_fact_refers_to_must_be_there_and_be_it(large: bool) -> None:
+    shell, data = Shell(), png()
+    if large:
+        data = b"y" * 300
+        shell.start(content=[text("Look.")], limits=Limits(output_bytes=100), prefix="p1")
+        shell.obey(lambda: [use("a")])
+        shell.reply(stop_reason="tool_use", usage=Usage(), broken=[])
+        shell.obey(list)
+        shell.finish(next(iter(shell.running)), data.decode())
+    else:
+        shell.start(content=[*take_out([image()])[0], text("What is it?")], limits=Limits(), prefix="p1")
+    sha256 = hashlib.sha256(data).hexdigest()
+    for body, problem in ((None, "not there"), (b"another", "something else"), (data, None)):
+        store = MemoryStore()
+        await store.open()
+        first = shell.facts[0]
+        turn = TurnRow(turn_id=first.turn_id, parent=None, message_id="m", started_at=1)
+        blobs = [] if body is None else [Blob(sha256=sha256, body=body)]
+        row = TaskRow(task_id="t", epoch=1, last_ts=0, last_seq=0)
+        await store.append(Batch(task_id="t", epoch=1, blobs=blobs, task=row, turn=turn, claim=True))
+        found = await blob_problems(store, "t", shell.facts)
+        assert len(found) == (problem is not None)
+        assert problem is None or problem in found[0]

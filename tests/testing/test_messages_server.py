@@ -39,6 +39,9 @@ HEADERS = {"authorization": "Bearer key", "anthropic-version": "2026-10-21"}
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
+ANSWER: Block = {"type": "text", "text": "Hello."}
+
+
 def user(*content: Block) -> Block:
     return {"role": "user", "content": list(content) or [{"type": "text", "text": "Hello."}]}
 
@@ -218,6 +221,10 @@ def marked(ttl: str) -> list[Block]:
     return [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}}]
 
 
+def held(schema: Block) -> Block:
+    return {"format": {"type": "json_schema", "schema": schema}}
+
+
 class TestRules:
     @pytest.mark.parametrize(
         ("fields", "why"),
@@ -229,6 +236,14 @@ class TestRules:
             ({"tool_choice": {"type": "tool", "name": "add"}}, "tool_choice"),
             ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
             ({"model": None}, "model"),
+            ({"output_config": {"format": {"type": "json"}}}, "output_config.format: must be a json_schema"),
+            ({"output_config": held({"type": "object"})}, "additionalProperties must be explicitly set to false"),
+            ({"output_config": held({"type": "array", "items": {}})}, "schema.items: must have a type"),
+            ({"output_config": held({"type": "integer", "minimum": 1})}, "schema.minimum: is not supported"),
+            (
+                {"output_config": held({"anyOf": [{"type": "string", "pattern": "a"}]})},
+                "anyOf.0.pattern: is not",
+            ),
             ({"max_tokens": "many"}, "max_tokens"),
             ({"messages": {}}, "messages"),
             ({"messages": []}, "at least one"),
@@ -237,6 +252,11 @@ class TestRules:
             ({"model": "claude-sonnet-4.5", "thinking": {"type": "adaptive"}}, "adaptive thinking is not supported"),
             ({"max_tokens": 128_001}, "max_tokens: 128001 > 128000, which is the maximum"),
             ({"model": "claude-haiku-4-5", "max_tokens": 64_001}, "max_tokens: 64001 > 64000"),
+            ({"output_config": {"format": {"type": "json"}}}, "output_config.format"),
+            (
+                {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+                "additionalProperties must be",
+            ),
             ({"system": marked("5m"), "messages": [user(*marked("1h"))]}, "1h must not come after a ttl of 5m"),
             ({"system": marked("2h")}, "system.0.cache_control: must be ephemeral, with a ttl of 5m or 1h"),
             ({"system": [{"type": "text", "text": "x", "cache_control": "yes"}]}, "must be ephemeral"),
@@ -265,8 +285,23 @@ class TestRules:
         assert cache_marks(body) == ["tools.0", "system.0"]
         longer = asked(user(*marked("5m")), system=marked("1h"))
         assert refusal(longer, HEADERS, []) is None
+        closed = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+        assert refusal(body | {"output_config": held(closed)}, HEADERS, []) is None
         older = asked(user(), model="claude-sonnet-4-5", thinking={"type": "enabled", "budget_tokens": 1024})
         assert refusal(older, HEADERS, []) is None
+
+    def test_compactions_are_a_beta_that_must_be_named(self) -> None:
+        named = {**HEADERS, "anthropic-beta": "compact-2026-09-04"}
+        said = asked(user({"type": "text", "text": "Hi"}), {"role": "assistant", "content": [ANSWER]})
+        order = {"compaction": {"type": "summarize"}}
+        assert refusal(said | order, named, []) is None
+        assert "Extra inputs" in str(refusal(said | order, HEADERS, []))
+        assert "the last message must be the user's" in str(refusal(said, named, []))
+        assert "must be summarize" in str(refusal(said | {"compaction": {"type": "erase"}}, named, []))
+        block = {"type": "compaction", "content": "In short.", "signature": "c2ln"}
+        later = asked({"role": "assistant", "content": [block]}, user({"type": "text", "text": "Hi"}))
+        assert refusal(later, named, []) is None
+        assert "does not match any of the expected tags" in str(refusal(later, HEADERS, []))
 
     def test_what_a_mark_is_called_may_be_a_key_of_an_input(self) -> None:
         use = {"type": "tool_use", "id": "a", "name": "x", "input": {"cache_control": 1}}

@@ -127,6 +127,7 @@ def test_the_swapper_has_teeth(swapping: Path) -> None:
     pytest.fail("checking the path and then using it was never caught")
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("way", "no_sync")
 def test_no_read_and_no_write_ends_outside(swapping: Path) -> None:
     workspace = Workspace(swapping)
@@ -156,6 +157,7 @@ def test_no_read_and_no_write_ends_outside(swapping: Path) -> None:
     assert min(worked.values()) > ROUNDS // 20, worked
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("way")
 def test_no_search_finds_what_is_outside(swapping: Path) -> None:
     grep = calling(grep_tool(Workspace(swapping)))
@@ -166,6 +168,7 @@ def test_no_search_finds_what_is_outside(swapping: Path) -> None:
             assert "outside" not in grep(pattern=".", path=path)
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("way", "no_sync")
 def test_nothing_ends_outside_by_way_of_another_root(swapping_other: Path) -> None:
     other = swapping_other.parent / "other"
@@ -198,6 +201,7 @@ def test_nothing_ends_outside_by_way_of_another_root(swapping_other: Path) -> No
     assert min(worked.values()) > ROUNDS // 40, worked
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("way", "no_sync")
 def test_no_swap_shows_what_is_hidden(place: Path) -> None:
     """Links lead to the hidden file and its folder, under names that nobody has hidden."""

@@ -113,7 +113,7 @@ def test_a_picture_that_cannot_be_used_is_refused(root: Path, read: Call) -> Non
         file.write(png(3, 4))
         file.truncate(MEDIA_BYTES + 1)
     error = refused(read, path="large.png")
-    assert error.message == "large.png is image/png, 3,750,001 bytes; at most 3,750,000 can be looked at."
+    assert error.message == "large.png is image/png, 25,165,825 bytes; at most 25,165,824 can be looked at."
     assert error.reason == "too_large"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
-from september_engine import Engine
+import msgspec
+
+from september_engine import BlockingEngine, Engine, Turn, TurnResult
 from september_engine._demo import DEMO_TOOLS
 from september_engine.tools import Tool, tool
 
@@ -32,6 +34,22 @@ assert_type(word_count.decode({"text": "a"}), dict[str, object])
 refused = word_count(1)  # type: ignore[arg-type]
 add(1, 2, 3)  # type: ignore[call-arg]
 tools: list[Tool[..., Any]] = [word_count, add]
+
+
+class Trip(msgspec.Struct):
+    city: str
+
+
+async def turns(engine: Engine, blocking: BlockingEngine) -> None:
+    assert_type(engine.execute("Hi", task_id="t"), Turn[None])
+    assert_type(engine.execute("Hi", task_id="t", output=Trip), Turn[Trip])
+    assert_type((await engine.execute("Hi", task_id="t", output=Trip)).output, Trip)
+    assert_type((await engine.execute("Hi", task_id="t", output=list[Trip])).output, list[Trip])
+    assert_type((await engine.execute("Hi", task_id="t")).cost_usd, float | None)
+    assert_type(blocking.execute("Hi", task_id="t", output=Trip).result().output, Trip)
+    plain: Turn = engine.execute("Hi", task_id="t")  # what needs no parameter may go without
+    result: TurnResult = await plain
+    assert_type(result.output, None)
 
 
 def engine() -> Engine:

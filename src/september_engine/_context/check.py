@@ -16,9 +16,19 @@ from ..messages import JSON, Block, Prompt, tool_uses
 from .definitions import TOOL_NAME, definition_problems
 from .media import Weight, crowding, media_problem, weigh
 
-__all__ = ["changed_prefix", "media_problems", "problems", "sent_form", "sent_id"]
+__all__ = [
+    "COMPACTION",
+    "changed_prefix",
+    "media_problems",
+    "problems",
+    "sendable",
+    "sent_form",
+    "sent_id",
+]
 
 THINKING = ("thinking", "redacted_thinking")
+COMPACTION = "compaction"
+"""The kind of block in which a provider tells what came before; it stands first, and alone."""
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -32,20 +42,28 @@ def problems(prompt: Prompt) -> list[str]:
     return list(_problems(prompt))
 
 
-def media_problems(blocks: Sequence[JSON]) -> list[tuple[int, str]]:
-    """Which of these blocks, sent by a person, cannot be used, as (index, why). Text must not be blank."""
+def media_problems(blocks: Sequence[JSON], *, shrinks: bool = False) -> list[tuple[int, str]]:
+    """Which of these blocks, sent by a person, cannot be used, as (index, why). Text must not be blank.
+
+    With `shrinks`, what is too large passes: it is made smaller before it is looked at again.
+    """
     found: list[tuple[int, str]] = []
     media: list[Weight] = []
     for index, block in enumerate(blocks):
         is_text = isinstance(block, dict) and block.get("type") == "text"
-        problem = next(_text_problems(block), None) if is_text else media_problem(block)
-        problem = problem or ("is not valid UTF-8" if next(_unsendable(block, ""), None) is not None else None)
-        if problem is None and not is_text:
+        problem = next(_text_problems(block), None) if is_text else media_problem(block, shrinks=shrinks)
+        problem = problem or (None if sendable(block) else "is not valid UTF-8")
+        if problem is None and not is_text and not shrinks:
             media.append(weigh(block))
             problem = crowding(media)
         if problem is not None:
             found.append((index, problem))
     return found
+
+
+def sendable(value: JSON) -> bool:
+    """Whether a request can hold this, at any depth: text in valid UTF-8, numbers that are finite."""
+    return next(_unsendable(value, ""), None) is None
 
 
 def sent_form(reply: Sequence[Block]) -> list[Block]:
@@ -134,7 +152,7 @@ def _problems(prompt: Prompt) -> Iterator[str]:
         for problem in _message_problems(message, f"messages.{index}"):
             shaped = False
             yield problem
-    if isinstance(messages[0], dict) and messages[0].get("role") != "user":
+    if isinstance(messages[0], dict) and messages[0].get("role") != "user" and not _is_compaction(messages[0]):
         yield "messages.0: the first message must be the user's"
     if isinstance(messages[-1], dict) and messages[-1].get("role") not in ("user", "system"):
         yield f"messages.{len(messages) - 1}: the last message must be the user's; no model continues its own answer"
@@ -144,6 +162,15 @@ def _problems(prompt: Prompt) -> Iterator[str]:
         if not prompt.tools and any(tool_uses(message["content"]) for message in messages):
             yield "tools: must be defined where messages hold calls"
         yield from _crowding_problems(messages)
+
+
+def _is_compaction(message: Block) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and [_kind_of(block) for block in content] == [COMPACTION]
+
+
+def _kind_of(block: JSON) -> JSON:
+    return block.get("type") if isinstance(block, dict) else None
 
 
 def _unsendable(value: JSON, where: str) -> Iterator[str]:
@@ -256,8 +283,10 @@ def _result_problems(block: Block) -> Iterator[str]:
 
 
 def _place_problems(messages: list[Block]) -> Iterator[str]:
-    """A system message stands between what the user said and what the model answers."""
+    """A system message stands between what the user said and what the model answers; a compaction stands first."""
     for index, message in enumerate(messages):
+        if index > 0 and any(block["type"] == COMPACTION for block in message["content"]):
+            yield f"messages.{index}: a compaction must be the first message"
         if message["role"] != "system":
             continue
         if index > 0 and messages[index - 1]["role"] != "user":

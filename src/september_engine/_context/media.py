@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 import struct
+import unicodedata
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -26,10 +28,16 @@ __all__ = [
     "MANY_IMAGES",
     "MANY_IMAGES_SIDE",
     "MEDIA_CHARS",
+    "PAGES",
+    "PIXELS",
+    "Unusable",
     "Weight",
+    "content_problem",
     "crowding",
     "image_size",
+    "kind_of",
     "media_problem",
+    "pages_in",
     "weigh",
 ]
 
@@ -58,8 +66,18 @@ MANY_IMAGES_SIDE = 2000
 MEDIA_CHARS = 32 * 2**20
 """Most characters of base64 in one prompt: a whole request may not be larger."""
 
+PAGES = 600
+"""Most pages of all PDFs in one prompt; models with a context of 200,000 tokens take 100."""
+
+PIXELS = IMAGE_SIDE**2
+"""Most pixels of an image that is decoded: it costs four bytes for each."""
+
+URL_CHARS = 8192
+
 _HEADER_CHARS = 16 * 1024
 """So much base64 tells the size of nearly every image."""
+
+_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 _KEYS = {
     "image": {"type", "source", "cache_control"},
@@ -68,8 +86,23 @@ _KEYS = {
 _CACHE_CONTROL = ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"})
 
 
-def media_problem(block: JSON) -> str | None:
-    """Why this image or document block cannot be used, or None."""
+class Unusable(Exception):
+    """An image or document cannot be used; the text says why, as `content_problem` does."""
+
+
+def kind_of(data: bytes) -> str | None:
+    """The media type that the first bytes tell, or None for what no model takes."""
+    for media_type, magic in IMAGE_TYPES.items():
+        if data.startswith(magic) and (media_type != "image/webp" or data[8:12] == b"WEBP"):
+            return media_type
+    return "application/pdf" if b"%PDF-" in data[:1024] else None
+
+
+def media_problem(block: JSON, *, shrinks: bool = False) -> str | None:
+    """Why this image or document block cannot be used, or None.
+
+    With `shrinks`, images that are too large pass: they are made smaller before they are looked at again.
+    """
     if not isinstance(block, dict) or block.get("type") not in tuple(_KEYS):
         return "must be an image or document block"
     kind: str = block["type"]
@@ -89,7 +122,7 @@ def media_problem(block: JSON) -> str | None:
         case "url":
             return _url_problem(source)
         case "base64":
-            return _base64_problem(kind, source)
+            return _base64_problem(kind, source, shrinks)
         case _:
             return "source.type must be base64 or url"
 
@@ -99,23 +132,27 @@ def _is_switch(value: JSON) -> bool:
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True):
-    """What one image or document adds to a prompt: characters of base64, and an image's longer side in pixels.
+    """What one image or document adds to a prompt: characters of base64, an image's longer side in pixels, pages.
 
-    `side` is None for a document, and 0 where it is not known, as behind a URL.
+    `side` is None for a document, and 0 where it is not known, as behind a URL; `pages` is 0 where they are not known.
     """
 
     side: int | None
     chars: int
+    pages: int = 0
 
 
 def weigh(block: Block) -> Weight:
     """Of an image or document block; total, though only what has passed `media_problem` should come here."""
     given = block.get("source")
     source: Block = given if isinstance(given, dict) else {}
+    if source.get("type") == "stored":
+        side = None if block.get("type") == "document" else max(source.get("width", 0), source.get("height", 0))
+        return Weight(side=side, chars=_in_base64(source.get("bytes", 0)), pages=source.get("pages", 0))
     data = source.get("data")
     text = data if isinstance(data, str) else ""
     if block.get("type") == "document":
-        return Weight(side=None, chars=len(text))
+        return Weight(side=None, chars=len(text), pages=_pages_of(text))
     size = _size_of(text[:_HEADER_CHARS], source) or _size_of(text, source) or (0, 0)
     return Weight(side=max(size), chars=len(text))
 
@@ -127,6 +164,13 @@ def _size_of(text: str, source: Block) -> tuple[int, int] | None:
         return None
 
 
+def _pages_of(text: str) -> int:
+    try:
+        return pages_in(base64.b64decode(text))
+    except ValueError:
+        return 0
+
+
 def crowding(media: Sequence[Weight]) -> str | None:
     """Why one prompt cannot hold all of these, or None."""
     sides = [one.side for one in media if one.side is not None]
@@ -134,6 +178,9 @@ def crowding(media: Sequence[Weight]) -> str | None:
         return f"there are {len(sides)} images; at most {IMAGES} are taken"
     if len(sides) > MANY_IMAGES and max(sides) > MANY_IMAGES_SIDE:
         return f"with more than {MANY_IMAGES} images, each must be within {MANY_IMAGES_SIDE} pixels a side"
+    pages = sum(one.pages for one in media)
+    if pages > PAGES:
+        return f"there are {pages} pages of PDF; at most {PAGES} are taken"
     chars = sum(one.chars for one in media)
     if chars > MEDIA_CHARS:
         return f"there are {chars} characters of base64; at most {MEDIA_CHARS} are taken"
@@ -158,19 +205,29 @@ def image_size(data: bytes, media_type: str) -> tuple[int, int] | None:
         return None
 
 
+def pages_in(data: bytes) -> int:
+    """The pages of a PDF that can be counted; 0 where they are packed."""
+    return len(_PAGE.findall(data))
+
+
 def _url_problem(source: dict[str, JSON]) -> str | None:
     url = source.get("url")
     if source.keys() != {"type", "url"} or not isinstance(url, str):
         return "source must have type and url, and nothing else"
+    if len(url) > URL_CHARS:
+        return f"source.url is {len(url)} characters; at most {URL_CHARS} are taken"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        # as it will be looked up: other full stops count as one, and one at the end as none
+        host, port = unicodedata.normalize("NFKC", parts.hostname or "").replace("\u3002", ".").rstrip("."), parts.port
     except ValueError:
         return "source.url is not a URL"
     if parts.scheme != "https" or not host or port == 0 or any(char.isspace() or char < " " for char in url):
         return "source.url must be an https URL"
     if parts.username is not None or parts.password is not None:
         return "source.url must not hold credentials"
+    if "%" in host and ":" not in host:
+        return "source.url is not a URL"
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or _is_private(host):
         return "source.url must point to the public internet"
     return None
@@ -181,39 +238,58 @@ def _is_private(host: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         # 127.1 and 0x7f000001 are addresses to a browser, and no public name ends in a number
-        last = host.rstrip(".").rpartition(".")[2]
+        last = host.rpartition(".")[2]
         return last.isdigit() or last.startswith("0x")
 
 
-def _base64_problem(kind: str, source: dict[str, JSON]) -> str | None:
+def _base64_problem(kind: str, source: dict[str, JSON], shrinks: bool) -> str | None:
     media_type, text = source.get("media_type"), source.get("data")
     if source.keys() != {"type", "media_type", "data"} or not isinstance(media_type, str) or not isinstance(text, str):
         return "source must have type, media_type and data, and nothing else"
     allowed = sorted(IMAGE_TYPES) if kind == "image" else ["application/pdf"]
     if media_type not in allowed:
         return f"source.media_type must be {' or '.join(allowed)}"
-    limit = IMAGE_CHARS if kind == "image" else DOCUMENT_CHARS
-    if len(text) > limit:
-        return f"source.data is {len(text)} characters of base64; at most {limit} are taken"
+    if (problem := _too_long(len(text), media_type, shrinks)) is not None:
+        return f"source.data {problem}"
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return "source.data is not base64"
-    if kind == "document":
+    problem = content_problem(data, media_type, shrinks=shrinks)
+    return None if problem is None else f"source.data {problem}"
+
+
+def content_problem(data: bytes, media_type: str, *, shrinks: bool = False) -> str | None:
+    """Why these bytes are no image or document of this type that can be used, as in "is not a PDF", or None."""
+    if media_type == "application/pdf":
         # the mark may stand anywhere in the first 1024 bytes
-        return None if b"%PDF-" in data[:1024] else "source.data is not a PDF"
-    return _image_problem(data, media_type)
+        problem = None if b"%PDF-" in data[:1024] else "is not a PDF"
+    elif kind_of(data) != media_type:
+        problem = f"is not {media_type}"
+    else:
+        problem = _size_problem(image_size(data, media_type), shrinks)
+    return problem or _too_long(_in_base64(len(data)), media_type, shrinks)
 
 
-def _image_problem(data: bytes, media_type: str) -> str | None:
-    if not data.startswith(IMAGE_TYPES[media_type]) or (media_type == "image/webp" and data[8:12] != b"WEBP"):
-        return f"source.data is not {media_type}"
-    size = image_size(data, media_type)
+def _size_problem(size: tuple[int, int] | None, shrinks: bool) -> str | None:
     if size is None or min(size) < 1:
-        return "source.data is cut off or damaged: it has no readable size"
-    if max(size) > IMAGE_SIDE:
-        return f"source.data is {size[0]} x {size[1]} pixels; at most {IMAGE_SIDE} x {IMAGE_SIDE} are taken"
+        return "is cut off or damaged: it has no readable size"
+    width, height = size
+    if shrinks and width * height > PIXELS:
+        return f"is {width} x {height} pixels; at most {PIXELS:,} in all are made smaller"
+    if not shrinks and max(size) > IMAGE_SIDE:
+        return f"is {width} x {height} pixels; at most {IMAGE_SIDE} x {IMAGE_SIDE} are taken"
     return None
+
+
+def _too_long(chars: int, media_type: str, shrinks: bool) -> str | None:
+    limit = DOCUMENT_CHARS if shrinks or media_type not in IMAGE_TYPES else IMAGE_CHARS
+    return f"is {chars} characters of base64; at most {limit} are taken" if chars > limit else None
+
+
+def _in_base64(size: int) -> int:
+    """Characters of so many bytes."""
+    return -(-size // 3) * 4
 
 
 def _pair(layout: str, data: bytes, offset: int) -> tuple[int, int]:

@@ -20,10 +20,10 @@ from msgspec.structs import replace
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, encode_fact, message_id_of
 from .._turn.present import delta
-from .._turn.state import Standing
+from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
-from ..store.base import Batch, EventLog, EventRow, FactRow, TaskRow, TurnRow
+from ..store.base import Batch, Blob, EventLog, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["Channel"]
 
@@ -54,6 +54,7 @@ class _Commit:
     events: Sequence[Event]
     standing: Standing
     turn: TurnRow | None
+    blobs: Sequence[Blob]
     landed: Callable[[], None] | None
     durable: asyncio.Event = attrs.field(factory=asyncio.Event)
 
@@ -108,17 +109,19 @@ class Channel:
         *,
         standing: Standing,
         turn: TurnRow | None = None,
+        blobs: Sequence[Blob] = (),
         landed: Callable[[], None] | None = None,
     ) -> None:
-        """Make facts and their events durable, after everything emitted before. Raises what the store raised, now or
-        for something earlier, and `EngineClosed` after the end.
+        """Make facts, the blobs they name and their events durable, after everything emitted before.
 
-        `landed` is called when they are durable and before anybody sees them, so that whoever acts on an event finds
-        everything else in step with it. Cancelling stops the wait, not the write.
+        Raises what the store raised, now or for something earlier, and `EngineClosed` after the end.
+
+        `blobs` are what the facts refer to. `landed` is called when all of it is durable and before anybody sees it, so
+        that whoever acts on an event finds everything else in step with it. Cancelling stops the wait, not the write.
         """
         if self.ended:
             raise self.failure or EngineClosed("This turn has ended.", turn_id=self.turn_id)
-        commit = _Commit(facts=facts, events=events, standing=standing, turn=turn, landed=landed)
+        commit = _Commit(facts=facts, events=events, standing=standing, turn=turn, blobs=blobs, landed=landed)
         self._pending.append(commit)
         self._wanted.set()
         await commit.durable.wait()
@@ -165,6 +168,7 @@ class Channel:
         last_ts, last_seq = self._row.last_ts, self._row.last_seq
         facts: list[FactRow] = []
         rows: list[EventRow] = []
+        blobs: list[Blob] = []
         row, turn, barrier = self._row, None, False
         for item in items:
             events: Sequence[Event]
@@ -172,6 +176,7 @@ class Channel:
                 events = (delta(item.block_type, "".join(item.parts)),)
             elif isinstance(item, _Commit):
                 events, turn, barrier = item.events, item.turn or turn, True
+                blobs += item.blobs
                 for fact in item.facts:
                     last_seq += 1
                     facts.append(
@@ -198,6 +203,7 @@ class Channel:
                 events=rows,
                 task=row if barrier else None,
                 turn=turn,
+                blobs=blobs,
                 claim=not self._claimed,
                 barrier=barrier,
             ),
@@ -211,6 +217,8 @@ class Channel:
             open_turn=standing.open_turn,
             prefix=standing.prefix,
             waiting_since=standing.waiting_since,
+            spent_tokens=standing.tokens,
+            spent_usd=standing.usd,
             created_at=row.created_at or now,
             updated_at=now,
         )

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-import anyio
-import attrs
-
+from .._output import Output, misfit_of
 from .._seams import Clock
-from .._turn.commands import CallModel, RunTool
+from .._turn.commands import CallModel
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
-from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, ToolReturned
+from .._turn.inputs import Ask, ModelFailed, ModelReplied, Refuse, Write, WriteNote
+from .._turn.notes import current, note_problem, notes_of
 from .._turn.present import BlockType, block_start, block_stop
 from .._turn.state import remembered
 from ..errors import ModelError
-from ..events import ToolResultError
-from ..messages import JSON, Block, Usage, tool_uses
+from ..messages import JSON, Block, Usage, text_of, tool_uses
 from ..models.base import (
     BlockStarted,
     BlockStopped,
@@ -32,69 +28,49 @@ from ..models.base import (
     TextChunk,
     ThinkingChunk,
 )
-from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
-from ..permissions import Ask as Refer
-from ..tools.output import ToolError, encode_error, encode_output
-from ..tools.tool import Tool
+from ..models.prices import cost_of
+from ..permissions import Allow, Deny, Rule
+from ..tools.output import ToolError
 from .channel import Channel
-from .isolation import in_thread, isolated
-from .threads import RecentThreads
-from .world import World
+from .isolation import is_cancelled
+from .resources import AnyTool, Resources, fits
+from .stopwatch import Patience
 
-__all__ = ["AnyTool", "ModelCall", "Resources", "run_tool"]
-
-AnyTool: TypeAlias = Tool[..., Any]
-_Outcome: TypeAlias = tuple[JSON, ToolResultError | None]
-
-
-@attrs.define(kw_only=True)
-class Resources:
-    """What the turns of one engine share. `provider` is how the last model call went: "ok" or its error's code."""
-
-    world: World
-    model: Model
-    fallback: Model | None
-    tools: Mapping[str, AnyTool]
-    policy: Policy
-    threads: anyio.CapacityLimiter
-    concurrency: int
-    progress_timeout: float
-    recent: RecentThreads = attrs.field(factory=RecentThreads)
-    provider: str = "ok"
-
-    def judge(self, name: str, input: dict[str, JSON], rules: Sequence[Rule]) -> Decision:
-        """Whether the rules let this call run. A call that cannot run anyway is nobody's question."""
-        tool = self.tools.get(name)
-        if tool is None or not _fits(tool, input):
-            return Allow()
-        return self.policy.judge(name, input, _actions(tool, input), declared=tool.declared, remembered=rules)
-
-    def refusal(self, command: RunTool, rules: Sequence[Rule], *, allowed: bool) -> str | None:
-        """Why a call that is about to begin may not run by the rules of now; `allowed` is a person's yes to it."""
-        match self.judge(command.tool, command.input, rules):
-            case Deny(reason=reason):
-                return f"Not run: {reason}"
-            case Refer(reason=reason) if not allowed:
-                return f"Not run, because the rules have changed: {reason} Call it again to ask."
-            case _:
-                return None
+__all__ = ["ModelCall", "write_of"]
 
 
 class ModelCall:
-    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to cost."""
+    """One attempt at one step. `text` is what was shown of its answer so far, `usage` what it is known to have used.
 
-    def __init__(self, command: CallModel, *, facts: Sequence[Fact], channel: Channel, resources: Resources) -> None:
+    `output` is what a final answer must be, where the type itself is at hand.
+    """
+
+    def __init__(
+        self,
+        command: CallModel,
+        *,
+        facts: Sequence[Fact],
+        channel: Channel,
+        resources: Resources,
+        output: Output[Any] | None = None,
+    ) -> None:
         self._command = command
+        self._output = output
+        self._model = resources.answering(command.fallback)
         self._facts = facts
         self._channel = channel
         self._resources = resources
         self._clock: Clock = resources.world.clock
-        self._progress: float | None = None
-        self._scope = anyio.CancelScope()
+        self.patience = Patience(self._clock, resources.progress_timeout)
         self._open: tuple[int, BlockType] | None = None
         self._blocks = 0
         self.text: list[str] = []
         self.usage: Usage | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What `usage` costs; None where that is unknown."""
+        return cost_of(self._resources.prices, self._model.name, self.usage)
 
     async def run(self) -> ModelReplied | ModelFailed:
         """Make the attempt. Cancelling closes the provider's stream and the block that is open."""
@@ -102,8 +78,7 @@ class ModelCall:
             await self._clock.sleep(self._command.wait_ms / 1000)
         outcome: ModelReplied | ModelFailed | None = None
         try:
-            with self._scope:
-                self._progress = self._clock.monotonic()
+            with self.patience.over():
                 outcome = await self._attempt()
         finally:
             self._close_block()
@@ -115,26 +90,17 @@ class ModelCall:
         self._resources.provider = failed if failed.startswith("LLM_") else "ok"
         return outcome
 
-    def patience(self, now: float) -> float:
-        """Seconds that the model may still be silent; at 0 the attempt is given up. Pings do not break a silence."""
-        left = self._resources.progress_timeout
-        if self._progress is not None:
-            left += self._progress - now
-            if left <= 0:
-                self._scope.cancel()
-        return max(left, 0.0)
-
     async def _attempt(self) -> ModelReplied | ModelFailed:
-        fallback = self._resources.fallback
-        model = fallback if self._command.fallback and fallback is not None else self._resources.model
+        command = self._command
+        prompt = prompt_of(self._facts, prefix=command.prefix, model=self._model.name)
+        prompt = await self._resources.attachments.restored(self._channel.row.task_id, prompt)
         try:
-            prompt = prompt_of(self._facts, prefix=self._command.prefix, model=model.name)
-            request = ModelRequest(prompt=prompt, max_tokens=self._command.max_tokens)
-            reply = await self._stream(model, request)
+            request = ModelRequest(prompt=prompt, max_tokens=command.max_tokens, output_schema=command.output_schema)
+            reply = await self._stream(self._model, request)
         except ModelError as error:
             return self._failed(error)
         except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
-            if _is_cancelled(error):
+            if is_cancelled(error):
                 raise
             return self._failed(ModelError(f"The model adapter failed: {type(error).__name__}: {error}"))
         if reply is None:
@@ -145,7 +111,7 @@ class ModelCall:
         emit, show, first = self._channel.emit, self._channel.show, self._command.first_block
         async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
             async for chunk in chunks:
-                self._progress = self._clock.monotonic()
+                self.patience.heard()
                 if isinstance(chunk, TextChunk):
                     self.text.append(chunk.text)
                     show("text", chunk.text)
@@ -172,9 +138,9 @@ class ModelCall:
 
     def _replied(self, reply: Reply) -> ModelReplied:
         world = self._resources.world
-        rules = remembered(self._facts)
+        now = world.clock.now_ms()
         return ModelReplied(
-            now=world.clock.now_ms(),
+            now=now,
             step=self._command.step,
             message_id=world.ids("msg_"),
             content=reply.content,
@@ -184,18 +150,43 @@ class ModelCall:
             blocks=self._blocks,
             broken=reply.broken_inputs,
             stop_details=reply.stop_details,
-            asks=[self._before(use, rules) for use in tool_uses(reply.content)],
+            cost_usd=cost_of(self._resources.prices, reply.model, reply.usage),
+            misfit=self._misfit(reply),
+            asks=self._asks(tool_uses(reply.content), now),
         )
 
-    def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | None:
-        """What stands before this call: a question to a person, a refusal, or nothing."""
+    def _misfit(self, reply: Reply) -> str | None:
+        """Why a final answer is not the output that was asked for, or None."""
+        schema = self._command.output_schema
+        if schema is None or tool_uses(reply.content):
+            return None
+        text = text_of(reply.content)
+        return misfit_of(schema, text) if self._output is None else self._output.misfit(text)
+
+    def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
+        """What stands before each call; of notes, whether there is still room for them."""
+        rules = remembered(self._facts) if uses else ()
+        asks = [self._before(use, rules) for use in uses]
+        if not any(isinstance(ask, WriteNote) for ask in asks):
+            return asks
+        notes = current(notes_of(self._facts), now)
+        for place, ask in enumerate(asks):
+            if isinstance(ask, WriteNote):
+                if (problem := note_problem(ask, notes)) is None:
+                    notes[ask.key] = ask.value
+                else:
+                    asks[place] = Refuse(reason=problem, code="invalid_input")
+        return asks
+
+    def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | Write | None:
+        """What stands before this call: a question to a person, a refusal, or nothing; or what it writes by itself."""
         name, input = use["name"], use["input"]
         tool, ids = self._resources.tools.get(name), self._resources.world.ids
-        if tool is not None and tool.asks_person and _fits(tool, input):
+        if tool is not None and tool.asks_person and fits(tool, input):
             return Ask(request_id=ids("hitl-"), kind="question", question=input["question"])
         match self._resources.judge(name, input, rules):
             case Allow():
-                return None
+                return None if tool is None or tool.writes is None else write_of(tool, input)
             case Deny(reason=reason):
                 return Refuse(reason=f"Not run: {reason}")
             case asked:
@@ -215,95 +206,18 @@ class ModelCall:
             bad_history=error.bad_history,
             suspect=error.suspect,
             usage=self.usage,
+            cost_usd=self.cost_usd,
             chance=world.chance(),
             blocks=self._blocks,
             has_fallback=self._resources.fallback is not None,
+            recovers_media=self._resources.recovers_media,
         )
 
 
-def _is_cancelled(error: BaseException) -> bool:
-    """Whether this is a cancellation of ours, and not one that something inside of the model's adapter came to."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-def _fits(tool: AnyTool, input: Mapping[str, JSON]) -> bool:
+def write_of(tool: AnyTool, input: Mapping[str, JSON]) -> Write | Refuse:
+    """What the call writes, or why it cannot."""
+    assert tool.writes is not None
     try:
-        tool.decode(input)
-    except ToolError:
-        return False
-    return True
-
-
-def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
-    """What the tool says it would do; a tool that cannot say it has not been understood."""
-    if tool.actions is None:
-        return ()
-    try:
-        return tool.actions(input)
-    except Exception as error:
-        return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
-
-
-async def run_tool(command: RunTool, resources: Resources) -> ToolReturned:
-    """Run one call. Whatever the tool does, the model gets a result; cancelling cancels an async tool.
-
-    A sync tool runs in a thread, which nothing can stop: when it is cancelled or out of time it is left to itself, and
-    what it returns later counts for nothing. An async tool that does not obey a cancellation is left in the same way.
-    """
-    clock = resources.world.clock
-    began = clock.monotonic()
-    output, error = await _outcome(command, resources)
-    return ToolReturned(
-        now=clock.now_ms(),
-        tool_call_id=command.id,
-        output=output,
-        error=error,
-        duration_ms=round((clock.monotonic() - began) * 1000),
-    )
-
-
-async def _outcome(command: RunTool, resources: Resources) -> _Outcome:
-    tool = resources.tools.get(command.tool)
-    if tool is None:
-        known = ", ".join(sorted(resources.tools)) or "none"
-        message = f"There is no tool {command.tool!r}. Tools: {known}."
-        return None, ToolResultError(reason="unknown_tool", message=message)
-    try:
-        arguments = tool.decode(command.input)
+        return tool.writes(input)
     except ToolError as error:
-        return None, encode_error(error)
-    work = _guarded(tool, arguments, resources)
-    outcome = await isolated(work, clock=resources.world.clock, seconds=tool.timeout)
-    if outcome is None:
-        message = f"{tool.name} did not end within {tool.timeout:g} seconds and was stopped."
-        return None, ToolResultError(reason="timeout", message=message)
-    return outcome
-
-
-async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
-    """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
-    call: Callable[[], Any] = partial(tool.function, **arguments)
-    thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
-    try:
-        if tool.is_async:
-            value = await call()
-            if inspect.isawaitable(value):
-                value = await value
-        else:
-            outcome = await thread(partial(_called, call))
-            if isinstance(outcome, tuple):
-                return outcome
-            value = await outcome
-        if value is None or isinstance(value, str | int | float):
-            return encode_output(value), None
-        # what is large, or has code of its own, must not hold up the event loop
-        return await thread(partial(encode_output, value)), None
-    except BaseException as error:
-        return None, encode_error(error)
-
-
-def _called(call: Callable[[], Any]) -> _Outcome | Awaitable[Any]:
-    """In the tool's thread: the outcome, or what must be awaited to get there."""
-    value = call()
-    return value if inspect.isawaitable(value) else (encode_output(value), None)
+        return Refuse(reason=error.message, code=error.reason)

@@ -19,7 +19,7 @@ import anyio
 
 from .._seams import Clock
 
-__all__ = ["GRACE_SECONDS", "in_thread", "isolated", "to_its_end"]
+__all__ = ["GRACE_SECONDS", "in_thread", "is_cancelled", "isolated", "to_its_end"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,12 @@ async def _wait(task: asyncio.Task[T], clock: Clock, seconds: float | None) -> N
 async def _expire(clock: Clock, seconds: float, scope: anyio.CancelScope) -> None:
     await clock.sleep(seconds)
     scope.cancel()
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this is a cancellation of ours, and not one that the code of others came to."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 async def in_thread(call: Callable[[], T], *, limiter: anyio.CapacityLimiter, name: str) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .._turn.facts import HumanAnswered
 from .._turn.inputs import Answered
 from .._turn.present import request_event
@@ -9,7 +11,7 @@ from .._turn.request import is_answer, open_request
 from .._turn.state import TurnState, fold
 from ..errors import EngineClosed, EngineError, HitlAlreadyAnswered, HitlNotPending, InvalidRequest, StoreCorrupt
 from ..events import HitlRequest
-from ..messages import Block
+from ..messages import Media
 from ..store.base import TaskRow
 from .supervisor import Supervisor
 from .threads import read_turn
@@ -38,7 +40,7 @@ async def respond(
     *,
     request_id: str | None,
     feedback: str | None,
-    content_blocks: list[Block],
+    content_blocks: Sequence[Media],
     remember: bool,
 ) -> str:
     """Give one answer to one request; exactly one answer wins. Raises as `Engine.respond` says."""
@@ -54,13 +56,15 @@ async def respond(
         raise InvalidRequest(f"A {request.kind} is answered with {form}. The request stays open.")
     if remember and (answer != "yes" or not request.remember):
         raise InvalidRequest('Only a "yes" to a permission can be remembered. The request stays open.')
+    taken = await supervisor.resources.attachments.take(task_id, content_blocks, "content_blocks")
     answered = Answered(
         now=supervisor.resources.world.clock.now_ms(),
         request_id=request.id,
         answer=answer,
         feedback=feedback,
-        content_blocks=content_blocks,
+        content_blocks=taken.blocks,
         remember=remember,
+        blobs=taken.contents,
     )
     facts = await runner.tell(answered)
     if not any(isinstance(fact, HumanAnswered) for fact in facts):

@@ -7,14 +7,15 @@ transaction; fold; again. The loop belongs to the engine, never to who reads.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
-import attrs
 from msgspec.structs import replace
 
-from .._turn.commands import CallModel, Command, RunTool, todo
+from .._output import Output
+from .._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from .._turn.decide import decide
 from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import (
@@ -24,54 +25,42 @@ from .._turn.inputs import (
     ModelFailed,
     ModelReplied,
     OutOfTime,
+    PlanFailed,
+    Planned,
+    Summarised,
     ToolReturned,
     ToolsStarting,
 )
 from .._turn.present import present
-from .._turn.state import TurnState, evolve, remembered, standing
+from .._turn.results import pieces_of
+from .._turn.standing import standing
+from .._turn.state import TurnState, evolve, fold, remembered
 from ..errors import EngineError
 from ..events import Event
-from ..messages import Usage
-from ..store.base import Store, TurnRow
+from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
-from .effects import ModelCall, Resources, run_tool
-from .threads import Thread
+from .compacting import Compaction
+from .effects import ModelCall
+from .letters import Cancel, Flight, Leave, Letter, Stop
+from .planner import PlanCall
+from .recall import bring_to_mind
+from .resources import Resources
+from .stopwatch import Stopwatch, worked
+from .threads import Thread, left_by
+from .tool_calls import run_tool
 
 __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
+_End = TypeVar("_End", bound=Cancelled | OutOfTime | Broken)
+
 MODEL = "model"
-"""The key of the model call in flight; a tool's is its call id."""
+"""The key of the model or planner call in flight; a tool's is its call id."""
 
 
-class _Stop:
-    """Leave the turn as it is: the process is about to end."""
-
-
-class _Leave:
-    """Stop as soon as the turn waits for nothing but a person, which may be now."""
-
-
-class _Cancel:
-    """Somebody asked for the end of the turn."""
-
-
-@attrs.define(eq=False)
-class _Letter:
-    """Something in the inbox, and what became of it."""
-
-    item: Input | _Stop | _Leave | _Cancel
-    facts: Sequence[Fact] = ()
-    read: anyio.Event = attrs.field(factory=anyio.Event)
-
-
-@attrs.define
-class _Flight:
-    """An effect that is under way."""
-
-    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
-    landed: anyio.Event = attrs.field(factory=anyio.Event)
+RETURNS = (ModelReplied, ModelFailed, Planned, PlanFailed, ToolReturned)
+"""What comes back from an effect."""
 
 
 class Runner:
@@ -89,27 +78,26 @@ class Runner:
         parent: str | None,
         facts: Sequence[Fact] = (),
         begun: anyio.Event | None = None,
+        output: Output[Any] | None = None,
     ) -> None:
         self.channel = channel
         self._store = store
         self._resources = resources
         self._parent = parent
+        self._output = output
         self._thread: Thread | None = None
         self._facts = list(facts)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._shown: list[str] = []
-        self._call: ModelCall | None = None
-        self._inbox: list[_Letter] = []
+        self._call: ModelCall | PlanCall | Compaction | None = None
+        self._inbox: list[Letter] = []
         self._arrived = anyio.Event()
-        self._paused = 0.0
-        self._paused_at: float | None = None
+        self._stopwatch = Stopwatch(resources.world.clock, worked=worked(facts, channel.row.last_ts))
         self._leaving = False
-        self.state = TurnState()
         self.begun = begun or anyio.Event()
         self.ended = anyio.Event()
-        for fact in facts:
-            self.state = evolve(self.state, fact)
-        self._note_pause(self.state)
+        self.state = fold(facts)
+        self._stopwatch.note(waits=self.state.waiting_since is not None)
 
     @property
     def facts(self) -> Sequence[Fact]:
@@ -123,28 +111,25 @@ class Runner:
         """
         letter = self._put(item)
         while not letter.read.is_set() and not self.ended.is_set():
-            await self._either(letter.read)
+            async with anyio.create_task_group() as group:
+                for event in (letter.read, self.ended):
+                    group.start_soon(_then_cancel, event, group.cancel_scope)
         return letter.facts
-
-    async def _either(self, read: anyio.Event) -> None:
-        async with anyio.create_task_group() as group:
-            for event in (read, self.ended):
-                group.start_soon(_then_cancel, event, group.cancel_scope)
 
     def cancel(self) -> None:
         """End the turn: what was shown stays, every call gets a result."""
-        self._put(_Cancel())
+        self._put(Cancel())
 
     def stop(self) -> None:
         """Leave the turn as it is in the log, as a crash would; what is in flight is cancelled."""
-        self._put(_Stop())
+        self._put(Stop())
 
     def leave(self) -> None:
         """Stop when the turn waits for nothing but a person: that pause needs no process."""
-        self._put(_Leave())
+        self._put(Leave())
 
-    def _put(self, item: Input | _Stop | _Leave | _Cancel) -> _Letter:
-        letter = _Letter(item)
+    def _put(self, item: Input | Stop | Leave | Cancel) -> Letter:
+        letter = Letter(item)
         self._inbox.append(letter)
         self._arrived.set()
         return letter
@@ -167,14 +152,14 @@ class Runner:
         """A log that cannot be written ends the turn at once, not when the model has finished for nothing."""
         await self.channel.run()
         if self.channel.failure is not None:
-            self._put(_Stop())
+            self._put(Stop())
 
     async def _loop(self, first: Input | None, group: anyio.abc.TaskGroup) -> None:
         try:
             if first is None:
                 self.begun.set()
-            letter = await self._next() if first is None else _Letter(first)
-            while not isinstance(letter.item, _Stop):
+            letter = await self._next() if first is None else Letter(first)
+            while not isinstance(letter.item, Stop):
                 letter.facts = await self._take(letter.item)
                 letter.read.set()
                 self.begun.set()
@@ -207,25 +192,25 @@ class Runner:
         message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
         return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
-    async def _next(self) -> _Letter:
+    async def _next(self) -> Letter:
         while not self._inbox:
             self._arrived = anyio.Event()
             await self._arrived.wait()
         return self._inbox.pop(0)
 
-    async def _take(self, item: Input | _Leave | _Cancel) -> Sequence[Fact]:
+    async def _take(self, item: Input | Leave | Cancel) -> Sequence[Fact]:
         match item:
-            case ModelReplied() | ModelFailed():
+            case ModelReplied() | ModelFailed() | Planned() | PlanFailed() | Summarised():
                 self._flights.pop(MODEL, None)
                 self._shown, self._call = [], None
             case ToolReturned():
                 self._flights.pop(item.tool_call_id, None)
             case OutOfTime() | Broken():
                 await self._come_down()
-                item = replace(item, usage=self._spent())
-            case _Cancel():
+                item = self._costing(item)
+            case Cancel():
                 return await self._cancel()
-            case _Leave():
+            case Leave():
                 self._leaving = True
                 return ()
             case _:
@@ -235,16 +220,16 @@ class Runner:
     async def _cancel(self) -> Sequence[Fact]:
         await self._come_down()
         message_id, text = self._resources.world.ids("msg_"), "".join(self._shown)
-        return await self._decide(Cancelled(now=self._now(), message_id=message_id, text=text, usage=self._spent()))
+        return await self._decide(self._costing(Cancelled(now=self._now(), message_id=message_id, text=text)))
 
-    def _spent(self) -> Usage | None:
-        """What the attempt cost that was under way, as far as its provider had said."""
-        return None if self._call is None else self._call.usage
+    def _costing(self, end: _End) -> _End:
+        """With what the attempt cost that was under way, as far as its provider had said."""
+        return end if self._call is None else replace(end, usage=self._call.usage, cost_usd=self._call.cost_usd)
 
     async def _come_down(self) -> None:
         """Before an end from outside. What had come back by then counts: it may be an answer that was seen in full."""
         await self._land()
-        arrived = [one for one in self._inbox if isinstance(one.item, ModelReplied | ModelFailed | ToolReturned)]
+        arrived = [one for one in self._inbox if isinstance(one.item, RETURNS)]
         self._inbox = [one for one in self._inbox if one not in arrived]
         for letter in arrived:
             letter.facts = await self._take(letter.item)  # type: ignore[arg-type]  # no stop is among them
@@ -262,11 +247,15 @@ class Runner:
 
         def landed() -> None:
             self._facts += facts
-            self._note_pause(state)
+            self._stopwatch.note(waits=state.waiting_since is not None)
             self.state = state
+            if state.status != "running" and self._resources.remembering is not None:
+                self._resources.remembering.went_on(state.task_id)
 
         row = self._turn_row(state, facts)
-        await self.channel.append(facts, events, standing=standing(state), turn=row, landed=landed)
+        bodies = {**item.blobs, **pieces_of(item, facts)}
+        blobs = [Blob(sha256=sha256, body=body) for sha256, body in bodies.items()]
+        await self.channel.append(facts, events, standing=standing(state), turn=row, blobs=blobs, landed=landed)
         return facts
 
     def _turn_row(self, state: TurnState, facts: Sequence[Fact]) -> TurnRow | None:
@@ -294,8 +283,8 @@ class Runner:
                 await self._decide(ToolsStarting(now=self._now(), tool_call_ids=ids, refused=refused))
             running = {call.id for call in self.state.calls if call.status == "running"}
             for command in commands:
-                if isinstance(command, CallModel) or command.id in running:
-                    self._flights[_key(command)] = flight = _Flight()
+                if not isinstance(command, RunTool) or command.id in running:
+                    self._flights[_key(command)] = flight = Flight()
                     group.start_soon(self._fly, command, flight)
 
     async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
@@ -309,19 +298,34 @@ class Runner:
         owed = todo(self.state, concurrency=self._resources.concurrency)
         return [command for command in owed if _key(command) not in self._flights]
 
-    async def _fly(self, command: Command, flight: _Flight) -> None:
+    async def _fly(self, command: Command, flight: Flight) -> None:
+        shared, task_id = self._resources, self.channel.row.task_id
         try:
             with flight.scope:
                 match command:
                     case CallModel():
-                        facts = [*(await self._ancestors()).facts, *self._facts]
-                        call = ModelCall(command, facts=facts, channel=self.channel, resources=self._resources)
+                        facts, output = await self._recalled(), self._output
+                        call = ModelCall(command, facts=facts, channel=self.channel, resources=shared, output=output)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())
+                    case MakePlan():
+                        facts = await self._recalled()
+                        planning = PlanCall(command=command, facts=facts, resources=shared, task_id=task_id)
+                        self._call = planning
+                        self._put(await planning.run())
+                    case Compact():
+                        facts = [*(await self._ancestors()).facts, *self._facts]
+                        compaction = Compaction(command, facts=facts, resources=shared, task_id=task_id)
+                        self._call = compaction
+                        self._put(await compaction.run())
                     case RunTool():
-                        self._resources.world.crash("runner.tool.before")
-                        returned = await run_tool(command, self._resources)
-                        self._resources.world.crash("runner.tool.after")
+                        shared.world.crash("runner.tool.before")
+                        stored = partial(self._store.blob, task_id)
+                        page = self.state.limits.output_bytes * 3 // 4
+                        returned = await run_tool(
+                            command, shared, self._facts, task_id=task_id, stored=stored, page=page
+                        )
+                        shared.world.crash("runner.tool.after")
                         self._put(returned)
         except EngineError as error:
             details = dict(error.details)
@@ -331,19 +335,33 @@ class Runner:
         finally:
             flight.landed.set()
 
+    async def _recalled(self) -> Sequence[Fact]:
+        """The facts of the thread, for a request; before the turn's first one, with what the model must be shown."""
+        ancestors = await self._ancestors()
+        thread = [*ancestors.facts, *self._facts]
+        await bring_to_mind(thread, state=self.state, tell=self.tell, resources=self._resources)
+        return [*ancestors.facts, *self._facts]
+
     async def _ancestors(self) -> Thread:
         """The thread before this turn: asked for only because a request must be built."""
         if self._thread is None:
-            self._thread = await self._resources.recent.take(self._store, self.channel.row.task_id, self._parent)
+            # what this turn began with: a compaction of its own may not count in the end
+            since, recent = self.state.began_with[1], self._resources.recent
+            self._thread = await recent.take(self._store, self.channel.row.task_id, self._parent, since=since)
         return self._thread
 
     def _keep_thread(self) -> None:
         """For the turn that goes on from here, if this is where the thread stands now."""
         thread, self._thread = self._thread, None
-        row = self.channel.row
-        if thread is not None and row.head == self.state.turn_id and row.open_turn is None:
-            thread.add(self._facts)
-            self._resources.recent.keep(row.task_id, self.state.turn_id, thread)
+        row, recent, turn_id = self.channel.row, self._resources.recent, self.state.turn_id
+        if row.head != turn_id or row.open_turn is not None:
+            return
+        left = left_by(self.state)
+        if thread is None:  # the turn asked no model
+            recent.go_on(row.task_id, self._parent, turn_id, self._facts, left)
+        else:
+            thread.add(self._facts, left)
+            recent.keep(row.task_id, turn_id, thread)
 
     async def _land(self) -> None:
         """Cancel what is in flight and wait for its end, so that nothing is shown after the turn's last event."""
@@ -356,33 +374,17 @@ class Runner:
     async def _watch(self) -> None:
         """No wait without a limit: the model's silence, and the turn's time without its waits for a person."""
         clock = self._resources.world.clock
-        began = clock.monotonic()
         await self.begun.wait()
         while self.state.status == "running":
-            now = clock.monotonic()
-            left = self._time_left(now - began, now)
+            left = self._stopwatch.left(self.state.limits.seconds)
             if left <= 0:
                 self._put(OutOfTime(now=self._now()))
                 return
             # a call that begins during the sleep cannot be silent for too long before its end
-            silence = self._resources.progress_timeout if self._call is None else self._call.patience(now)
-            await clock.sleep(min(left, silence or self._resources.progress_timeout))
-
-    def _time_left(self, elapsed: float, now: float) -> float:
-        limit = self.state.limits.seconds
-        if limit is None:
-            return math.inf
-        if self._paused_at is None:
-            return limit - elapsed + self._paused
-        return max(limit - elapsed + self._paused + now - self._paused_at, 1.0)
-
-    def _note_pause(self, state: TurnState) -> None:
-        clock = self._resources.world.clock
-        if state.waiting_since is not None and self._paused_at is None:
-            self._paused_at = clock.monotonic()
-        elif state.waiting_since is None and self._paused_at is not None:
-            self._paused += clock.monotonic() - self._paused_at
-            self._paused_at = None
+            silence = self._resources.progress_timeout
+            if isinstance(self._call, ModelCall | Compaction):
+                silence = self._call.patience.left(clock.monotonic()) or silence
+            await clock.sleep(min(left, silence))
 
     def _now(self) -> int:
         return self._resources.world.clock.now_ms()
@@ -394,4 +396,4 @@ async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 def _key(command: Command) -> str:
-    return MODEL if isinstance(command, CallModel) else command.id
+    return command.id if isinstance(command, RunTool) else MODEL

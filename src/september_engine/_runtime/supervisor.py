@@ -7,50 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 import anyio
 import anyio.abc
 import attrs
 
+from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
-from .._turn.state import TurnState, fold
-from ..errors import EngineClosed, EngineError, Fenced, HitlRequired, TaskBusy
+from .._turn.state import fold
+from ..errors import EngineError, Fenced, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
-from .effects import Resources
+from .media import Taken
 from .reader import PULSE_SECONDS, Reader
+from .remembering import forgetting
+from .resources import Resources
 from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
+from .tickets import Ticket, busy_error, closed_error, waiting_error
 
-__all__ = ["Supervisor", "Ticket"]
+__all__ = ["Supervisor"]
 
 SWEEP_SECONDS = 60.0
 """How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
-
-
-class Ticket:
-    """A turn's place: taken before anything is awaited, so that one task never has two turns."""
-
-    def __init__(self, task_id: str, turn_id: str) -> None:
-        self.task_id = task_id
-        self.turn_id = turn_id
-        self.runner: Runner | None = None
-        self.error: EngineError | None = None
-        self.opened = anyio.Event()
-        self.closed = anyio.Event()
-
-    @property
-    def channel(self) -> Channel | None:
-        return None if self.runner is None else self.runner.channel
-
-    @property
-    def over(self) -> bool:
-        """The turn has nothing more to say, even if its tasks are still folding up."""
-        return self.closed.is_set() or (self.channel is not None and self.channel.ended)
 
 
 @attrs.define(kw_only=True)
@@ -81,6 +64,8 @@ class Supervisor:
                 await self._recover(left_open)
                 group.start_soon(self._pulse)
                 group.start_soon(self._sweep)
+                if self.resources.remembering is not None:
+                    group.start_soon(self.resources.remembering.run)
                 ready.set()
         finally:
             self._group = None
@@ -90,20 +75,36 @@ class Supervisor:
     def begin(self, request: TurnRequest) -> Ticket:
         """Reserve the task and start its turn. Raises `TaskBusy` or `HitlRequired` where one is open here already."""
         busy = self.live.get(request.task_id)
-        if busy is not None and not busy.over:
-            raise _busy(busy)
-        ticket = self._seat(request.task_id, request.turn_id)
+        if busy is not None and not busy.over and not busy.quiet:
+            raise busy_error(busy)
+        ticket = self._seat(request.task_id, request.turn_id, quiet=request.kind == "note")
         self._spawn(ticket, self._open_turn(ticket, request, after=busy))
         return ticket
 
     async def _open_turn(self, ticket: Ticket, request: TurnRequest, *, after: Ticket | None) -> None:
         if after is not None:
             await after.closed.wait()
+        media: Taken | None = None
+        with ticket.reading:
+            media = await self.resources.attachments.take(request.task_id, request.media, "media")
+        if media is None:
+            raise closed_error()
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
-        start = await plan_turn(self.store, row, request, now=now, limits=self.limits, prefix=self.prefix)
+        shared = self.resources
+        start = await plan_turn(
+            self.store,
+            row,
+            request,
+            media,
+            now=now,
+            limits=shared.limits_of(request.limits or self.limits),
+            prefix=self.prefix,
+            recent=shared.recent,
+            planner=shared.planner is not None,
+        )
         row = row or TaskRow(task_id=request.task_id, epoch=0, last_ts=0, last_seq=0)
-        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened)
+        runner = self._runner(row, request.turn_id, parent=start.parent, begun=ticket.opened, output=request.output)
         await self._run(ticket, runner, start)
 
     async def _settled(self, task_id: str) -> TaskRow | None:
@@ -115,7 +116,7 @@ class Supervisor:
         facts = await read_turn(self.store, task_id, row.open_turn)
         state = fold(facts)
         if state.waiting_since is not None:
-            raise _waiting(state)
+            raise waiting_error(state)
         runner = self._runner(row, row.open_turn, parent=state.parent, facts=facts)
         await runner.run(self._interrupted(task_id, row.open_turn))
         if runner.channel.failure is not None:
@@ -138,14 +139,22 @@ class Supervisor:
         parent: str | None,
         facts: Sequence[Fact] = (),
         begun: anyio.Event | None = None,
+        output: Output[Any] | None = None,
     ) -> Runner:
         world = self.resources.world
         channel = Channel(store=self.store, clock=world.clock, crash=world.crash, row=row, turn_id=turn_id)
-        shared = self.resources
-        return Runner(channel=channel, store=self.store, resources=shared, parent=parent, facts=facts, begun=begun)
+        return Runner(
+            channel=channel,
+            store=self.store,
+            resources=self.resources,
+            parent=parent,
+            facts=facts,
+            begun=begun,
+            output=output,
+        )
 
-    def _seat(self, task_id: str, turn_id: str) -> Ticket:
-        ticket = self.live[task_id] = Ticket(task_id, turn_id)
+    def _seat(self, task_id: str, turn_id: str, *, quiet: bool = False) -> Ticket:
+        ticket = self.live[task_id] = Ticket(task_id, turn_id, quiet=quiet)
         return ticket
 
     def _unseat(self, ticket: Ticket) -> None:
@@ -158,7 +167,7 @@ class Supervisor:
         if self._group is None:
             work.close()
             self._unseat(ticket)
-            raise _closed()
+            raise closed_error()
         self._group.start_soon(self._seated, ticket, work)
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
@@ -172,12 +181,12 @@ class Supervisor:
             ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
-                ticket.error = _closed()
+                ticket.error = closed_error()
             self._unseat(ticket)
 
     async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
         if self.stopping:
-            raise _closed()
+            raise closed_error()
         if not self.accepting:
             runner.leave()
         ticket.runner = runner
@@ -248,8 +257,10 @@ class Supervisor:
         ticket = self._seat(task_id, "")
         try:
             self.resources.recent.drop(task_id)
+            self.resources.attachments.drop(task_id)
             self.unwritten.pop(task_id, None)
-            return await self.store.delete(task_id)
+            async with forgetting(self.resources.remembering, task_id):
+                return await self.store.delete(task_id)
         finally:
             self._unseat(ticket)
 
@@ -344,11 +355,14 @@ class Supervisor:
             group.start_soon(self._stop_after, seconds, group.cancel_scope)
             for ticket in list(self.live.values()):
                 await ticket.closed.wait()
+            if self.resources.remembering is not None:
+                await self.resources.remembering.settled()
             group.cancel_scope.cancel()
         self.stopping = True
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
+            ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
         for ticket in list(self.live.values()):
             await ticket.closed.wait()
 
@@ -360,26 +374,3 @@ class Supervisor:
         """End every stream after what is committed."""
         for reader in list(self.readers):
             reader.stop()
-
-
-def _busy(ticket: Ticket) -> EngineError:
-    if ticket.runner is not None and ticket.runner.state.waiting_since is not None:
-        return _waiting(ticket.runner.state)
-    if not ticket.turn_id:
-        return TaskBusy("The task is being deleted. Send the message again in a moment.")
-    return TaskBusy(
-        "A turn is already running on this task. Follow it with replay, cancel it, or wait for its end.",
-        turn_id=ticket.turn_id,
-    )
-
-
-def _closed() -> EngineClosed:
-    return EngineClosed("The engine was closed before this turn began. Send the message again.")
-
-
-def _waiting(state: TurnState) -> HitlRequired:
-    return HitlRequired(
-        "The task waits for a person's answer. Answer the request or cancel the turn.",
-        request_id=state.open_requests[0].id,
-        turn_id=state.turn_id,
-    )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..events import ToolResultError
 from ..messages import Block
-from .facts import Fact, HumanAsked, ToolFinished
-from .inputs import ModelReplied, Refuse
+from .facts import Fact, HumanAsked, Noted, PlanChosen, ToolFinished
+from .inputs import Ask, ModelReplied, Refuse, Write, WriteNote
 from .state import Call, TurnState
 
-__all__ = ["UNKNOWN_OUTCOME", "asked_of", "closing", "no_result", "rekeyed"]
+__all__ = ["DONE", "UNKNOWN_OUTCOME", "asked_of", "closing", "no_result", "noted", "rekeyed", "written"]
 
 LONGEST_ID = 256
 """Characters of a tool call's id or of a tool's name: a longer one is cut, so that an event fits one frame."""
+
+DONE = "Done."
+"""The result of a call that writes: what it wrote stands in the call."""
 
 UNKNOWN_OUTCOME = (
     "The tool was interrupted while it ran. Its outcome is unknown: it may or may not have taken effect. "
@@ -37,8 +42,10 @@ def asked_of(state: TurnState, input: ModelReplied, uses: list[Block], broken: d
             message = f"Not run: the turn has used all of its {limits.tool_calls} tool calls."
             facts.append(no_result(call_id, input.now, "too_many_calls", message))
         elif isinstance(ask, Refuse):
-            facts.append(no_result(call_id, input.now, "permission_denied", ask.reason))
-        elif ask is not None:
+            facts.append(no_result(call_id, input.now, ask.code, ask.reason))
+        elif isinstance(ask, Write):
+            facts += [written(ask, input.now), ToolFinished(at=input.now, tool_call_id=call_id, output=DONE)]
+        elif isinstance(ask, Ask):
             facts.append(
                 HumanAsked(
                     at=input.now,
@@ -51,6 +58,17 @@ def asked_of(state: TurnState, input: ModelReplied, uses: list[Block], broken: d
                 )
             )
     return facts
+
+
+def written(write: Write, now: int) -> Fact:
+    """The fact that a call writes."""
+    return noted(write, now) if isinstance(write, WriteNote) else PlanChosen(at=now, steps=write.steps, by="agent")
+
+
+def noted(note: WriteNote, now: int, by: Literal["agent", "code"] = "agent") -> Noted:
+    """A note, with the moment at which it expires."""
+    expires_at = None if note.minutes is None else now + round(note.minutes * 60_000)
+    return Noted(at=now, key=note.key, value=note.value, by=by, expires_at=expires_at)
 
 
 def rekeyed(

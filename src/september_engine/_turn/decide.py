@@ -8,19 +8,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from ..messages import JSON, Usage, tool_uses
-from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, rekeyed
+from ..messages import JSON, tool_uses
+from .budget import exceeded, spent
+from .calls import UNKNOWN_OUTCOME, asked_of, closing, no_result, noted, rekeyed, written
 from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
     Fact,
     HumanAnswered,
+    Noted,
+    NotesShown,
+    PlanChosen,
+    PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -35,25 +42,39 @@ from .inputs import (
     Expired,
     Input,
     Interrupted,
+    MemoriesRecalled,
     ModelFailed,
     ModelReplied,
+    NotesRecalled,
+    NotesSet,
     OutOfTime,
+    PlanFailed,
+    Planned,
     Resumed,
     Start,
+    Summarised,
     ToolReturned,
     ToolsStarting,
 )
-from .limits import backoff_ms, brief, clip, exceeded
+from .limits import backoff_ms, brief
+from .output import answer_refused, output_missing
+from .planning import is_small_talk
 from .request import is_answer
-from .state import TurnState, cut_short, fold
+from .results import in_part
+from .shortening import may_shorten, over_budget, summarised
+from .state import TurnState, cut_short, evolve, fold
 
 __all__ = ["MOST_RESUMES", "decide"]
 
 MOST_RESUMES = 2
 """A turn that took three processes down with it is not tried again."""
 
-REPAIRS: tuple[Literal["thinking", "media", "foreign"], ...] = ("thinking", "media", "foreign")
+Repair: TypeAlias = Literal["thinking", "media", "other_media", "foreign"]
+REPAIRS: tuple[Repair, ...] = ("thinking", "media", "foreign")
 """What is taken out of a history that the provider refuses, in this order, each once; what it named goes first."""
+
+MODEST: Mapping[str, Repair] = {"media": "other_media"}
+"""Nobody is answered about a picture that the model did not see, unless that is wanted."""
 
 
 def decide(state: TurnState, input: Input) -> list[Fact]:
@@ -63,9 +84,13 @@ def decide(state: TurnState, input: Input) -> list[Fact]:
     facts = _follows(state, input)
     after = fold(facts, state)
     if facts and after.status == "running" and not after.open_calls:
-        over = exceeded(after.limits, steps=after.step, tool_calls=after.tool_calls, usage=after.usage)
+        over = exceeded(after) or over_budget(after)
         if over is not None:
-            facts.append(TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=_spent(after)))
+            # a message that no model was sent does not stay in the thread
+            counts = not isinstance(input, Start)
+            facts.append(
+                TurnFailed(at=input.now, code="BUDGET_EXCEEDED", message=over, details=spent(after), counts=counts)
+            )
     return facts
 
 
@@ -77,6 +102,18 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _model_replied(state, input)
         case ModelFailed():
             return _model_failed(state, input)
+        case Planned() | PlanFailed():
+            return _planned(state, input)
+        case NotesRecalled():
+            return _recalled(state, input)
+        case MemoriesRecalled():
+            if state.step > 0 or state.recalled:
+                return []
+            return [Recalled(at=input.now, items=input.items, problem=input.problem and brief(input.problem))]
+        case NotesSet():
+            return [noted(note, input.now, by="code") for note in input.notes]
+        case Summarised():
+            return summarised(state, input)
         case ToolsStarting():
             return _tools_starting(state, input)
         case ToolReturned():
@@ -95,7 +132,7 @@ def _follows(state: TurnState, input: Input) -> list[Fact]:
             return _resumed(state, input)
         case Broken():
             ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
-            return _costing(ends, input.usage)
+            return _costing(ends, input)
         case _:
             assert_never(input)
 
@@ -114,14 +151,45 @@ def _start(input: Start) -> list[Fact]:
         kind=input.kind,
         target=input.target,
         direct=input.direct,
+        planning=input.planner and not input.direct and not is_small_talk(input.content),
+        context=input.context,
+        since=input.since,
+        output_schema=input.output_schema,
+        task_tokens=input.task_tokens,
+        task_usd=input.task_usd,
+        called=input.called,
     )
+    if input.kind == "note":
+        notes = [noted(note, input.now, by="code") for note in input.notes]
+        return [started, *notes, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="noted")]
     if input.system is None or input.tools is None:
         return [started]
     return [started, PrefixChosen(at=input.now, prefix=input.prefix, system=input.system, tools=input.tools)]
 
 
+def _planned(state: TurnState, input: Planned | PlanFailed) -> list[Fact]:
+    """A planner that fails costs the turn its plan, and nothing else."""
+    if not state.planning:
+        return []
+    now, usage, cost, model = input.now, input.usage, input.cost_usd, input.model
+    if isinstance(input, PlanFailed):
+        problem = brief(input.problem)
+        return [PlanSkipped(at=now, usage=usage, cost_usd=cost, model=model, problem=problem)]
+    if not input.steps:
+        return [PlanSkipped(at=now, usage=usage, cost_usd=cost, model=model)]
+    return [PlanChosen(at=now, steps=input.steps, by="planner", usage=usage, cost_usd=cost, model=model)]
+
+
+def _recalled(state: TurnState, input: NotesRecalled) -> list[Fact]:
+    """Only before the first answer: what comes later would change what was sent already."""
+    if state.step > 0:
+        return []
+    expired: list[Fact] = [Noted(at=input.now, key=key, value=None, by="expiry") for key in input.expired]
+    return expired if input.notes is None else [*expired, NotesShown(at=input.now, notes=input.notes)]
+
+
 def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
-    if input.step != state.step or state.open_calls:
+    if input.step != state.step or state.open_calls or state.planning:
         return []
     content, renamed, refused = rekeyed(input.content, state.call_ids, state.step)
     uses = tool_uses(content)
@@ -137,13 +205,18 @@ def _model_replied(state: TurnState, input: ModelReplied) -> list[Fact]:
         blocks=input.blocks,
         broken=broken,
         stop_details=input.stop_details,
+        cost_usd=input.cost_usd,
     )
     if input.stop_reason == "refusal":
         closed = [no_result(use["id"], input.now, "not_run", "The model refused to go on.") for use in uses]
+        if state.output_schema is not None:
+            return [replied, *closed, output_missing(input)]
         end = TurnCompleted(at=input.now, message_id=input.message_id, stop_reason="refusal", counts=False)
         return [replied, *closed, end]
     if not uses and cut_short(content, input.stop_reason) and not state.raised:
         return [replied]  # nothing was said yet: the model is asked again, with more room
+    if not uses and state.output_schema is not None and input.misfit is not None:
+        return [replied, answer_refused(state, input, input.misfit)]
     if not uses:
         return [replied, TurnCompleted(at=input.now, message_id=input.message_id, stop_reason=replied.stop_reason)]
     return [replied, *asked_of(state, input, uses, broken)]
@@ -167,7 +240,7 @@ def _tools_starting(state: TurnState, input: ToolsStarting) -> list[Fact]:
 
 
 def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
-    if input.step != state.step or state.open_calls:
+    if input.step != state.step or state.open_calls or state.planning:
         return []
     retracts = list(range(state.next_block, state.next_block + input.blocks))
     failed = AttemptFailed(
@@ -178,40 +251,49 @@ def _model_failed(state: TurnState, input: ModelFailed) -> list[Fact]:
         blocks=input.blocks,
         retracts=retracts,
         usage=input.usage,
+        cost_usd=input.cost_usd,
     )
-    left = [repair for repair in REPAIRS if repair not in state.repairs]
+    if input.code == "CONTEXT_OVERFLOW" and not input.bad_history and may_shorten(state):
+        return [replace(failed, too_long=True)]
+    ladder = [repair if input.recovers_media else MODEST.get(repair, repair) for repair in REPAIRS]
+    suspect = ladder[REPAIRS.index(input.suspect)] if input.suspect is not None else None
+    left = [repair for repair in ladder if repair not in state.repairs]
     if input.bad_history and left:
-        return [replace(failed, repair=input.suspect if input.suspect in left else left[0])]
+        return [replace(failed, repair=suspect if suspect in left else left[0])]
     if input.retryable and state.attempt < state.limits.attempts:
         return [replace(failed, wait_ms=backoff_ms(state.attempt, input.retry_after, input.chance))]
     if input.has_fallback and not state.fallback and input.code != "CONTEXT_OVERFLOW":
         return [replace(failed, fallback=True)]
+    if input.bad_history and may_shorten(state):
+        return [replace(failed, too_long=True)]  # what is refused may lie in the past: the thread goes on without it
     if input.bad_history or input.code == "CONTEXT_OVERFLOW":
         # a message that no model takes would be refused again with every message after it: the thread goes on without
         message = f"{brief(input.message)} The message was left out; the conversation stands where it stood before it."
         ends = _end(state, input.now, code=input.code, message=message, details=input.details, counts=False)
     else:
         ends = _end(state, input.now, code=input.code, message=input.message, details=input.details)
-    return _costing(ends, input.usage)
+    return _costing(ends, input)
 
 
-def _costing(ends: list[Fact], usage: Usage | None) -> list[Fact]:
+def _costing(ends: list[Fact], input: ModelFailed | Cancelled | OutOfTime | Broken) -> list[Fact]:
     """The end of a turn, with what the attempt had cost that ended with it."""
-    return [replace(fact, usage=usage) if isinstance(fact, TurnFailed) else fact for fact in ends]
+    usage, cost = input.usage, input.cost_usd
+    return [replace(fact, usage=usage, cost_usd=cost) if isinstance(fact, TurnFailed) else fact for fact in ends]
 
 
 def _tool_returned(state: TurnState, input: ToolReturned) -> list[Fact]:
     if not any(call.id == input.tool_call_id and call.status == "running" for call in state.calls):
         return []
-    return [
-        ToolFinished(
-            at=input.now,
-            tool_call_id=input.tool_call_id,
-            output=clip(input.output, state.limits.output_bytes),
-            error=input.error,
-            duration_ms=input.duration_ms,
-        )
-    ]
+    output, stored = in_part(input.output, state.limits.output_bytes)
+    finished = ToolFinished(
+        at=input.now,
+        tool_call_id=input.tool_call_id,
+        output=output,
+        error=input.error,
+        duration_ms=input.duration_ms,
+        stored=stored,
+    )
+    return [finished] if input.write is None else [written(input.write, input.now), finished]
 
 
 def _answered(state: TurnState, input: Answered) -> list[Fact]:
@@ -231,8 +313,8 @@ def _answered(state: TurnState, input: Answered) -> list[Fact]:
     if request.kind == "permission":
         message = input.feedback or "A person did not allow this."
         return [answered, no_result(request.tool_call_id, input.now, "permission_denied", message)]
-    output = clip(input.answer, state.limits.output_bytes)
-    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=output)]
+    output, stored = in_part(input.answer, state.limits.output_bytes)
+    return [answered, ToolFinished(at=input.now, tool_call_id=request.tool_call_id, output=output, stored=stored)]
 
 
 def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
@@ -240,7 +322,7 @@ def _cancelled(state: TurnState, input: Cancelled) -> list[Fact]:
     if input.text.strip() and not state.open_calls:
         cut = [AssistantCut(at=input.now, message_id=input.message_id, text=input.text)]
     ends = _end(state, input.now, code="CANCELLED", message="The turn was cancelled.")
-    return [*cut, *_costing(ends, input.usage)]
+    return [*cut, *_costing(ends, input)]
 
 
 def _expired(state: TurnState, input: Expired) -> list[Fact]:
@@ -256,7 +338,9 @@ def _out_of_time(state: TurnState, input: OutOfTime) -> list[Fact]:
     if state.limits.seconds is None:
         return []
     message = f"The turn took longer than {state.limits.seconds:g} seconds (limit: seconds)."
-    return _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message, details=_spent(state)), input.usage)
+    *closed, end = _costing(_end(state, input.now, code="BUDGET_EXCEEDED", message=message), input)
+    assert isinstance(end, TurnFailed)  # as every end is
+    return [*closed, replace(end, details=spent(evolve(state, end)))]
 
 
 def _resumed(state: TurnState, input: Resumed) -> list[Fact]:
@@ -290,12 +374,3 @@ def _end(
     """End the turn errored, with a result for every call that has none."""
     closed = [closing(call, now, code) for call in state.open_calls]
     return [*closed, TurnFailed(at=now, code=code, message=message, details=details or {}, counts=counts)]
-
-
-def _spent(state: TurnState) -> dict[str, JSON]:
-    return {
-        "steps": state.step,
-        "tool_calls": state.tool_calls,
-        "input_tokens": state.usage.input_tokens,
-        "output_tokens": state.usage.output_tokens,
-    }

@@ -9,7 +9,11 @@ Total, by law: whatever the log holds, and wherever a crash cut it, the messages
    thinking valid and the prompt cache warm.
 4. Where something that was sent must go (a provider refused it, or there is more media than a request may hold), the
    thinking so far goes with it: it is bound to what stood before it.
-5. So are the tools: under a prefix without any, those that were called before it are defined as gone, and no others.
+5. What the engine adds to a person's message, the plan, working memory and what was recalled, stands behind it, as the
+   log has it, before the first answer of the turn.
+6. The tools are part of a prefix, too: under one without any, those that were called before it are defined as gone,
+   and no others.
+7. A compaction is such a place too. What it kept follows on its summary; what it left behind is not looked at again.
 """
 
 from __future__ import annotations
@@ -18,24 +22,33 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from .._context.check import sent_form, sent_id
+from .._context.check import COMPACTION, sent_form, sent_id
 from .._context.media import Weight, crowding, weigh
 from ..messages import Block, Prompt, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
+    NotesShown,
+    OutputRefused,
+    PlanChosen,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     TurnCompleted,
     TurnStarted,
 )
-from .limits import is_blocks
+from .kept import kept_facts
+from .limits import brief, is_blocks
+from .memories import memories_block
+from .notes import notes_block
+from .plan import plan_block
 
-__all__ = ["prompt_of"]
+__all__ = ["prefix_in", "prompt_of", "shortened", "without_thinking"]
 
 NO_RESULT = "The outcome of this call is unknown: the process was interrupted."
 MEDIA_REMOVED = "[An attachment stood here. It was removed because the provider takes no more of them.]"
@@ -45,46 +58,68 @@ THINKING = ("thinking", "redacted_thinking")
 MEDIA = ("image", "document")
 
 
-def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str) -> Prompt:
+def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str, ask: str | None = None) -> Prompt:
     """The prompt of the next model call on this thread: the facts of its turns, oldest first.
 
-    Thinking is sent back only where the same model made it under the same prefix.
+    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end; with "" the
+    last answer may be the last message, as it may where a provider is to tell all of it in brief.
     """
-    chosen = next(
-        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
-        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
-    )
+    facts = kept_facts(facts)
+    chosen = prefix_in(facts, prefix)
     writer = _Writer(prefix=prefix, model=model)
     for fact in facts:
         writer.take(fact)
-    messages = writer.finish()
+    messages = writer.finish(ask)
     return Prompt(system=chosen.system, tools=chosen.tools or writer.former_tools(), messages=messages)
+
+
+def prefix_in(facts: Sequence[Fact], prefix: str) -> PrefixChosen:
+    """What this prefix stands for; nothing where it is not in the log."""
+    return next(
+        (fact for fact in reversed(facts) if isinstance(fact, PrefixChosen) and fact.prefix == prefix),
+        PrefixChosen(at=0, prefix=prefix, system="", tools=[]),
+    )
 
 
 class _Writer:
     def __init__(self, *, prefix: str, model: str) -> None:
         self._bound_to = (prefix, model)
         self._messages: list[Block] = []
+        self._marks: dict[str, int] = {}
         self._turn_began = 0
+        self._before: tuple[list[Block], int, list[str]] = ([], 0, [])
+        self._summary: str | None = None
         self._open: list[tuple[str, str]] = []
         self._results: dict[str, ToolFinished] = {}
         self._said: list[Block] = []
         self._kinds: dict[str, str] = {}
         self._ids: set[str] = set()
         self._media: list[Weight] = []
-        self._media_before = 0
         self._former: list[str] = []
 
     def take(self, fact: Fact) -> None:
         match fact:
             case TurnStarted():
                 self._answer_calls()
-                self._turn_began = len(self._messages)
-                self._media_before = len(self._media)
+                self._turn_began = self._marks[fact.message_id] = len(self._messages)
+                # no copy: until the turn ends, messages are only added to this list, or it gives way to another
+                self._before = (self._messages, len(self._messages), self._former)
                 self._say("user", _not_blank(fact.content))
             case AssistantReplied():
                 self._answer_calls()
+                self._marks[fact.message_id] = len(self._messages)
                 self._reply(fact)
+            case TurnCompleted():
+                if not fact.counts:
+                    self._open, self._results, self._said = [], {}, []
+                    self._messages, before, self._former = self._before
+                    del self._messages[before:]
+                    self._weigh_again()
+            case OutputRefused():
+                self._say("user", [{"type": "text", "text": fact.message}])
+            case Compacted():
+                self._answer_calls()
+                self._compact(fact)
             case AssistantCut():
                 self._answer_calls()
                 self._say("assistant", _not_blank([{"type": "text", "text": fact.text}]))
@@ -94,21 +129,25 @@ class _Writer:
                 self._kinds[fact.request_id] = fact.kind
             case HumanAnswered():
                 self._said += _not_blank([*self._feedback(fact), *fact.content_blocks])
+            case PlanChosen(by="planner"):
+                self._add(plan_block(fact.steps))
+            case NotesShown():
+                self._add(notes_block(fact.notes))
+            case Recalled(items=items) if items:
+                self._add(memories_block(items))
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)
-            case TurnCompleted(counts=False):
-                del self._messages[self._turn_began :]
-                del self._media[self._media_before :]
-                self._open, self._results, self._said = [], {}, []
             case PrefixChosen(prefix=prefix) if prefix == self._bound_to[0]:
                 self._choose(fact)
             case _:
                 pass
 
-    def finish(self) -> list[Block]:
+    def finish(self, ask: str | None) -> list[Block]:
         """The messages so far, made to end with a user message: no model continues an answer of its own."""
         self._answer_calls()
-        if self._messages and self._messages[-1]["role"] == "assistant":
+        if ask:
+            self._say("user", [{"type": "text", "text": ask}])
+        elif ask is None and self._messages and self._messages[-1]["role"] == "assistant":
             self._say("user", [{"type": "text", "text": "Continue."}])
         return self._messages
 
@@ -116,7 +155,9 @@ class _Writer:
         """Where calls stand in the messages, tools must be defined, though there be none any more."""
         description = "This tool is no longer available. Do not call it."
         # a model without any tools may make some up: then those of its first calls stand for all
-        names = self._former or next(filter(None, (_called([each]) for each in self._messages)), [])
+        names = self._former
+        if not names and self._ids:
+            names = next(filter(None, (_called([each]) for each in self._messages)), [])
         return [{"name": name, "description": description, "input_schema": {"type": "object"}} for name in names]
 
     def _choose(self, chosen: PrefixChosen) -> None:
@@ -131,16 +172,56 @@ class _Writer:
             self._take_out()
         self._former = called
 
+    def _compact(self, fact: Compacted) -> None:
+        """The summary, then what was kept; the messages that a refusal may bring back stay as they are.
+
+        What is kept from an answer of this turn on is kept with the turn's own message.
+        """
+        kept = min(self._marks.get(fact.kept_from, 0), len(self._messages))
+        began = self._turn_began
+        mine = self._messages[began : began + 1] if began < kept and self._messages[began]["role"] == "user" else []
+        lead = self._summary_of(fact)
+        moved = len(lead) + len(mine) - kept
+        self._marks = {name: mark + moved for name, mark in self._marks.items() if mark >= kept}
+        self._turn_began = began + moved if began >= kept else len(lead)
+        self._messages = [
+            {**message, "content": without_thinking(message["content"])} for message in (*mine, *self._messages[kept:])
+        ]
+        if fact.result_bytes is not None:
+            for message in self._messages:
+                message["content"] = [shortened(block, fact.result_bytes) for block in message["content"]]
+        self._messages[:0] = lead
+        self._weigh_again()
+
+    def _summary_of(self, fact: Compacted) -> list[Block]:
+        carried = [{"type": "text", "text": text} for text in fact.carried]
+        self._summary = fact.summary
+        if fact.block is None or fact.model != self._bound_to[1]:
+            return [{"role": "user", "content": [{"type": "text", "text": fact.summary}, *carried]}]
+        lead: list[Block] = [{"role": "assistant", "content": [fact.block]}]
+        return [*lead, {"role": "user", "content": carried}] if carried else lead
+
+    def _weigh_again(self) -> None:
+        self._media = [weigh(block) for message in self._messages for block in _media_in(message["content"])]
+
     def _say(self, role: str, content: list[Block]) -> None:
         if content:
             # a reply has no media: what is only a user's was left out of it
             room = self._with_room(content) if role == "user" else content
             self._messages.append({"role": role, "content": room})
 
+    def _add(self, block: Block) -> None:
+        """Put a block behind what a person has said in this turn."""
+        self._answer_calls()
+        if len(self._messages) > self._turn_began and self._messages[-1]["role"] == "user":
+            self._messages[-1]["content"] = [*self._messages[-1]["content"], block]
+        else:
+            self._say("user", [block])
+
     def _reply(self, fact: AssistantReplied) -> None:
         content = sent_form(fact.content)
         if (fact.prefix, fact.model) != self._bound_to:
-            content = _without_thinking(content)
+            content = without_thinking(content)
         self._say("assistant", [self._opened(block) if block["type"] == "tool_use" else block for block in content])
 
     def _opened(self, use: Block) -> Block:
@@ -169,7 +250,10 @@ class _Writer:
     def _repair(self, repair: str) -> None:
         """Applies to everything before it, for good: what a provider refused once is not sent again."""
         self._answer_calls()
-        self._take_out(media=repair == "media", foreign=repair == "foreign")
+        if repair == "other_media":
+            self._take_out(media=True, own=self._turn_began)
+        else:
+            self._take_out(media=repair == "media", foreign=repair == "foreign")
 
     def _with_room(self, content: list[Block]) -> list[Block]:
         """Media that came before gives way to new media; where one message has too much by itself, its own goes."""
@@ -181,14 +265,19 @@ class _Writer:
         self._media += new
         return content
 
-    def _take_out(self, *, media: bool = False, foreign: bool = False) -> None:
-        for message in self._messages:
-            content = _without_thinking(message["content"])
+    def _take_out(self, *, media: bool = False, foreign: bool = False, own: int | None = None) -> None:
+        """The message at place `own` keeps its media."""
+        for place, message in enumerate(self._messages):
+            content = without_thinking(message["content"])
             if foreign and message["role"] == "assistant":
-                content = _plain(content)
-            message["content"] = _no_media(content) if media else content
+                if self._summary is not None and content and content[0]["type"] == COMPACTION:
+                    message["role"], content = "user", [{"type": "text", "text": self._summary}]
+                else:
+                    content = _plain(content)
+            message["content"] = _no_media(content) if media and place != own else content
         if media:
-            self._media, self._media_before = [], 0
+            left = [] if own is None else self._messages[own : own + 1]
+            self._media = [weigh(block) for message in left for block in _media_in(message["content"])]
 
 
 def _called(messages: list[Block]) -> list[str]:
@@ -199,7 +288,7 @@ def _not_blank(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") != "text" or block.get("text", "").strip()]
 
 
-def _without_thinking(content: list[Block]) -> list[Block]:
+def without_thinking(content: list[Block]) -> list[Block]:
     return [block for block in content if block.get("type") not in THINKING]
 
 
@@ -227,6 +316,17 @@ def _no_media(content: list[Block]) -> list[Block]:
         else:
             clean.append(block)
     return clean
+
+
+def shortened(block: Block, most: int) -> Block:
+    """A tool's result of which only so much text is left; any other block as it is."""
+    content = block.get("content")
+    if block.get("type") != "tool_result":
+        return block
+    if isinstance(content, str):
+        return {**block, "content": brief(content, most)}
+    texts = [{**inner, "text": brief(inner["text"], most)} if "text" in inner else inner for inner in content or []]
+    return {**block, "content": texts}
 
 
 def _result(call_id: str, finished: ToolFinished | None) -> Block:

@@ -6,9 +6,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..events import ToolResultError
+from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
 from ..permissions import Rule
+from .facts import Compacted, RecalledItem
 from .limits import Limits
 
 __all__ = [
@@ -19,23 +20,58 @@ __all__ = [
     "Expired",
     "Input",
     "Interrupted",
+    "MemoriesRecalled",
     "ModelFailed",
     "ModelReplied",
+    "NotesRecalled",
+    "NotesSet",
     "OutOfTime",
+    "PlanFailed",
+    "Planned",
     "Refuse",
     "Resumed",
     "Start",
+    "Summarised",
     "ToolReturned",
     "ToolsStarting",
+    "Write",
+    "WriteNote",
+    "WritePlan",
 ]
 
 
 class _Input(msgspec.Struct, frozen=True, kw_only=True):
+    """`blobs` are the contents that its blocks refer to, by their SHA-256: stored with the facts that follow."""
+
     now: int
+    blobs: dict[str, bytes] = {}
+
+
+class WriteNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Write one key of working memory, for so many minutes or for good; a `value` of None removes it."""
+
+    key: str
+    value: JSON
+    minutes: float | None = None
+
+
+class WritePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's plan is this one from now on."""
+
+    steps: list[PlanStep]
+
+
+Write: TypeAlias = WriteNote | WritePlan
+"""What a call writes into the log. It has been checked; nothing runs for it, and it is its own result."""
 
 
 class Start(_Input, frozen=True, kw_only=True):
-    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet."""
+    """A turn is asked for. `system` and `tools` are given where this prefix is not in the log yet.
+
+    `planner` says that there is one. A turn of kind "note" only writes `notes`, and is over.
+    `context`, `since` and `called` are how the turn left the thread that this one goes on from. `task_tokens` and
+    `task_usd` (None: unknown) are what the turns of the task have spent so far.
+    """
 
     turn_id: str
     task_id: str
@@ -47,9 +83,17 @@ class Start(_Input, frozen=True, kw_only=True):
     tools: list[Block] | None = None
     parent: str | None = None
     previous: str | None = None
-    kind: Literal["new", "edit", "retry"] = "new"
+    kind: Literal["new", "edit", "retry", "note"] = "new"
     target: str | None = None
     direct: bool = False
+    planner: bool = False
+    notes: list[WriteNote] = []
+    context: int = 0
+    since: str | None = None
+    output_schema: dict[str, JSON] | None = None
+    task_tokens: int = 0
+    task_usd: float | None = 0.0
+    called: tuple[str, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,15 +110,17 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules forbid the call, whatever a person says."""
+    """The call is not run, whatever a person says. `code` is for a program, `reason` for the model and a person."""
 
     reason: str
+    code: str = "permission_denied"
 
 
 class ModelReplied(_Input, frozen=True, kw_only=True):
     """A model call ended well. `asks` says of each of its tool calls, in their order, what stands before it.
 
     It goes by place and not by id, which a model may use twice: leave for one call is never leave for another.
+    `cost_usd` None is unknown; `misfit` says why a final answer is not the output that was asked for.
     """
 
     step: int
@@ -84,15 +130,59 @@ class ModelReplied(_Input, frozen=True, kw_only=True):
     usage: Usage
     model: str
     blocks: int
-    asks: list[Ask | Refuse | None]
+    asks: list[Ask | Refuse | Write | None]
     broken: dict[str, str] = {}
     stop_details: Block | None = None
+    cost_usd: float | None = None
+    misfit: str | None = None
+
+
+class Planned(_Input, frozen=True, kw_only=True):
+    """The planner answered; no steps means that no plan is worth it."""
+
+    steps: list[PlanStep]
+    usage: Usage
+    model: str
+    cost_usd: float | None = None
+
+
+class PlanFailed(_Input, frozen=True, kw_only=True):
+    """The planner failed, or took too long, or said what is no plan.
+
+    `usage` and `cost_usd` are what it took, as far as is known.
+    """
+
+    problem: str
+    usage: Usage | None = None
+    model: str | None = None
+    cost_usd: float | None = None
+
+
+class NotesRecalled(_Input, frozen=True, kw_only=True):
+    """Before the model is asked: these keys have expired, and this is what it must be shown (None: it was before)."""
+
+    expired: list[str]
+    notes: dict[str, JSON] | None
+
+
+class MemoriesRecalled(_Input, frozen=True, kw_only=True):
+    """Before the model is asked: what long-term memory has for the person's message, or why it could not be asked."""
+
+    items: list[RecalledItem]
+    problem: str | None = None
+
+
+class NotesSet(_Input, frozen=True, kw_only=True):
+    """The program that the engine is in writes working memory."""
+
+    notes: list[WriteNote]
 
 
 class ModelFailed(_Input, frozen=True, kw_only=True):
     """An attempt failed, after `blocks` of it were shown. `chance` in [0, 1) spreads the wait.
 
-    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named.
+    `usage` is what it cost, as far as the provider said; `suspect` is what in the history the provider named. With
+    `recovers_media`, the turn may go on without what its own message brought.
     """
 
     step: int
@@ -103,10 +193,21 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
     details: dict[str, JSON] = {}
     retry_after: float | None = None
     bad_history: bool = False
-    suspect: Literal["thinking", "media"] | None = None
+    suspect: Literal["thinking", "media", "foreign"] | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
     blocks: int = 0
     has_fallback: bool = False
+    recovers_media: bool = False
+
+
+class Summarised(_Input, frozen=True, kw_only=True):
+    """What came before was told in brief: the fact as it would be. `system` and `tools` are those of the prefix."""
+
+    step: int
+    compacted: Compacted
+    system: str
+    tools: list[Block]
 
 
 class ToolsStarting(_Input, frozen=True, kw_only=True):
@@ -120,12 +221,13 @@ class ToolsStarting(_Input, frozen=True, kw_only=True):
 
 
 class ToolReturned(_Input, frozen=True, kw_only=True):
-    """A tool ended, one way or the other."""
+    """A tool ended, one way or the other. `write` is what a call writes that had to wait for a person's leave."""
 
     tool_call_id: str
     output: JSON
     error: ToolResultError | None = None
     duration_ms: int | None = None
+    write: Write | None = None
 
 
 class Answered(_Input, frozen=True, kw_only=True):
@@ -139,11 +241,15 @@ class Answered(_Input, frozen=True, kw_only=True):
 
 
 class Cancelled(_Input, frozen=True, kw_only=True):
-    """Somebody stopped the turn. `text` is what of an unfinished answer was shown, `usage` what that cost."""
+    """Somebody stopped the turn.
+
+    `text` is what of an unfinished answer was shown, `usage` and `cost_usd` what that cost.
+    """
 
     message_id: str
     text: str = ""
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Expired(_Input, frozen=True, kw_only=True):
@@ -151,9 +257,10 @@ class Expired(_Input, frozen=True, kw_only=True):
 
 
 class OutOfTime(_Input, frozen=True, kw_only=True):
-    """The turn's wall time is used up. `usage` is what an unfinished answer cost."""
+    """The turn's wall time is used up. `usage` and `cost_usd` are what an unfinished answer cost."""
 
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 class Interrupted(_Input, frozen=True, kw_only=True):
@@ -183,12 +290,19 @@ class Broken(_Input, frozen=True, kw_only=True):
     message: str
     details: dict[str, JSON] = {}
     usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 Input: TypeAlias = (
     Start
     | ModelReplied
     | ModelFailed
+    | Planned
+    | PlanFailed
+    | NotesRecalled
+    | MemoriesRecalled
+    | NotesSet
+    | Summarised
     | ToolsStarting
     | ToolReturned
     | Answered

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..messages import JSON, Usage
+from ..messages import JSON
 
-__all__ = ["Limits", "backoff_ms", "brief", "clip", "exceeded", "is_blocks", "shown"]
+__all__ = ["Limits", "backoff_ms", "brief", "clip", "is_blocks", "shown"]
 
 LONGEST_WAIT_MS = 60_000
 """However long a provider asks us to wait, a person is waiting too."""
@@ -25,9 +25,15 @@ With one value beside it, and every byte of both escaped, an event stays under 1
 
 HEAD_CHARS = 4096
 
+MAX_TOKENS = 4096
+"""Most tokens of one answer, where nobody has said so."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one turn may spend. None means no limit.
+    """What one turn may spend, and with it its whole task. None means no limit.
+
+    They are looked at before each model call, so a turn passes one by at most one call. A limit in US dollars needs
+    prices (see `Engine(prices=…)`); where a cost is unknown, such a limit counts as reached.
 
     Stored in full: a default that a later release changes must not change the turns of an older one.
 
@@ -36,32 +42,40 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         tool_calls: Tool calls in all; those beyond get an error as their result.
         calls_per_message: Tool calls of one message that are run; the rest get an error as their result.
         tokens: Input and output tokens in all.
+        usd: US dollars in all.
+        task_tokens: Input and output tokens of all turns of the task, those of other branches too.
+        task_usd: US dollars of all turns of the task, those of other branches too.
+        repeats: Steps in a row that brought nothing new: the calls of one of the two steps before, with the same
+            results. A step in which a call took a second or longer, or a person answered, is never one.
         seconds: Wall time from start to end, pauses for a person not counted.
-        attempts: Tries of one model call before the turn gives up (or changes to the fallback model).
-        max_tokens: Most tokens of one answer.
-        output_bytes: Most bytes of one tool output that are kept; the middle of a longer one is left out and counted.
+        attempts: Tries of one model call before the turn gives up (or changes to the fallback model); and answers that
+            may be given until one fits the `output` that was asked for.
+        max_tokens: Most tokens of one answer; None takes `MAX_TOKENS`.
+        output_bytes: Most bytes of one tool output that the model is given at once; of a longer one it gets head and
+            tail, and can read on in what is stored.
+        context_tokens: The model's context window; None takes what the model says of itself.
+        compactions: How often earlier turns may be summarised within one turn; 0 never does it.
     """
 
     steps: int = 50
     tool_calls: int = 200
     calls_per_message: int = 64
     tokens: int | None = None
+    usd: float | None = None
+    task_tokens: int | None = None
+    task_usd: float | None = None
+    repeats: int | None = 20
     seconds: float | None = 3600.0
     attempts: int = 4
-    max_tokens: int = 4096
+    max_tokens: int | None = None
     output_bytes: int = 100_000
+    context_tokens: int | None = None
+    compactions: int = 10
 
-
-def exceeded(limits: Limits, *, steps: int, tool_calls: int, usage: Usage) -> str | None:
-    """Why no further model call may be made, or None."""
-    spent = usage.input_tokens + usage.output_tokens
-    if steps >= limits.steps:
-        return f"The turn has used all of its {limits.steps} model calls (limit: steps)."
-    if tool_calls > limits.tool_calls:
-        return f"The turn has made more than {limits.tool_calls} tool calls (limit: tool_calls)."
-    if limits.tokens is not None and spent >= limits.tokens:
-        return f"The turn has used {spent} tokens of {limits.tokens} (limit: tokens)."
-    return None
+    @property
+    def answer_tokens(self) -> int:
+        """`max_tokens`, or its default; a turn that is stored has a number of its own."""
+        return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
 
 def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
@@ -78,11 +92,16 @@ def backoff_ms(attempt: int, retry_after: float | None, chance: float) -> int:
 def clip(output: JSON, limit: int) -> JSON:
     """The output itself where it fits in `limit` bytes, else the head and tail of its text, with the gap counted.
 
-    Media passes, since it has limits of its own; the text beside it shares the limit.
+    Media passes, since it has limits of its own; where the texts beside it are too much together, they share the limit.
     """
-    if is_blocks(output) and any(block["type"] != "text" for block in output):
-        share = limit // max(sum(block["type"] == "text" for block in output), 1)
-        return [{**block, "text": clip(block["text"], share)} if block["type"] == "text" else block for block in output]
+    if is_blocks(output):
+        texts = [block["text"] for block in output if block["type"] == "text"]
+        if sum(len(text.encode()) for text in texts) <= limit:
+            return output
+        share = limit // len(texts)
+        return [
+            {**block, "text": brief(block["text"], share)} if block["type"] == "text" else block for block in output
+        ]
     text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
     cut = brief(text, limit)
     return output if cut is text else cut

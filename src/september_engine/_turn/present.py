@@ -11,12 +11,14 @@ from typing import Literal, assert_never
 from msgspec.structs import replace
 
 from ..events import (
+    CompactionEvent,
     ContentBlockStart,
     ContentBlockStop,
     Error,
     Event,
     HitlRequest,
     HitlResolved,
+    Plan,
     Retry,
     Rewound,
     TextDelta,
@@ -26,6 +28,7 @@ from ..events import (
     ToolResult,
     ToolResultError,
     UsageEvent,
+    WorkingMemoryUpdate,
     timestamp,
 )
 from ..messages import Usage, tool_uses
@@ -34,10 +37,17 @@ from .facts import (
     AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
     HumanAnswered,
     HumanAsked,
+    Noted,
+    NotesShown,
+    OutputRefused,
+    PlanChosen,
+    PlanSkipped,
     PrefixChosen,
+    Recalled,
     ToolFinished,
     ToolStarted,
     TurnCompleted,
@@ -52,7 +62,7 @@ __all__ = ["BlockType", "block_start", "block_stop", "delta", "present", "reques
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:
-    """The events of one fact, in the contract's order."""
+    """The events of one fact, in the contract's order. A turn that only writes notes shows the notes."""
     match fact:
         case TurnStarted():
             return _started(fact)
@@ -62,6 +72,14 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
             wait, retracts = fact.wait_ms, fact.retracts or None
             retry = Retry(attempt=state.attempt, reason=brief(fact.code), wait_ms=wait, retracts=retracts)
             return [*_used(fact.usage), retry]
+        case Compacted():
+            told = CompactionEvent(
+                before_tokens=fact.before_tokens, after_tokens=fact.after_tokens, strategy=fact.strategy
+            )
+            return [*_used(fact.usage), told]
+        case OutputRefused():
+            retracts = fact.retracts or None
+            return [Retry(attempt=state.refusals + 1, reason="INVALID_OUTPUT", wait_ms=0, retracts=retracts)]
         case ToolFinished():
             return _finished(state, fact)
         case HumanAsked():
@@ -70,10 +88,16 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
         case HumanAnswered():
             answer = brief(fact.answer)
             return [HitlResolved(request_id=fact.request_id, task_id=state.task_id, answer=answer)]
+        case PlanChosen():
+            return [*_used(fact.usage), Plan(steps=fact.steps)]
+        case PlanSkipped():
+            return _used(fact.usage)
+        case Noted():
+            return [WorkingMemoryUpdate(key=brief(fact.key), value=shown(fact.value, turn_id=state.turn_id))]
         case TurnResumed():
             retracts = fact.retracts or None
             return [Retry(attempt=state.resumes + 1, reason="INTERRUPTED", wait_ms=0, retracts=retracts)]
-        case TurnCompleted():
+        case TurnCompleted() if not state.quiet:
             return [
                 ThreadLifecycle(
                     phase="completed",
@@ -83,17 +107,20 @@ def present(state: TurnState, fact: Fact) -> list[Event]:
                     message_id=fact.message_id,
                     stop_reason=brief(fact.stop_reason),
                     usage=state.usage,
+                    cost_usd=state.cost_usd,
                 )
             ]
         case TurnFailed():
             return _failed(state, fact)
-        case PrefixChosen() | AssistantCut() | ToolStarted():
+        case PrefixChosen() | AssistantCut() | ToolStarted() | NotesShown() | Recalled() | TurnCompleted():
             return []
         case _:
             assert_never(fact)
 
 
 def _started(fact: TurnStarted) -> list[Event]:
+    if fact.kind == "note":
+        return []
     started = ThreadLifecycle(
         phase="started",
         task_id=fact.task_id,

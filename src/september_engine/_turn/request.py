@@ -7,7 +7,7 @@ from typing import Literal
 
 from .._context.check import media_problems
 from ..errors import HitlAlreadyAnswered, HitlNotPending, InvalidRequest, InvalidType
-from ..messages import Block
+from ..messages import Block, Media
 from .state import Request, TurnState
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_task_id",
     "content_of",
     "is_answer",
+    "is_file",
     "open_request",
 ]
 
@@ -36,11 +37,11 @@ def check_task_id(task_id: object) -> None:
         raise InvalidRequest(f"task_id is longer than {MOST_TASK_ID_BYTES} bytes.")
 
 
-def content_of(message: object, media: Sequence[Block]) -> list[Block]:
-    """The user message: media first, then the text. `media` has been checked. Raises as `check_task_id` does."""
+def content_of(message: object) -> list[Block]:
+    """The text of a user message; its media stand before it. Raises as `check_task_id` does."""
     if message is None or not _text("message", message).strip():
         raise InvalidRequest("message is required and must not be blank.")
-    return [*media, {"type": "text", "text": message}]
+    return [{"type": "text", "text": message}]
 
 
 def aim_of(edit: str | None, retry: str | None) -> tuple[Literal["new", "edit", "retry"], str | None]:
@@ -66,18 +67,32 @@ def is_answer(request: Request, answer: str) -> bool:
     return answer in ("yes", "no") if request.kind == "permission" else bool(answer.strip())
 
 
-def check_media(blocks: object, name: str, *, text: bool = False) -> list[Block]:
+def check_media(media: object, name: str, *, text: bool = False, shrinks: bool = False) -> list[Media]:
     """Image and document blocks that can be used, and text only where it is meant: nothing else enters the log.
 
+    Paths and contents pass: they are looked at when they are read. With `shrinks`, so do images that are too large.
     Raises `InvalidRequest` with the block's index, `InvalidType` where this is no list.
     """
-    if not isinstance(blocks, Sequence) or isinstance(blocks, str | bytes):
+    if not isinstance(media, Sequence) or isinstance(media, str | bytes):
         raise InvalidType(f"{name} must be a list of blocks.")
-    strange = ((index, _text_block_problem(block, text)) for index, block in enumerate(blocks))
-    for index, problem in (*strange, *media_problems(blocks)):
+    blocks = {index: one for index, one in enumerate(media) if not is_file(one)}
+    strange = ((index, _strange(block, text)) for index, block in blocks.items())
+    unusable = media_problems(list(blocks.values()), shrinks=shrinks)
+    for index, problem in (*strange, *((list(blocks)[place], why) for place, why in unusable)):
         if problem is not None:
             raise InvalidRequest(f"{name}[{index}]: {problem}", index=index)
-    return list(blocks)
+    return list(media)
+
+
+def is_file(one: object) -> bool:
+    """Whether this is a content or the path of one, and no block yet."""
+    return isinstance(one, bytes) or hasattr(one, "__fspath__")
+
+
+def _strange(block: object, text: bool) -> str | None:
+    if isinstance(block, str):
+        return 'is text; for a file, pass its path as in Path("chart.png")'
+    return _text_block_problem(block, text)
 
 
 def _text_block_problem(block: object, allowed: bool) -> str | None:

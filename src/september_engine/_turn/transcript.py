@@ -10,12 +10,15 @@ from collections.abc import Sequence
 import msgspec
 
 from ..messages import Block, Message, tool_uses
-from .facts import AssistantCut, AssistantReplied, Fact, ToolFinished, TurnStarted
+from .facts import AssistantCut, AssistantReplied, Fact, OutputRefused, ToolFinished, TurnStarted
 
-__all__ = ["RESULTS_SUFFIX", "transcript"]
+__all__ = ["REFUSED_SUFFIX", "RESULTS_SUFFIX", "transcript"]
 
 RESULTS_SUFFIX = "-results"
 """The message that holds the results of an assistant message has that message's id and this."""
+
+REFUSED_SUFFIX = "-refused"
+"""The message that tells the model why its answer is not the output asked for has that answer's id and this."""
 
 
 def transcript(facts: Sequence[Fact]) -> list[Message]:
@@ -25,7 +28,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
     for place, fact in enumerate(facts):
         parent = messages[-1].id if messages else None
         match fact:
-            case TurnStarted():
+            case TurnStarted() if fact.kind != "note":
                 turn_id = fact.turn_id
                 messages.append(
                     Message(
@@ -53,6 +56,17 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                     )
                 )
                 messages += _results(fact, _landed(facts, place + 1), turn_id)
+            case OutputRefused():
+                messages.append(
+                    Message(
+                        id=fact.message_id + REFUSED_SUFFIX,
+                        role="user",
+                        content=[{"type": "text", "text": fact.message}],
+                        parent_id=parent,
+                        turn_id=turn_id,
+                        created_at=fact.at,
+                    )
+                )
             case AssistantCut():
                 messages.append(
                     Message(

@@ -24,8 +24,9 @@ from .execute import execute, replay
 from .gate import Gate
 from .health import health
 from .hitl import pending, respond
+from .memory import episodes, export, full_soul, import_, knowledge, social, soul
 from .openapi import openapi
-from .tasks import cancel, messages, task, tasks
+from .tasks import cancel, media, messages, task, tasks
 from .wire import error_response
 
 __all__ = ["create_app"]
@@ -61,7 +62,15 @@ def create_app(
         Route("/tasks", partial(tasks, engine), methods=["GET"]),
         Route("/tasks/{task_id}", partial(task, engine), methods=["GET", "DELETE"]),
         Route("/tasks/{task_id}/messages", partial(messages, engine), methods=["GET"]),
+        Route("/tasks/{task_id}/media/{sha256}", partial(media, engine), methods=["GET"]),
         Route("/tasks/{task_id}/cancel", partial(cancel, engine), methods=["POST"]),
+        Route("/memory/knowledge/search", partial(knowledge, engine), methods=["POST"]),
+        Route("/memory/episodes/search", partial(episodes, engine), methods=["POST"]),
+        Route("/memory/social/search", partial(social, engine), methods=["POST"]),
+        Route("/memory/soul", partial(soul, engine), methods=["GET"]),
+        Route("/memory/soul/full", partial(full_soul, engine), methods=["GET"]),
+        Route("/memory/export", partial(export, engine), methods=["GET"]),
+        Route("/memory/import", partial(import_, engine), methods=["POST"]),
         Route("/health", partial(health, engine), methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
     ]

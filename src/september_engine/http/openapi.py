@@ -5,7 +5,6 @@ OpenAPI 3.2 can say what one event of a stream is (`itemSchema`); a test holds e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from inspect import cleandoc
@@ -18,7 +17,9 @@ from starlette.responses import Response
 from ..engine import Health
 from ..errors import ModelError
 from ..events import Event, Heartbeat, TextDelta, ThreadLifecycle, ToolCall, ToolResult, UsageEvent, encode
-from ..messages import JSON, Branch, Message, Task, TaskDetail, Usage
+from ..messages import Branch, Message, Task, TaskDetail, Usage
+from ._described import REF, Object, answer_of, errors_of, json_of, plain_of, query_of
+from ._described_memory import MEMORY_PATHS, MEMORY_SCHEMAS
 from .execute import ExecuteBody
 from .hitl import AnswerBody, PendingPage, Resumed
 from .sse import UNBUFFERED
@@ -27,9 +28,6 @@ from .wire import ErrorBody, json_response
 
 __all__ = ["document", "openapi"]
 
-Object = dict[str, JSON]
-
-REF = "#/components/schemas/{name}"
 AT = "2026-01-02T03:04:05.678Z"
 
 DESCRIPTION = """\
@@ -42,23 +40,6 @@ starts is a status. Later errors are an `error` event, the very last one. Skip e
 A task id in a path is one percent-encoded segment (`/` is `%2F`). An id that is just `.` or `..` cannot be put into a
 path: clients take it for a step in the tree."""
 
-ERRORS: Mapping[str, str] = {
-    "400": "INVALID_REQUEST: the request is malformed, or something required is missing, null or blank",
-    "401": "INVALID_KEY, or KEY_ROTATION_PENDING: the key's time has not come",
-    "403": "PERMISSION_DENIED: without a key, a web page or a host name that this server does not answer to",
-    "404": (
-        "TASK_NOT_FOUND, or MESSAGE_NOT_FOUND: no such message in this task; HITL_NOT_PENDING: nothing waits for an "
-        "answer; INVALID_REQUEST: no such path"
-    ),
-    "409": (
-        "TASK_BUSY: a turn runs, details.turn_id; HITL_REQUIRED: a person is awaited, details.request_id; "
-        "HITL_ALREADY_ANSWERED: details.answer"
-    ),
-    "413": "PAYLOAD_TOO_LARGE: details.limit bytes at most",
-    "422": "INVALID_REQUEST: a field has the wrong type",
-    "500": "INTERNAL_ERROR: a fault of the engine; details.id is in its log",
-    "503": "SHUTTING_DOWN, STORE_BUSY, STORE_FULL or MIGRATION_REQUIRED: try again later",
-}
 INSIDE = (
     "INTERNAL_ERROR",
     "STORE_BUSY",
@@ -67,11 +48,10 @@ INSIDE = (
     "BUDGET_EXCEEDED",
     "CANCELLED",
     "INTERRUPTED",
+    "INVALID_OUTPUT",
     "HITL_EXPIRED",
 )
 """What an `error` event may say today; more may come."""
-
-ALWAYS = ("400", "401", "403", "413", "500", "503")
 
 
 async def openapi(request: Request) -> Response:
@@ -94,7 +74,9 @@ def document() -> Object:
             "/tasks": {"get": _tasks()},
             "/tasks/{task_id}": {"parameters": [_task_id()], "get": _task(), "delete": _delete()},
             "/tasks/{task_id}/messages": {"parameters": [_task_id()], "get": _messages()},
+            "/tasks/{task_id}/media/{sha256}": {"parameters": [_task_id(), _sha256()], "get": _media()},
             "/tasks/{task_id}/cancel": {"parameters": [_task_id()], "post": _cancel()},
+            **MEMORY_PATHS,
             "/health": {"get": _health()},
             "/openapi.json": {"get": _openapi()},
         },
@@ -116,15 +98,17 @@ def _execute() -> Object:
         "description": "The turn goes on when the client leaves; GET /execute/replay takes it up again.",
         "requestBody": {
             "required": True,
-            "content": _json(ExecuteBody, {"message": body.message, "task_id": "task-001"}),
+            "content": json_of(ExecuteBody, {"message": body.message, "task_id": "task-001"}),
         },
-        "responses": {"200": _stream("The turn's events, to its end.", turn_id=True)} | _errors("404", "409", "422"),
+        "responses": {"200": _stream("The turn's events, to its end.", turn_id=True)} | errors_of("404", "409", "422"),
     }
 
 
 def _replay() -> Object:
-    after = _query("after", {"type": "integer", "minimum": 0, "default": 0}, "Unix ms; 0 for everything that is kept.")
-    task_id = _query("task_id", {"type": "string"}, "Left out: the task whose turn started last.")
+    after = query_of(
+        "after", {"type": "integer", "minimum": 0, "default": 0}, "Unix ms; 0 for everything that is kept."
+    )
+    task_id = query_of("task_id", {"type": "string"}, "Left out: the task whose turn started last.")
     last = {
         "name": "Last-Event-ID",
         "in": "header",
@@ -136,7 +120,7 @@ def _replay() -> Object:
         "summary": "The stored events after a cursor, then the live turn to its end",
         "description": "Read-only. Where nothing is kept, an empty stream. A cursor far ahead: a heartbeat first.",
         "parameters": [after, task_id, last],
-        "responses": {"200": _stream("Events.", turn_id=False)} | _errors(),
+        "responses": {"200": _stream("Events.", turn_id=False)} | errors_of(),
     }
 
 
@@ -155,7 +139,7 @@ def _pending() -> Object:
     return {
         "operationId": "listPending",
         "summary": "What waits for a person, over all tasks, oldest first",
-        "responses": {"200": {"description": "OK", "content": _json(PendingPage, {"pending": [item]})}} | _errors(),
+        "responses": {"200": {"description": "OK", "content": json_of(PendingPage, {"pending": [item]})}} | errors_of(),
     }
 
 
@@ -168,8 +152,8 @@ def _respond() -> Object:
             'A permission is answered "yes" or "no"; anything else is refused and the request stays open. Exactly one '
             "answer counts. Without `request_id`, the oldest open request of the task is meant."
         ),
-        "requestBody": {"required": True, "content": _json(AnswerBody, body)},
-        "responses": {"200": _answer(Resumed(request_id="hitl-1"))} | _errors("404", "409", "422"),
+        "requestBody": {"required": True, "content": json_of(AnswerBody, body)},
+        "responses": {"200": answer_of(Resumed(request_id="hitl-1"))} | errors_of("404", "409", "422"),
     }
 
 
@@ -179,7 +163,7 @@ def _tasks() -> Object:
         "operationId": "listTasks",
         "summary": "Tasks, newest created first",
         "parameters": _paging("the task id that `next` gave", 50),
-        "responses": {"200": _answer(page)} | _errors("404"),
+        "responses": {"200": answer_of(page)} | errors_of("404"),
     }
 
 
@@ -188,7 +172,7 @@ def _task() -> Object:
     return {
         "operationId": "getTask",
         "summary": "One task with its branches",
-        "responses": {"200": _answer(_a_detail([branch]))} | _errors("404"),
+        "responses": {"200": answer_of(_a_detail([branch]))} | errors_of("404"),
     }
 
 
@@ -197,7 +181,7 @@ def _delete() -> Object:
         "operationId": "deleteTask",
         "summary": "Remove a task with everything in it; a running turn is cancelled first",
         "description": "Idempotent: `deleted` is false where there was no such task.",
-        "responses": {"200": _answer(Deleted(deleted=True))} | _errors(),
+        "responses": {"200": answer_of(Deleted(deleted=True))} | errors_of(),
     }
 
 
@@ -215,9 +199,18 @@ def _messages() -> Object:
         "summary": "The last messages of the branch the thread stands on, or of another one, oldest first",
         "parameters": [
             *_paging("the message id that `next` gave", 100),
-            _query("branch", {"type": "string"}, "The `turn_id` of another branch of the task."),
+            query_of("branch", {"type": "string"}, "The `turn_id` of another branch of the task."),
         ],
-        "responses": {"200": _answer(MessagePage(messages=[message], next=None))} | _errors("404"),
+        "responses": {"200": answer_of(MessagePage(messages=[message], next=None))} | errors_of("404"),
+    }
+
+
+def _media() -> Object:
+    types = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/octet-stream")
+    return {
+        "operationId": "getMedia",
+        "summary": "The content of an image or document, by the `sha256` in its block's source",
+        "responses": {"200": {"description": "OK", "content": {name: {} for name in types}}} | errors_of("404"),
     }
 
 
@@ -226,7 +219,7 @@ def _cancel() -> Object:
         "operationId": "cancelTask",
         "summary": "Stop the running turn and wait for its end; what was shown stays",
         "description": "Idempotent: `cancelled` is false where no turn was running.",
-        "responses": {"200": _answer(Cancelled(cancelled=True))} | _errors("404"),
+        "responses": {"200": answer_of(Cancelled(cancelled=True))} | errors_of("404"),
     }
 
 
@@ -238,9 +231,9 @@ def _health() -> Object:
         "summary": "Whether a turn could be taken now",
         "security": [],
         "responses": {
-            "200": _answer(well),
-            "503": _answer(ill, "Not now; `status` and `subsystems` say why."),
-            **{status: error for status, error in _errors().items() if status in ("400", "413")},
+            "200": answer_of(well),
+            "503": answer_of(ill, "Not now; `status` and `subsystems` say why."),
+            **{status: error for status, error in errors_of().items() if status in ("400", "413")},
         },
     }
 
@@ -250,7 +243,7 @@ def _openapi() -> Object:
     return {
         "operationId": "openapi",
         "summary": "This document",
-        "responses": {"200": {"description": "OpenAPI 3.2", "content": content}} | _errors(),
+        "responses": {"200": {"description": "OpenAPI 3.2", "content": content}} | errors_of(),
     }
 
 
@@ -262,11 +255,7 @@ def _a_task() -> Task:
 
 
 def _a_detail(branches: list[Branch]) -> TaskDetail:
-    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches)
-
-
-def _query(name: str, schema: Object, description: str) -> Object:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
+    return TaskDetail(**msgspec.structs.asdict(_a_task()), branches=branches, tokens=52, cost_usd=0.0004)
 
 
 def _task_id() -> Object:
@@ -274,33 +263,15 @@ def _task_id() -> Object:
     return {"name": "task_id", "in": "path", "required": True, "schema": schema}
 
 
+def _sha256() -> Object:
+    return {"name": "sha256", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}
+
+
 def _paging(before: str, limit: int) -> list[Object]:
     return [
-        _query("before", {"type": "string"}, f"Go on from here: {before}."),
-        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": limit}, "How many at most."),
+        query_of("before", {"type": "string"}, f"Go on from here: {before}."),
+        query_of("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": limit}, "How many at most."),
     ]
-
-
-def _json(kind: type[msgspec.Struct], example: object) -> Object:
-    media = {"schema": {"$ref": REF.format(name=kind.__name__)}, "example": msgspec.to_builtins(example)}
-    return {"application/json": media}
-
-
-def _answer(example: msgspec.Struct, description: str = "OK") -> Object:
-    return {"description": description, "content": _json(type(example), example)}
-
-
-def _errors(*statuses: str) -> Object:
-    """Every error a route can answer with: those of all routes, and these."""
-    return {
-        status: {
-            "description": ERRORS[status],
-            "content": _json(
-                ErrorBody, ErrorBody(error=ERRORS[status].partition(":")[0].partition(",")[0], message="…")
-            ),
-        }
-        for status in sorted((*ALWAYS, *statuses))
-    }
 
 
 def _stream(description: str, *, turn_id: bool) -> Object:
@@ -347,6 +318,7 @@ def _a_stream() -> list[Object]:
             message_id="msg_4",
             stop_reason="end_turn",
             usage=Usage(input_tokens=40, output_tokens=12, cache_hit_tokens=0),
+            cost_usd=0.0004,
         ),
     ]
     return [
@@ -359,7 +331,7 @@ def _schemas() -> Object:
     """The structs as JSON Schema. On the wire an event's name is in its frame, so `type` is not in its body."""
     events = get_args(Event)
     answers = (Health, TaskPage, TaskDetail, MessagePage, PendingPage, Resumed, Cancelled, Deleted)
-    bodies = (ExecuteBody, AnswerBody, ErrorBody, *answers)
+    bodies = (ExecuteBody, AnswerBody, ErrorBody, *answers, *MEMORY_SCHEMAS)
     _, schemas = msgspec.json.schema_components((*events, *bodies), ref_template=REF)
     for kind in events:
         schema = schemas[kind.__name__]
@@ -370,7 +342,8 @@ def _schemas() -> Object:
         schemas["ExecuteBody"]["properties"][name]["default"] = default
     for schema in schemas.values():
         schema["description"] = cleandoc(schema["description"])
-    return schemas
+    as_read: Object = plain_of(schemas)
+    return as_read
 
 
 def _version() -> str:

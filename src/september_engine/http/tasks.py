@@ -12,9 +12,9 @@ from ..engine import Engine
 from ..errors import InvalidRequest
 from ..messages import Message, Task
 from .logs import TASK_ID
-from .wire import json_response, path_text, query, whole_number
+from .wire import HEADERS, json_response, path_text, query, whole_number
 
-__all__ = ["Cancelled", "Deleted", "MessagePage", "TaskPage", "cancel", "messages", "task", "tasks"]
+__all__ = ["Cancelled", "Deleted", "MessagePage", "TaskPage", "cancel", "media", "messages", "task", "tasks"]
 
 
 MOST_PER_PAGE = 1000
@@ -77,6 +77,12 @@ async def messages(engine: Engine, request: Request) -> Response:
     found = await engine.messages(_task_id(request), before=before, limit=limit + 1, branch=branch)
     page = found[-limit:]
     return json_response(MessagePage(messages=page, next=page[0].id if len(found) > limit else None))
+
+
+async def media(engine: Engine, request: Request) -> Response:
+    """GET /tasks/{task_id}/media/{sha256}."""
+    content = await engine.media(_task_id(request), request.path_params["sha256"])
+    return Response(content.data, media_type=content.media_type, headers=HEADERS)
 
 
 async def cancel(engine: Engine, request: Request) -> Response:

@@ -24,6 +24,7 @@ from ..messages import JSON
 from .logs import REQUEST_ID
 
 __all__ = [
+    "HEADERS",
     "ClientGone",
     "ErrorBody",
     "decode_body",

@@ -27,9 +27,11 @@ __all__ = [
     "not_a_stream",
     "presentable",
     "refused",
+    "refuses_compaction",
     "refuses_thinking",
     "retry_after",
     "stated_maximum",
+    "stated_window",
     "unreachable",
 ]
 
@@ -72,6 +74,9 @@ _NO_THINKING = re.compile(
     re.IGNORECASE,
 )
 _MAXIMUM = re.compile(r"max_tokens: \d+ > (\d+)")
+_WINDOW = re.compile(r"(?:\d+ tokens > |maximum context length (?:is|of) )(\d+)")
+"""The provider's words, and those of servers of others that speak its language."""
+
 _NOT_SERVED = re.compile(
     r"credit balance|purchase credits|spend(ing)? limit|usage limit|out of (extra )?usage"
     r"|organization (has been|is) (disabled|on hold)",
@@ -85,7 +90,7 @@ class _Meaning(NamedTuple):
     code: str = "LLM_PROVIDER_ERROR"
     retryable: bool = False
     bad_history: bool = False
-    suspect: Literal["thinking", "media"] | None = None
+    suspect: Literal["thinking", "media", "foreign"] | None = None
 
 
 def refused(
@@ -136,6 +141,9 @@ def _meaning(status: int, said: str, code: str, model: str, paths: str) -> _Mean
                 f"The provider knows no model {model!r}, or there is no Messages API at this address (HTTP 404). Check "
                 "LLM_MODEL and ANTHROPIC_BASE_URL."
             )
+        case 400 if code.startswith("compaction_"):
+            text = "The provider refused what it had told in brief itself (HTTP 400)."
+            return _Meaning(text, bad_history=True, suspect="foreign")
         case 400 | 413 if _TOO_LONG.search(said):
             return _Meaning(f"The conversation is too long for {model} (HTTP {status}).", "CONTEXT_OVERFLOW")
         case 400 | 413 | 422:
@@ -167,6 +175,18 @@ def stated_maximum(error: ModelError) -> int | None:
     """The most tokens of an answer, where that is what the provider refused a request for."""
     found = _MAXIMUM.search(error.message) if error.details.get("provider_status") == 400 else None
     return int(found[1]) if found is not None and int(found[1]) > 0 else None
+
+
+def stated_window(error: ModelError) -> int | None:
+    """The model's context window, where that is what the provider refused a request for."""
+    found = _WINDOW.search(error.message) if error.code == "CONTEXT_OVERFLOW" else None
+    return int(found[1]) if found is not None and int(found[1]) > 0 else None
+
+
+def refuses_compaction(error: ModelError) -> bool:
+    """Whether the provider took a request for a compaction for one that cannot be made at all."""
+    known = str(error.details.get("provider_code", "")).startswith("compaction_")
+    return error.details.get("provider_status") == 400 and error.code != "CONTEXT_OVERFLOW" and not known
 
 
 def refuses_thinking(error: ModelError) -> bool:

@@ -10,12 +10,19 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
+from .._context.check import COMPACTION
 from ..messages import JSON, Block, Prompt
 from .base import ModelRequest
 
-__all__ = ["CacheTTL", "request_body", "thinks_adaptively"]
+__all__ = ["CacheTTL", "beta_options", "known_window", "request_body", "thinks_adaptively"]
 
 CacheTTL: TypeAlias = Literal["5m", "1h"]
+
+COMPACTION_BETA = "compact-2026-09-04"
+"""What the API wants to be told of requests that ask for a compaction, or hold one."""
+
+CLAUDE_WINDOW = 200_000
+"""Tokens every Claude takes. Some take more; the engine must then be told."""
 
 BREAKPOINTS = 4
 """Most `cache_control` marks the API takes in one request."""
@@ -33,6 +40,22 @@ def thinks_adaptively(model: str) -> bool:
     A guess by its name: a provider that refuses is believed.
     """
     return "claude-" in model and _FIXED_THINKING.search(model) is None
+
+
+def known_window(model: str) -> int | None:
+    """The context window of this model, as far as its name tells."""
+    return CLAUDE_WINDOW if "claude-" in model else None
+
+
+def beta_options(request: ModelRequest) -> dict[str, JSON]:
+    """What the SDK's call needs beside the body where compactions are in play: they are not in its stable part yet."""
+    options: dict[str, JSON] = {}
+    if request.compact:
+        options["extra_body"] = {"compaction": {"type": "summarize"}}
+    first = request.prompt.messages[0] if request.prompt.messages else {}
+    if request.compact or any(block.get("type") == COMPACTION for block in first.get("content", [])):
+        options["extra_headers"] = {"anthropic-beta": COMPACTION_BETA}
+    return options
 
 
 def request_body(
@@ -55,6 +78,8 @@ def request_body(
     if thinking:
         # without "summarized" current models send thinking without its text, and people see nothing for minutes
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
+    if request.output_schema is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": request.output_schema}}
     return body
 
 

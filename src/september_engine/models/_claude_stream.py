@@ -112,6 +112,7 @@ class MessageReader:
         self._seen = 0
         self._shown = 0
         self._usage: dict[str, int] = {}
+        self._apart: list[dict[str, int]] = []
         self._stop_reason: str | None = None
         self._stop_details: Block | None = None
 
@@ -166,14 +167,8 @@ class MessageReader:
         )
 
     def _spent(self) -> Usage:
-        """The tokens so far."""
-        usage = self._usage
-        hits = usage.get("cache_read_input_tokens", 0)
-        return Usage(
-            input_tokens=usage.get("input_tokens", 0) + usage.get("cache_creation_input_tokens", 0) + hits,
-            output_tokens=usage.get("output_tokens", 0),
-            cache_hit_tokens=hits,
-        )
+        """The tokens so far. What a compaction took is counted apart by the provider."""
+        return sum(map(_usage, self._apart), _usage(self._usage))
 
     def _start(self, event: Block) -> Iterator[Chunk]:
         if self._open is not None or event.get("index") != self._seen:
@@ -206,7 +201,10 @@ class MessageReader:
             case "input_json_delta", _:
                 begun.parts.append(_string(delta, "partial_json"))
                 yield Progress()
-            case "signature_delta", "thinking":
+            case "compaction_delta", "compaction":
+                begun.block |= _storable({key: delta[key] for key in ("content", "encrypted_content") if key in delta})
+                yield Progress()
+            case "signature_delta", ("thinking" | "compaction"):
                 begun.block["signature"] = _string(delta, "signature")
                 yield Progress()
             case "citations_delta", "text":
@@ -264,7 +262,28 @@ class MessageReader:
     def _count(self, usage: JSON) -> None:
         """Counts are totals so far, so a later one replaces an earlier one; null says nothing."""
         if isinstance(usage, dict):
-            self._usage |= {key: count for key, count in usage.items() if type(count) is int and count >= 0}
+            self._usage |= _counts(usage)
+            parts = usage.get("iterations")
+            if isinstance(parts, list):
+                compactions = [part for part in parts if isinstance(part, dict) and part.get("type") == "compaction"]
+                self._apart = [_counts(part) for part in compactions]
+
+
+def _counts(usage: Block) -> dict[str, int]:
+    by_time = usage.get("cache_creation")
+    parts = (usage, by_time if isinstance(by_time, dict) else {})
+    return {key: count for part in parts for key, count in part.items() if type(count) is int and count >= 0}
+
+
+def _usage(counts: dict[str, int]) -> Usage:
+    hits, writes = counts.get("cache_read_input_tokens", 0), counts.get("cache_creation_input_tokens", 0)
+    return Usage(
+        input_tokens=counts.get("input_tokens", 0) + writes + hits,
+        output_tokens=counts.get("output_tokens", 0),
+        cache_hit_tokens=hits,
+        cache_write_tokens=writes,
+        cache_write_1h_tokens=min(counts.get("ephemeral_1h_input_tokens", 0), writes),
+    )
 
 
 def _decode(data: bytes) -> Block:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import anyio
+from msgspec.structs import replace
 
 from ..errors import ConfigurationError, ModelError
 from ..messages import JSON
@@ -25,11 +26,13 @@ from ._claude_errors import (
     not_a_stream,
     presentable,
     refused,
+    refuses_compaction,
     refuses_thinking,
     stated_maximum,
+    stated_window,
     unreachable,
 )
-from ._claude_request import CacheTTL, request_body, thinks_adaptively
+from ._claude_request import CacheTTL, beta_options, known_window, request_body, thinks_adaptively
 from ._claude_stream import BrokenStream, EventDecoder, MessageReader
 from .base import Chunk, ModelRequest
 
@@ -54,8 +57,8 @@ class AnthropicModel:
     Constructing it imports the SDK, which takes seconds: do that in a thread, or before the event loop runs. It may be
     used in several event loops, one after the other or at once; each has connections of its own.
 
-    What the provider says of the model is remembered and kept to: the most tokens of an answer, and that it takes no
-    adaptive thinking. The attempt that taught it fails and may be made again at once.
+    What the provider says of the model is remembered and kept to: the most tokens of an answer, its context window,
+    that it takes no adaptive thinking or tells nothing in brief. The attempt that taught it fails, to be made again.
 
     Args:
         name: The model's id, such as `claude-opus-5-5`.
@@ -63,6 +66,9 @@ class AnthropicModel:
         base_url: Where the Messages API is; None means `ANTHROPIC_BASE_URL`, else the provider's own address.
         thinking: Ask for adaptive thinking with a readable summary. None asks every model that is known to take it.
         cache: How long the provider keeps a prompt's prefix for the next request; None does not cache.
+        context_window: Tokens of prompt and answer together. None takes what every Claude has, 200,000.
+        compaction: Have the provider tell in brief what came before (a beta of the API). None asks every model that is
+            known to think adaptively.
         connect_timeout: Most seconds for a connection to open.
         read_timeout: Most seconds without a byte. The engine has its own timer, which knows pings from progress.
 
@@ -78,6 +84,8 @@ class AnthropicModel:
         base_url: str | None = None,
         thinking: bool | None = None,
         cache: CacheTTL | None = "5m",
+        context_window: int | None = None,
+        compaction: bool | None = None,
         connect_timeout: float = 15.0,
         read_timeout: float = 600.0,
     ) -> None:
@@ -85,6 +93,8 @@ class AnthropicModel:
         self._key = _checked_key(api_key)
         self._thinking = thinks_adaptively(name) if thinking is None else thinking
         self._cache = cache
+        self.context_window = known_window(name) if context_window is None else context_window
+        self.compacts = thinks_adaptively(name) if compaction is None else compaction
         self._most_tokens: int | None = None
         self._closed = False
         # resolved here, because to the SDK a variable that is set to nothing is an address
@@ -93,6 +103,7 @@ class AnthropicModel:
 
         self._status_error = anthropic.APIStatusError
         self._connection_error = anthropic.APIConnectionError
+        self._shape: Callable[[dict[str, JSON]], dict[str, JSON]] = anthropic.transform_schema
         timeout = anthropic.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
 
         def connect() -> AsyncAnthropic:
@@ -113,14 +124,13 @@ class AnthropicModel:
 
     async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
         """Make one attempt. Raises `ModelError`. Closing or cancelling ends the stream and its connection."""
-        body = request_body(
-            request, model=self.name, thinking=self._thinking, cache=self._cache, most_tokens=self._most_tokens
-        )
         reader = MessageReader()
         headers: Mapping[str, str] | None = None
         failure: ModelError | None = None
+        body: Mapping[str, JSON] = {}
         try:
-            async with _send_of(self._client())(**body) as response:
+            body = self._body(request)
+            async with _send_of(self._client())(**body, **beta_options(request)) as response:
                 headers = response.headers
                 kind = headers.get("content-type", "text/event-stream")
                 if not kind.lower().startswith("text/event-stream"):
@@ -137,7 +147,7 @@ class AnthropicModel:
             failure = self._failure(error, headers)
         if failure is not None:
             # outside of the handler: the SDK's exceptions hold the request with the key, and shall not be its context
-            raise presentable(self._taught(failure, body), self._key)
+            raise presentable(self._taught(failure, body, request), self._key)
         yield reply
 
     async def aclose(self) -> None:
@@ -150,6 +160,14 @@ class AnthropicModel:
                     await client.close()
         self._unused = None
 
+    def _body(self, request: ModelRequest) -> Mapping[str, JSON]:
+        """The body; a schema in it says what the provider can hold itself to, and the rest of it in words."""
+        if request.output_schema is not None:
+            request = replace(request, output_schema=self._shape(request.output_schema))
+        return request_body(
+            request, model=self.name, thinking=self._thinking, cache=self._cache, most_tokens=self._most_tokens
+        )
+
     def _client(self) -> AsyncAnthropic:
         """The client of this event loop: a connection belongs to the loop that opened it."""
         if self._closed:
@@ -160,7 +178,7 @@ class AnthropicModel:
             self._unused = None
         return self._clients[loop]
 
-    def _taught(self, failure: ModelError, body: Mapping[str, JSON]) -> ModelError:
+    def _taught(self, failure: ModelError, body: Mapping[str, JSON], request: ModelRequest) -> ModelError:
         """Remember what the provider says this model takes; the failure, as one to try again where that helps."""
         most = stated_maximum(failure)
         if most is not None and most < body["max_tokens"]:
@@ -169,6 +187,10 @@ class AnthropicModel:
         if "thinking" in body and refuses_thinking(failure):
             self._thinking = False
             return again(failure)
+        if (window := stated_window(failure)) is not None:
+            self.context_window = window
+        if request.compact and refuses_compaction(failure):
+            self.compacts = False
         return failure
 
     def _failure(self, error: Exception, headers: Mapping[str, str] | None) -> ModelError:

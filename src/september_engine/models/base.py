@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from ..messages import Block, Prompt, Usage
+from ..messages import JSON, Block, Prompt, Usage
 
 __all__ = [
     "BlockStarted",
@@ -23,14 +23,25 @@ __all__ = [
     "Reply",
     "TextChunk",
     "ThinkingChunk",
+    "compacts",
+    "window_of",
 ]
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt: the prompt, and the most tokens the answer may have."""
+    """One attempt: the prompt, and the most tokens the answer may have.
+
+    With `output_schema`, a JSON Schema of an object, the text of a final answer must be JSON that fits it. A model that
+    can hold itself to a schema does; what it answers is checked all the same.
+
+    With `compact`, which only a model that `compacts` is asked, the answer is one block of type "compaction" that may
+    stand first in a later prompt, in place of these messages.
+    """
 
     prompt: Prompt
     max_tokens: int
+    output_schema: dict[str, JSON] | None = None
+    compact: bool = False
 
 
 class BlockStarted(msgspec.Struct, frozen=True, gc=False):
@@ -87,10 +98,24 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 Chunk: TypeAlias = BlockStarted | TextChunk | ThinkingChunk | BlockStopped | Progress | Reply
 
 
+def window_of(model: Model) -> int | None:
+    """The model's context window in tokens, where it says so."""
+    window = getattr(model, "context_window", None)
+    return window if isinstance(window, int) else None
+
+
+def compacts(model: Model) -> bool:
+    """Whether the model's provider tells in brief what came before."""
+    return getattr(model, "compacts", False) is True
+
+
 class Model(Protocol):
     """A language model.
 
     `name` goes into the log and is compared when old thinking is sent back: thinking of another model is dropped.
+
+    Two attributes may be left out (`window_of` and `compacts` read them): `context_window`, the most tokens of a prompt
+    and its answer together, or None where that is not known; and `compacts`, whether `ModelRequest.compact` is taken.
     """
 
     @property

@@ -9,7 +9,7 @@ from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_model"]
+__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_light", "choose_model", "choose_planner"]
 
 
 OFFLINE_PACE = 0.015
@@ -26,18 +26,43 @@ def choose_model(name: str | None, settings: Settings, clock: Clock | None = Non
     """
     if settings.llm_provider == "offline" or (settings.llm_provider is None and not settings.provider_key and not name):
         return OfflineModel() if clock is None else OfflineModel(pace=OFFLINE_PACE, clock=clock)
+    return _claude(name or settings.llm_model or DEFAULT_MODEL, settings)
+
+
+def choose_fallback(name: str | None, settings: Settings) -> Model | None:
+    """The model of this name or `FALLBACK_MODEL`; None where there is neither.
+
+    A setting without a key counts for nothing, and where the provider is "offline" so does a name. Raises
+    `ConfigurationError` for a name without a key, as `choose_model` does.
+    """
+    return _beside(name, settings.fallback_model, settings)
+
+
+def choose_planner(name: str | None, settings: Settings) -> Model | None:
+    """The model of this name or `PLANNER_MODEL`; None where there is neither. As `choose_fallback`.
+
+    Where nobody named one there is none: a call before every turn is not to be paid for by surprise.
+    """
+    return _beside(name, settings.planner_model, settings)
+
+
+def choose_light(name: str | None, settings: Settings) -> Model | None:
+    """The model of this name or `LIGHT_MODEL`, which summarises; None where there is neither. As `choose_fallback`."""
+    return _beside(name, settings.light_model, settings)
+
+
+def _beside(name: str | None, configured: str | None, settings: Settings) -> Model | None:
+    if settings.llm_provider == "offline":
+        return None
+    if name is None and (configured is None or settings.provider_key is None):
+        return None
+    return _claude(name or configured or DEFAULT_MODEL, settings)
+
+
+def _claude(name: str, settings: Settings) -> Model:
     if settings.provider_key is None:
         raise ConfigurationError(
             "A Claude model was asked for, but there is no key. Set ANTHROPIC_API_KEY (or LLM_API_KEY), or set "
             "LLM_PROVIDER=offline to go without."
         )
-    chosen = name or settings.llm_model or DEFAULT_MODEL
-    return AnthropicModel(name=chosen, api_key=settings.provider_key, base_url=settings.anthropic_base_url)
-
-
-def choose_fallback(name: str | None, settings: Settings) -> Model | None:
-    """The model of this name or `FALLBACK_MODEL`; None where there is neither, or no key to call it with."""
-    chosen = name or settings.fallback_model
-    if chosen is None or settings.provider_key is None or settings.llm_provider == "offline":
-        return None
-    return AnthropicModel(name=chosen, api_key=settings.provider_key, base_url=settings.anthropic_base_url)
+    return AnthropicModel(name=name, api_key=settings.provider_key, base_url=settings.anthropic_base_url)

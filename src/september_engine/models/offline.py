@@ -11,10 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
+from .._context.asides import is_aside
+from .._context.media import weigh
+from .._context.stored import is_media
 from .._context.text import clean
 from .._seams import Clock
+from .._turn.output import NOT_ASKED_FOR
+from .._turn.planning import PLAN_SCHEMA
 from ..errors import ConfigurationError
 from ..messages import JSON, Block, Prompt, Usage, text_of, tool_uses
+from ._offline_output import fill_in
 from .base import BlockStarted, BlockStopped, Chunk, ModelRequest, Progress, Reply, TextChunk
 
 __all__ = ["OfflineModel"]
@@ -25,6 +31,8 @@ HELP = (
     "Set ANTHROPIC_API_KEY (or LLM_API_KEY) in the environment or in .env and start again."
 )
 LONGEST = 400
+NO_PLAN = '{"worthwhile": false, "steps": []}'
+"""As a planner it says that none is worth it: no simple rule can tell what work needs steps."""
 
 _ALIKE = {
     "commit": "git", "repository": "git", "repo": "git", "history": "log", "last": "latest", "newest": "latest",
@@ -63,6 +71,10 @@ class OfflineModel:
         """Answer, one word at a time. Raises nothing; cancelling leaves nothing open."""
         prompt = request.prompt
         text, use = _answer(prompt)
+        if request.output_schema == PLAN_SCHEMA:
+            text, use = NO_PLAN, None
+        elif request.output_schema is not None and use is None:
+            text = _value_of(request.output_schema, prompt)
         content: list[Block] = [{"type": "text", "text": text}]
         yield BlockStarted(0, "text")
         for word in re.findall(r"\s*\S+\s*$|\s*\S+", text):
@@ -93,9 +105,9 @@ def _answer(prompt: Prompt) -> tuple[str, Block | None]:
         names = {use["id"]: use["name"] for message in prompt.messages for use in tool_uses(message["content"])}
         told = " ".join(_told(names.get(result["tool_use_id"], "the tool"), result) for result in results)
         return f"{LABEL} {told}", None
-    question = clean(text_of(content))
+    question = clean(text_of(block for block in content if not is_aside(block)))
     if (chosen := _choose(prompt.tools, question)) is None:
-        return f"{LABEL} {HELP}{_can_do(prompt.tools)}", None
+        return f"{LABEL} {_given(content)}{HELP}{_can_do(prompt.tools)}", None
     tool, input = chosen
     made = sum(len(tool_uses(message["content"])) for message in prompt.messages)
     call_id = f"toolu_offline_{made + 1}"
@@ -103,6 +115,35 @@ def _answer(prompt: Prompt) -> tuple[str, Block | None]:
         f"{LABEL} no API key is set, so I go by simple rules. I use {tool['name']} for this.",
         {"type": "tool_use", "id": call_id, "name": tool["name"], "input": input},
     )
+
+
+def _value_of(schema: dict[str, JSON], prompt: Prompt) -> str:
+    """The answer where a value was asked for: from the last message of a person, and the results that came after it."""
+    heard: list[str] = []
+    for message in reversed(prompt.messages):
+        content = message["content"]
+        results = [block for block in content if block.get("type") == "tool_result"]
+        heard += [_result_text(result.get("content", "")) for result in results]
+        said = clean(text_of(block for block in content if not is_aside(block)))
+        if message["role"] == "user" and not results and not said.startswith(NOT_ASKED_FOR):
+            heard.append(said)
+            break
+    answer, filled = fill_in(schema, " ".join(heard))
+    return answer if filled else f"{LABEL} {answer}"
+
+
+def _given(content: list[Block]) -> str:
+    """What of a message no rule can look at."""
+    given = [_in_words(block) for block in content if is_media(block)]
+    return f"I was given {' and '.join(given)}, and cannot look at that: " if given else ""
+
+
+def _in_words(block: Block) -> str:
+    source = block["source"]
+    if source.get("type") == "url":
+        return str(source["url"])
+    side = weigh(block).side
+    return str(source["media_type"]) + (f" of up to {side} pixels a side" if side else "")
 
 
 def _can_do(tools: list[Block]) -> str:

@@ -121,6 +121,7 @@ class ScriptedModel:
         piece: Characters per chunk.
         strict: Refuse what the API would refuse, and what does not go on from an earlier request.
         new_prefix: Allow another `system` or other tools for a conversation that has begun.
+        context_window: The window it says it has, in tokens.
 
     Attributes:
         requests: Every request so far, the refused ones too.
@@ -133,6 +134,7 @@ class ScriptedModel:
     piece: int = 5
     strict: bool = True
     new_prefix: bool = False
+    context_window: int | None = None
     requests: list[ModelRequest] = attrs.field(factory=list, init=False)
     open_streams: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)

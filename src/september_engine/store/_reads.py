@@ -9,12 +9,13 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import StoreCorrupt
-from ._rows import TASK, TURN, Row, corrupt, event_row, fact_row, find_task, find_turn, task_row, turn_row
+from ._rows import TASK, TURN, Row, blob_body, corrupt, event_row, fact_row, find_task, find_turn, task_row, turn_row
 from .base import EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = [
     "find_fact",
     "latest_task",
+    "read_blob",
     "read_events",
     "read_open_tasks",
     "read_task",
@@ -25,11 +26,12 @@ __all__ = [
 ]
 
 LINE = """
-WITH RECURSIVE line (turn, parent) AS (
-    SELECT turn, parent FROM turns WHERE task = :task AND turn_id = :turn_id
+WITH RECURSIVE line (turn, turn_id, parent) AS (
+    SELECT turn, turn_id, parent FROM turns WHERE task = :task AND turn_id = :turn_id
     UNION ALL
-    SELECT turns.turn, turns.parent FROM line
+    SELECT turns.turn, turns.turn_id, turns.parent FROM line
     JOIN turns ON turns.task = :task AND turns.turn_id = line.parent AND turns.turn < line.turn
+    WHERE line.turn_id IS NOT :since
 )
 """
 LATEST_TS = 2**63 - 1
@@ -100,12 +102,14 @@ def read_turn(db: sqlite3.Connection, task_id: str, turn_id: str) -> list[FactRo
     return [] if row is None else _facts_of(db, row)
 
 
-def read_thread(db: sqlite3.Connection, task_id: str, turn_id: str) -> list[FactRow]:
-    """The facts of a turn and its ancestors, the oldest turn first."""
-    place = {"task": _task_key(db, task_id), "turn_id": turn_id}
+def read_thread(db: sqlite3.Connection, task_id: str, turn_id: str, since: str | None) -> list[FactRow]:
+    """The facts of a turn and its ancestors, the oldest turn first, or from the ancestor `since` on."""
+    place = {"task": _task_key(db, task_id), "turn_id": turn_id, "since": since}
     line = db.execute(f"{LINE} {TURN} WHERE turn IN (SELECT turn FROM line) ORDER BY turn", place).fetchall()
-    if line and turn_row(line[0]).parent is not None:
-        raise corrupt("a turn")
+    if line and turn_row(line[0]).turn_id != since:
+        if turn_row(line[0]).parent is not None:
+            raise corrupt("a turn")
+        line = line if since is None else []
     return [fact for row in line for fact in _facts_of(db, row)]
 
 
@@ -144,6 +148,16 @@ def find_fact(db: sqlite3.Connection, task_id: str, message_id: str) -> FactRow 
         (_task_key(db, task_id), message_id),
     ).fetchone()
     return None if row is None else fact_row(row[:7], row[7])
+
+
+def read_blob(db: sqlite3.Connection, task_id: str, sha256: str) -> bytes | None:
+    """The content that this task refers to under this hash."""
+    row = db.execute(
+        "SELECT blobs.blob, sha256, body, crc FROM blobs JOIN blob_uses ON blob_uses.blob = blobs.blob "
+        "WHERE sha256 = ? AND task = ?",
+        (sha256, _task_key(db, task_id)),
+    ).fetchone()
+    return None if row is None else blob_body(row)
 
 
 def latest_task(db: sqlite3.Connection) -> str | None:

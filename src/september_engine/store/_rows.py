@@ -17,12 +17,14 @@ __all__ = [
     "TASK",
     "TURN",
     "Row",
+    "blob_body",
     "corrupt",
     "crc_of",
     "event_row",
     "fact_row",
     "find_task",
     "find_turn",
+    "task_crc",
     "task_row",
     "turn_row",
 ]
@@ -31,7 +33,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 TASK = """
 SELECT task, task_id, epoch, last_ts, last_seq, head, open_turn, waiting_since, prefix, created_at, updated_at,
-       trimmed_to, crc
+       trimmed_to, spent_tokens, spent_usd, crc
 FROM tasks
 """
 LAST_EVENT = "SELECT task, ts, turn, type, body, crc FROM events WHERE task = ? ORDER BY ts DESC LIMIT 1"
@@ -44,6 +46,15 @@ FROM turns
 def crc_of(row: Row, body: bytes = b"") -> int:
     """The checksum of one row's columns."""
     return zlib.crc32(body, zlib.crc32(repr(row).encode()))
+
+
+def task_crc(row: Row) -> int:
+    """The checksum of a task's row. What it has spent counts only where there is something to say.
+
+    So the rows of before it was kept are good as they are: a migration is SQL, which cannot make a checksum.
+    """
+    *older, spent_tokens, spent_usd = row
+    return crc_of(tuple(older) if (spent_tokens, spent_usd) == (0, 0.0) else row)
 
 
 def event_row(row: Row) -> EventRow:
@@ -61,12 +72,13 @@ def find_task(db: sqlite3.Connection, task_id: str) -> tuple[int, TaskRow] | Non
 def task_row(db: sqlite3.Connection, row: Row) -> TaskRow:
     """The index row, with the last number of its events: those of deltas are in no other place."""
     *values, crc = row
-    if crc_of(tuple(values)) != crc:
+    if task_crc(tuple(values)) != crc:
         raise corrupt("a task")
     last_event = db.execute(LAST_EVENT, row[:1]).fetchone()
     if last_event is not None and crc_of(last_event[:4], last_event[4]) != last_event[5]:
         raise corrupt("an event")
-    _, task_id, epoch, last_ts, last_seq, head, open_turn, waiting_since, prefix, created, updated, trimmed_to = values
+    _, task_id, epoch, last_ts, last_seq, head, open_turn, waiting_since, prefix, *more = values
+    created, updated, trimmed_to, spent_tokens, spent_usd = more
     return TaskRow(
         task_id=task_id.decode(),
         epoch=epoch,
@@ -79,6 +91,8 @@ def task_row(db: sqlite3.Connection, row: Row) -> TaskRow:
         created_at=created,
         updated_at=updated,
         trimmed_to=trimmed_to,
+        spent_tokens=spent_tokens,
+        spent_usd=spent_usd,
     )
 
 
@@ -102,6 +116,13 @@ def fact_row(row: Row, turn_id: str) -> FactRow:
     if not isinstance(body, bytes) or crc_of(row[:5], body) != crc:
         raise corrupt("a fact")
     return FactRow(seq=seq, ts=ts, turn_id=turn_id, body=body, message_id=message_id)
+
+
+def blob_body(row: Row) -> bytes:
+    key, sha256, body, crc = row
+    if not isinstance(body, bytes) or crc_of((key, sha256), body) != crc:
+        raise corrupt("an attachment or an output")
+    return body
 
 
 def corrupt(what: str) -> StoreCorrupt:

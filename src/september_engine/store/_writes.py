@@ -10,8 +10,8 @@ import sqlite3
 from msgspec.structs import replace
 
 from ..errors import Fenced, StoreCorrupt
-from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_row, turn_row
-from .base import Batch, TaskRow
+from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_crc, task_row, turn_row
+from .base import Batch, Blob, TaskRow
 
 __all__ = ["OpenTurns", "delete_task", "holds", "trim_events", "write_batch"]
 
@@ -32,7 +32,7 @@ class OpenTurns:
     def keys_for(self, batch: Batch) -> tuple[int, int] | None:
         """The keys of turn and task, where this is a batch of events alone for the turn that is being written."""
         known = self._known.get(batch.task_id)
-        if known is None or batch.claim or batch.facts or batch.task or batch.turn or not batch.events:
+        if known is None or batch.claim or batch.facts or batch.blobs or batch.task or batch.turn or not batch.events:
             return None
         epoch, turn_id, turn, task = known
         return (turn, task) if (epoch, turn_id) == (batch.epoch, batch.events[0].turn_id) else None
@@ -65,6 +65,8 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
     if batch.facts:
         facts = [_checked((turn, fact.seq, task, fact.ts, fact.message_id, fact.body)) for fact in batch.facts]
         db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?)", facts)
+    for blob in batch.blobs:
+        _put_blob(db, task, blob)
     events = [_checked((task, event.ts, turn, event.type, event.body)) for event in batch.events]
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
 
@@ -84,7 +86,7 @@ def _put_task(db: sqlite3.Connection, found: tuple[int, TaskRow] | None, batch: 
     if found is None:
         assert batch.task is not None
         stored = batch.task
-        empty = "INSERT INTO tasks VALUES (NULL, ?, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0)"
+        empty = "INSERT INTO tasks VALUES (NULL, ?, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0)"
         task = db.execute(empty, (batch.task_id.encode(),)).lastrowid
         assert task is not None
     else:
@@ -107,11 +109,14 @@ def _update_task(db: sqlite3.Connection, task: int, row: TaskRow) -> None:
         row.created_at,
         row.updated_at,
         row.trimmed_to,
+        row.spent_tokens,
+        row.spent_usd,
     )
     db.execute(
         "UPDATE tasks SET epoch = ?, last_ts = ?, last_seq = ?, head = ?, open_turn = ?, waiting_since = ?, "
-        "prefix = ?, created_at = ?, updated_at = ?, trimmed_to = ?, crc = ? WHERE task = ?",
-        (*values, crc_of((task, row.task_id.encode(), *values)), task),
+        "prefix = ?, created_at = ?, updated_at = ?, trimmed_to = ?, spent_tokens = ?, spent_usd = ?, crc = ? "
+        "WHERE task = ?",
+        (*values, task_crc((task, row.task_id.encode(), *values)), task),
     )
 
 
@@ -138,6 +143,17 @@ def _put_turn(db: sqlite3.Connection, task: int, stored: Row | None, batch: Batc
         db.execute(ended, (row.ended_at, last_ts, last_seq, turn))
     db.execute("UPDATE turns SET crc = ? WHERE turn = ?", (crc_of((turn, *values)), turn))
     return int(turn)
+
+
+def _put_blob(db: sqlite3.Connection, task: int, blob: Blob) -> None:
+    """Store the content once, over one that was damaged if need be, and note that the task refers to it."""
+    stored = db.execute("SELECT blob, sha256, body, crc FROM blobs WHERE sha256 = ?", (blob.sha256,)).fetchone()
+    if stored is None:
+        [(key,)] = db.execute("SELECT coalesce(max(blob), 0) + 1 FROM blobs")
+        db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?)", _checked((key, blob.sha256, blob.body)))
+    elif stored != _checked((key := stored[0], blob.sha256, blob.body)):
+        db.execute("REPLACE INTO blobs VALUES (?, ?, ?, ?)", _checked((key, blob.sha256, blob.body)))
+    db.execute("INSERT OR IGNORE INTO blob_uses VALUES (?, ?)", (task, key))
 
 
 def holds(db: sqlite3.Connection, batch: Batch) -> bool:
@@ -183,6 +199,11 @@ def delete_task(db: sqlite3.Connection, task_id: str, open_turns: OpenTurns) -> 
     if found is None:
         return False
     db.execute("DELETE FROM facts WHERE turn IN (SELECT turn FROM turns WHERE task = ?)", found)
-    for table in ("events", "turns", "tasks"):
+    db.execute(
+        "DELETE FROM blobs WHERE blob IN (SELECT blob FROM blob_uses WHERE task = ?1) "
+        "AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.blob = blobs.blob AND task != ?1)",
+        found,
+    )
+    for table in ("blob_uses", "events", "turns", "tasks"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", found)
     return True

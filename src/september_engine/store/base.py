@@ -4,7 +4,11 @@ A store appends, reads and claims. It never decides: numbers, times and what a r
 
 Two kinds of rows belong to a task. *Facts* are for good: they are what happened. *Events* are what clients see; they
 are trimmed when their channel's lifetime is over. A third, the `TaskRow`, is an index over the facts that saves
-reading them: it could be made again from them at any time.
+reading them: it could be made again from them at any time. What is too large for a fact is a *blob* beside it, known
+by its content, and stays as long as its task.
+
+*Blobs* are what is too large for a fact: a picture, a document, the whole of a long output. A fact refers to one by
+the SHA-256 of its content; the same content is stored once, however many facts of however many tasks refer to it.
 
 Everything a store is handed or gives is bytes, text and numbers: it does not know our structs. Task ids are opaque
 text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); they are compared as bytes.
@@ -17,7 +21,20 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Batch", "EventLog", "EventRow", "FactRow", "Lifecycle", "Store", "TaskRow", "Tasks", "TurnRow", "Turns"]
+__all__ = [
+    "Batch",
+    "Blob",
+    "Blobs",
+    "EventLog",
+    "EventRow",
+    "FactRow",
+    "Lifecycle",
+    "Store",
+    "TaskRow",
+    "Tasks",
+    "TurnRow",
+    "Turns",
+]
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -55,6 +72,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `last_ts` and `last_seq` are the last numbers used; `head` is the turn the next one goes on from; `open_turn` is
     the turn that has not ended; `waiting_since` is the wall time at which it began to wait for a person; `prefix` is
     the id of the prompt prefix of `head`. Events up to and including `trimmed_to` may be gone (0: none is).
+    `spent_tokens` and `spent_usd` (None: unknown) are what all its turns have spent.
     """
 
     task_id: str
@@ -68,6 +86,15 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: int = 0
     updated_at: int = 0
     trimmed_to: int = 0
+    spent_tokens: int = 0
+    spent_usd: float | None = 0.0
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
+    """Something large that facts refer to. `sha256` is that of the body, in lower-case hex."""
+
+    sha256: str
+    body: bytes
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +110,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     The rows of one batch are all of one turn, whose `TurnRow` came with this batch or an earlier one. The first batch
     of a task brings its `task`.
+
+    `blobs` are what its facts refer to; they belong to the task from then on. One that is stored already is not stored
+    again; where the stored one was damaged, this one takes its place.
     """
 
     task_id: str
@@ -91,6 +121,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[EventRow] = ()
     task: TaskRow | None = None
     turn: TurnRow | None = None
+    blobs: Sequence[Blob] = ()
     claim: bool = False
     barrier: bool = True
 
@@ -144,7 +175,10 @@ class Tasks(Protocol):
         ...
 
     async def delete(self, task_id: str, /) -> bool:
-        """Remove the task with all its facts, events and turns; False where there was none."""
+        """Remove the task with all its facts, events and turns; False where there was none.
+
+        A blob goes with the last task it belongs to.
+        """
         ...
 
 
@@ -155,8 +189,11 @@ class Turns(Protocol):
         """The facts of one turn in order; [] where it is unknown."""
         ...
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
-        """The facts of this turn and all its ancestors, along `TurnRow.parent`, the oldest turn first."""
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
+        """The facts of this turn and all its ancestors, along `TurnRow.parent`, the oldest turn first.
+
+        With `since`, only those from that ancestor on; the cost follows what is given. Where it is none, [].
+        """
         ...
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
@@ -165,6 +202,17 @@ class Turns(Protocol):
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         """The fact that is this message, or None: an id of another task is unknown here."""
+        ...
+
+
+class Blobs(Protocol):
+    """What is too large for a fact. Written with `Batch.blobs`."""
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        """The body, or None: a blob of other tasks only is unknown here.
+
+        Raises `StoreCorrupt` where it fails its checksum.
+        """
         ...
 
 
@@ -196,5 +244,5 @@ class Lifecycle(Protocol):
         ...
 
 
-class Store(EventLog, Tasks, Turns, Lifecycle, Protocol):
+class Store(EventLog, Tasks, Turns, Blobs, Lifecycle, Protocol):
     """All of it: what an engine needs."""

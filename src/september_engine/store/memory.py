@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from weakref import WeakValueDictionary
 
 import attrs
 from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
-from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from ..memory.inprocess import InProcessMemories
+from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["MemoryStore"]
 
@@ -28,15 +30,21 @@ class _Task:
     turns: dict[str, _Turn] = attrs.field(factory=dict)
     events: list[EventRow] = attrs.field(factory=list)
     messages: dict[str, FactRow] = attrs.field(factory=dict)
+    blobs: dict[str, Blob] = attrs.field(factory=dict)
 
 
 class MemoryStore:
-    """A `Store` that keeps everything until the object goes; closing it loses nothing, so that it can be reopened."""
+    """A `Store` that keeps everything until the object goes; closing it loses nothing, so that it can be reopened.
+
+    `memories` is long-term memory, kept beside.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
         self._latest: list[tuple[str, str]] = []
+        self._blobs: WeakValueDictionary[str, Blob] = WeakValueDictionary()
         self._open = False
+        self.memories = InProcessMemories()
 
     def __repr__(self) -> str:
         return "MemoryStore()"
@@ -81,6 +89,8 @@ class MemoryStore:
             task.turns[fact.turn_id].facts.append(fact)
             if fact.message_id is not None:
                 task.messages[fact.message_id] = fact
+        for blob in batch.blobs:
+            task.blobs[blob.sha256] = self._blobs.setdefault(blob.sha256, blob)
         task.events += batch.events
         if batch.task is not None:
             task.row = replace(batch.task, epoch=batch.epoch, trimmed_to=task.row.trimmed_to)
@@ -154,13 +164,15 @@ class MemoryStore:
         turn = self._turns(task_id).get(turn_id)
         return [] if turn is None else list(turn.facts)
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
         turns = self._turns(task_id)
         line: list[_Turn] = []
         at: str | None = turn_id
         while at is not None and at in turns:
             line.append(turns[at])
-            at = turns[at].row.parent
+            at = None if at == since else turns[at].row.parent
+        if since is not None and line and line[-1].row.turn_id != since:
+            return []
         return [fact for turn in reversed(line) for fact in turn.facts]
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
@@ -169,6 +181,13 @@ class MemoryStore:
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         task = self._tasks.get(task_id)
         return None if task is None else task.messages.get(message_id)
+
+    # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        task = self._tasks.get(task_id)
+        found = None if task is None else task.blobs.get(sha256)
+        return None if found is None else found.body
 
     def _turns(self, task_id: str) -> dict[str, _Turn]:
         task = self._tasks.get(task_id)

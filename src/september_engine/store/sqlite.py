@@ -18,6 +18,7 @@ import anyio
 
 from .._seams import CrashPoint, no_crash
 from ..errors import ConfigurationError, EngineClosed, EngineError, StoreBusy, StoreFull, StoreInUse
+from ..memory.sqlite import SQLiteMemories
 from . import _reads as reads
 from . import _writes as writes
 from ._connection import Connection, connect, error_of
@@ -44,6 +45,9 @@ class SQLiteStore:
             written wait for the next other commit: a power cut may take its last words, a crash of the process none.
         busy_timeout: Seconds to wait for another program that holds the database's lock, such as a backup.
         crash: Called at named points, for tests.
+
+    Attributes:
+        memories: Long-term memory, kept in the same file.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class SQLiteStore:
         self._writer: Writer | None = None
         self._write_connection: Connection | None = None
         self._read_connection: Connection | None = None
+        self.memories = SQLiteMemories(read=self._read, write=lambda job: self._running.put(job))
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.path)!r})"
@@ -199,14 +204,19 @@ class SQLiteStore:
     async def turn(self, task_id: str, turn_id: str, /) -> list[FactRow]:
         return await self._read(reads.read_turn, task_id, turn_id)
 
-    async def thread(self, task_id: str, turn_id: str, /) -> list[FactRow]:
-        return await self._read(reads.read_thread, task_id, turn_id)
+    async def thread(self, task_id: str, turn_id: str, /, *, since: str | None = None) -> list[FactRow]:
+        return await self._read(reads.read_thread, task_id, turn_id, since)
 
     async def turns(self, task_id: str, /) -> list[TurnRow]:
         return await self._read(reads.read_turns, task_id)
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self._read(reads.find_fact, task_id, message_id)
+
+    # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def blob(self, task_id: str, sha256: str, /) -> bytes | None:
+        return await self._read(reads.read_blob, task_id, sha256)
 
     # ── both ways ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,7 +23,17 @@ MARKS = 4
 LOOKBACK = 20
 """Blocks before a mark, itself included, at which the provider looks for what it has cached."""
 
+COMPACTION_BETA = "compact-2026-09-04"
+
+SAID = {"role": "user", "content": [{"type": "text", "text": "Say it in brief."}]}
+
 SIGNED = ("thinking", "redacted_thinking")
+
+SCHEMA_WORDS = frozenset(
+    "type properties required additionalProperties items minItems anyOf allOf enum const format description title "
+    "$defs $ref".split()
+)
+"""What a schema that an answer is held to may say."""
 
 OLDER = re.compile(r"claude-(opus|sonnet|haiku)-4[-.][0-5]\b")
 """Models that have no adaptive thinking."""
@@ -74,6 +84,8 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
     if _object(body.get("tool_choice")).get("type") in ("any", "tool"):
         yield "tool_choice: this model cannot be forced to use a tool"
     yield from _model_problems(body)
+    yield from _format_problems(body)
+    yield from _compaction_problems(body, headers)
     marked = [(path, block) for path, block in _blocks(body) if "cache_control" in block]
     if len(marked) > MARKS:
         yield f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marked)}."
@@ -82,8 +94,10 @@ def _refusals(body: Mapping[str, JSON], headers: Mapping[str, str], issued: Sequ
         if block.get("type") in SIGNED or (block.get("type") == "text" and not str(block.get("text")).strip()):
             yield f"{path}: cache_control cannot be set here"
     prompt = prompt_of(body)
-    yield from problems(prompt)
     yield from _moved_thinking(prompt, issued)
+    if "compaction" in body:  # nothing is written behind it, so an answer that is whole may be last
+        prompt = msgspec.structs.replace(prompt, messages=[*prompt.messages, SAID])
+    yield from problems(prompt)
 
 
 def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
@@ -97,6 +111,46 @@ def _model_problems(body: Mapping[str, JSON]) -> Iterator[str]:
         yield "adaptive thinking is not supported on this model"
     if isinstance(asked, int) and asked > most:
         yield f"max_tokens: {asked} > {most}, which is the maximum allowed number of output tokens for {model}"
+
+
+def _format_problems(body: Mapping[str, JSON]) -> Iterator[str]:
+    """What an answer is to be held to: a schema of the kinds and with the words that the API knows."""
+    wanted = _object(body.get("output_config")).get("format")
+    if wanted is None:
+        return
+    if _object(wanted).get("type") != "json_schema" or not isinstance(_object(wanted).get("schema"), dict):
+        yield "output_config.format: must be a json_schema with a schema"
+        return
+    yield from _schema_problems(wanted["schema"], "output_config.format.schema")
+
+
+def _schema_problems(schema: JSON, path: str) -> Iterator[str]:
+    said = _object(schema)
+    if not said.keys() & {"type", "anyOf", "allOf", "enum", "const", "$ref"}:
+        yield f"{path}: must have a type"
+    if said.get("type") == "object" and said.get("additionalProperties") is not False:
+        yield f"{path}: for type object, additionalProperties must be explicitly set to false"
+    for word in sorted(said.keys() - SCHEMA_WORDS):
+        yield f"{path}.{word}: is not supported"
+    for name in ("properties", "$defs"):
+        for key, inner in _object(said.get(name)).items():
+            yield from _schema_problems(inner, f"{path}.{name}.{key}")
+    for index, inner in enumerate(_objects(said.get("anyOf"))):
+        yield from _schema_problems(inner, f"{path}.anyOf.{index}")
+    if "items" in said:
+        yield from _schema_problems(said["items"], f"{path}.items")
+
+
+def _compaction_problems(body: Mapping[str, JSON], headers: Mapping[str, str]) -> Iterator[str]:
+    """A beta of the API: whoever does not name it may neither ask for a compaction nor send one back."""
+    if COMPACTION_BETA in headers.get("anthropic-beta", ""):
+        if "compaction" in body and _object(body["compaction"]).get("type") != "summarize":
+            yield "compaction.type: must be summarize"
+        return
+    if "compaction" in body:
+        yield "compaction: Extra inputs are not permitted"
+    if any(block.get("type") == "compaction" for _, block in _blocks(body)):
+        yield "messages.0.content.0: Input tag 'compaction' found using 'type' does not match any of the expected tags"
 
 
 def _mark_problems(marked: Sequence[tuple[str, Block]]) -> Iterator[str]:

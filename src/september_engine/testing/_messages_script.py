@@ -18,6 +18,7 @@ __all__ = [
     "Gate",
     "Part",
     "block",
+    "compaction",
     "event",
     "failure",
     "frames",
@@ -99,6 +100,12 @@ def tool_use(
 def block(content: Block, *deltas: Block) -> Part:
     """Any block, with any deltas: one of a kind that nobody knows yet, for instance."""
     return Part(start=content, deltas=deltas)
+
+
+def compaction(content: str, signature: str = "signed/compaction==") -> Part:
+    """What came before, told in brief: the one block of an answer to a request for a compaction."""
+    start = {"type": "compaction", "content": None, "signature": signature}
+    return Part(start=start, deltas=({"type": "compaction_delta", "content": content, "encrypted_content": None},))
 
 
 def ping() -> Part:

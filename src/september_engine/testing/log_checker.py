@@ -15,7 +15,7 @@ A log is whole when
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import attrs
@@ -23,49 +23,24 @@ import msgspec
 
 from .._context.check import changed_prefix, problems
 from .._turn.facts import (
-    AssistantCut,
     AssistantReplied,
     AttemptFailed,
+    Compacted,
     Fact,
-    HumanAnswered,
-    HumanAsked,
-    ToolFinished,
-    ToolStarted,
-    TurnFailed,
-    TurnResumed,
     TurnStarted,
     decode_fact,
     message_id_of,
 )
 from .._turn.history import prompt_of
-from .._turn.present import present
-from .._turn.state import Standing, TurnState, evolve, standing
-from ..events import (
-    ContentBlockStart,
-    ContentBlockStop,
-    Error,
-    Event,
-    HitlRequest,
-    HitlResolved,
-    Retry,
-    Rewound,
-    TextDelta,
-    ThinkingDelta,
-    ThreadLifecycle,
-    ToolCall,
-    ToolResult,
-    UsageEvent,
-    decode,
-    encode,
-    name_of,
-)
-from ..messages import Block, Prompt, text_of, tool_uses
+from .._turn.standing import Standing, standing
+from .._turn.state import TurnState, evolve
+from ..messages import Block, Prompt
 from ..store.base import EventRow, FactRow, Store, TaskRow, TurnRow
+from ._blob_checker import blob_problems, with_stand_ins
+from ._log_events import shown_problems
+from ._log_order import misplaced
 
 __all__ = ["check_log", "check_task"]
-
-PRESENTED = (ThreadLifecycle, Error, ToolCall, ToolResult, HitlRequest, HitlResolved, UsageEvent, Retry, Rewound)
-"""The events that come from facts; those of the model's stream and of no consequence stand between them."""
 
 
 def check_log(
@@ -87,13 +62,13 @@ def check_log(
     for row in events:
         shown.setdefault(row.turn_id, []).append(row)
     found += [f"events of {turn_id}: there is no such turn" for turn_id in shown if turn_id not in turns]
-    head: str | None = None
+    before = standing(TurnState())
     for turn in turns.values():
-        problems = [*_follows(turn, turns, head), *_projects(turn, turns, every_prefix=every_prefix)]
+        problems = [*_follows(turn, turns, before), *_projects(turn, turns, every_prefix=every_prefix)]
         if turn.turn_id in shown or turn.rows[-1].ts > trimmed_to:
-            problems += _shows(turn, shown.get(turn.turn_id, []))
+            problems += shown_problems(turn.rows, turn.facts, shown.get(turn.turn_id, []))
         found += [f"{turn.turn_id}: {problem}" for problem in problems]
-        head = standing(turn.state).head
+        before = standing(turn.state)
     open_turns = [turn.turn_id for turn in turns.values() if turn.state.status == "running"]
     found += [f"{turn_id}: is open, and another turn began" for turn_id in open_turns if turn_id != [*turns][-1]]
     return found
@@ -114,7 +89,7 @@ async def check_task(store: Store, task_id: str, *, every_prefix: bool = True) -
     while page := await store.events(task_id, after=events[-1].ts if events else 0):
         events += page
     found = check_log(facts, events, trimmed_to=row.trimmed_to, every_prefix=every_prefix)
-    return found + list(_index(row, turns, facts, events))
+    return found + list(_index(row, turns, facts, events)) + await blob_problems(store, task_id, facts)
 
 
 @attrs.define
@@ -169,161 +144,29 @@ def _turns_of(rows: Sequence[FactRow]) -> tuple[dict[str, _Turn], list[str]]:
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _follows(turn: _Turn, turns: dict[str, _Turn], head: str | None) -> Iterator[str]:
+def _follows(turn: _Turn, turns: dict[str, _Turn], before: Standing) -> Iterator[str]:
     """Whether each fact of a turn follows from those before it."""
-    started = turn.started
+    started, head = turn.started, before.head
     if started is None or started.turn_id != turn.turn_id:
         yield "does not begin with its start"
     elif started.previous != head:
         yield f"began where the thread stood at {started.previous}, but it stood at {head}"
-    elif started.kind == "new" and started.parent != head:
+    elif started.kind in ("new", "note") and started.parent != head:
         yield f"goes on from {started.parent}, and is neither an edit nor a retry"
     elif started.parent is not None and started.parent not in list(turns)[: list(turns).index(turn.turn_id)]:
         yield f"goes on from {started.parent}, which is not there"
+    if started is not None and (started.task_tokens, started.task_usd) != (before.tokens, before.usd):
+        said, spent = (started.task_tokens, started.task_usd), (before.tokens, before.usd)
+        yield f"began where the task had spent {said} tokens and USD, but it had spent {spent}"
     state, broken = TurnState(), dict[str, str]()
     for row, fact in zip(turn.rows, turn.facts, strict=True):
         if isinstance(fact, AssistantReplied):
             broken = fact.broken
-        if (problem := _misplaced(state, fact, broken)) is not None:
+        if (problem := misplaced(state, fact, broken)) is not None:
             yield f"fact {row.seq} ({type(fact).__name__}): {problem}"
         state = evolve(state, fact)
     if state.status != "running" and state.open_calls:
         yield f"ended, and the calls {[call.id for call in state.open_calls]} have no result"
-
-
-def _misplaced(state: TurnState, fact: Fact, broken: Mapping[str, str]) -> str | None:
-    """Why this fact cannot follow in this state, or None. `broken` says which calls of the step cannot be run."""
-    if isinstance(fact, TurnStarted):
-        return None if state.status == "new" else "a turn starts once"
-    if state.status != "running":
-        return "comes after the end" if state.status != "new" else "comes before the start"
-    calls = {call.id: call.status for call in state.calls}
-    match fact:
-        case AssistantReplied():
-            ids = [use["id"] for use in tool_uses(fact.content)]
-            if state.open_calls:
-                return f"the calls {[call.id for call in state.open_calls]} have no result yet"
-            return (
-                "a call has an id that was used before"
-                if len(state.call_ids.union(ids)) < len(state.call_ids) + len(ids)
-                else None
-            )
-        case AssistantCut() | AttemptFailed():
-            return "the answer was whole" if state.open_calls else None
-        case ToolStarted():
-            status = calls.get(fact.tool_call_id)
-            if fact.tool_call_id in broken:
-                return f"{fact.tool_call_id} cannot be run: {broken[fact.tool_call_id]}"
-            return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"
-        case ToolFinished():
-            status = calls.get(fact.tool_call_id)
-            return f"{fact.tool_call_id} is {status or 'unknown'}" if status in ("done", None) else None
-        case HumanAsked():
-            status = calls.get(fact.tool_call_id)
-            return None if status == "owed" else f"{fact.tool_call_id} is {status or 'unknown'}, not owed"
-        case HumanAnswered():
-            request = next((one for one in state.open_requests if one.id == fact.request_id), None)
-            if request is None:
-                return f"{fact.request_id} is not open"
-            unclear = request.kind == "permission" and fact.answer not in ("yes", "no")
-            return f"{fact.answer!r} is no answer to a permission" if unclear else None
-        case _:
-            return None
-
-
-# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@attrs.define
-class _Screen:
-    """What a client has on its screen: the text since the last answer or failure, and the block that is open."""
-
-    text: str = ""
-    cut: str | None = None
-    block: ContentBlockStart | None = None
-    blocks: int = 0
-
-    def take(self, event: Event) -> str | None:
-        """Take an event of the model's stream; why it cannot come now, or None."""
-        match event:
-            case ContentBlockStart():
-                before, self.block = self.block, event
-                self.blocks += 1
-                if before is not None:
-                    return f"block {event.block_index} starts, and block {before.block_index} is open"
-                return None if event.block_index == self.blocks - 1 else f"block {event.block_index} is out of order"
-            case ContentBlockStop():
-                before, self.block = self.block, None
-                same = before is not None and (before.block_index, before.block_type) == (
-                    event.block_index,
-                    event.block_type,
-                )
-                return None if same else f"block {event.block_index} stops, and is not open"
-            case TextDelta() | ThinkingDelta():
-                kind = "text" if isinstance(event, TextDelta) else "thinking"
-                self.text += event.text if kind == "text" else ""
-                return None if self.block is not None and self.block.block_type == kind else f"{kind} outside a block"
-            case _:
-                return None
-
-
-def _shows(turn: _Turn, rows: Sequence[EventRow]) -> Iterator[str]:
-    """Whether the events are what the facts show, with the model's stream between them."""
-    events: list[Event] = []
-    for shown in rows:
-        try:
-            events.append(decode(shown.type, shown.body))
-        except (KeyError, msgspec.DecodeError):
-            yield f"event {shown.ts}: {shown.type} cannot be decoded"
-            return
-    state, screen, at = TurnState(), _Screen(), 0
-    for row, fact in zip(turn.rows, turn.facts, strict=True):
-        for expected in present(state, fact):
-            while at < len(events) and not isinstance(events[at], PRESENTED):
-                if (problem := screen.take(events[at])) is not None:
-                    yield f"event {rows[at].ts}: {problem}"
-                at += 1
-            if at == len(events) or encode(events[at]) != encode(expected) or name_of(events[at]) != name_of(expected):
-                there = "nothing" if at == len(events) else f"{name_of(events[at])} {encode(events[at])!r}"
-                yield f"fact {row.seq}: shows {name_of(expected)} {encode(expected)!r}, and {there} is there"
-                return
-            at += 1
-        yield from _shown_text(screen, state, fact)
-        state = evolve(state, fact)
-    yield from _rest(turn, events[at:], screen)
-
-
-def _shown_text(screen: _Screen, state: TurnState, fact: Fact) -> Iterator[str]:
-    match fact:
-        case AssistantReplied():
-            if screen.text != text_of(fact.content):
-                yield f"step {state.step}: the text that was shown is not the text that was stored"
-            if screen.blocks != state.next_block + fact.blocks:
-                yield f"step {state.step}: the blocks that were shown are not the blocks that were stored"
-        case AssistantCut():
-            screen.cut = fact.text  # what was shown of it comes with the events of the end
-            return
-        case TurnFailed():
-            if screen.cut not in (None, screen.text):
-                yield f"step {state.step}: the text that was shown is not the text that was kept"
-        case AttemptFailed() | TurnResumed():
-            if fact.retracts != list(range(state.next_block, screen.blocks)):
-                yield f"step {state.step}: what was shown in vain is not what is taken back"
-        case _:
-            return
-    crashed = isinstance(fact, TurnResumed) or (isinstance(fact, TurnFailed) and not fact.counts)
-    if screen.block is not None and not crashed:
-        yield f"step {state.step}: block {screen.block.block_index} was not closed"
-    screen.text, screen.block = "", None
-
-
-def _rest(turn: _Turn, events: Sequence[Event], screen: _Screen) -> Iterator[str]:
-    """What stands behind the events of the last fact: the answer that is being written, and nothing after the end."""
-    for event in events:
-        if isinstance(event, PRESENTED) or turn.state.status != "running":
-            yield f"{name_of(event)} is there, and no fact shows it"
-        elif (problem := screen.take(event)) is not None:
-            yield problem
 
 
 # ── prompts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,21 +180,24 @@ def _projects(turn: _Turn, turns: dict[str, _Turn], *, every_prefix: bool) -> It
     began_with = parent.request if parent is not None else None
     before, repaired = began_with, False
     looked_at: dict[str, Prompt] = {}
+    speaks = turn.state.counts and not turn.state.quiet
     for count, (row, fact) in enumerate(zip(turn.rows, turn.facts, strict=True), len(ancestors)):
         if isinstance(fact, AssistantReplied):
             prompt = prompt_of(turn.thread[:count], prefix=fact.prefix, model=fact.model)
-            yield from (f"the request before fact {row.seq}: {problem}" for problem in problems(prompt))
+            yield from (f"the request before fact {row.seq}: {problem}" for problem in problems(with_stand_ins(prompt)))
             if before is not None and (changed := _changed(before, fact, prompt)) is not None:
                 yield f"the request before fact {row.seq} does not go on from the one before it: {changed}"
             before = (prompt, fact)
         elif isinstance(fact, AttemptFailed) and fact.repair is not None:
             before, repaired = None, True
+        elif isinstance(fact, Compacted):
+            before = None
         if every_prefix:
             for prefix, model in ((turn.state.prefix, _writer(turn)), ("another prefix", "another model")):
                 prompt, last = prompt_of(turn.thread[: count + 1], prefix=prefix, model=model), looked_at.get(model)
                 looked_at[model] = prompt
-                if prompt != last and (prompt.messages or turn.state.counts):  # of a refused turn nothing may be left
-                    yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(prompt))
+                if prompt != last and (prompt.messages or speaks):  # of a refused or quiet turn nothing may be left
+                    yield from (f"cut after fact {row.seq}: {problem}" for problem in problems(with_stand_ins(prompt)))
     refused = turn.state.status == "completed" and not turn.state.counts
     turn.request = before if not refused else None if repaired else began_with
 
@@ -384,7 +230,14 @@ def _index(
 ) -> Iterator[str]:
     """Whether the rows that save reading the facts say what the facts say."""
     known, _ = _turns_of(facts)
-    says = Standing(head=row.head, open_turn=row.open_turn, prefix=row.prefix, waiting_since=row.waiting_since)
+    says = Standing(
+        head=row.head,
+        open_turn=row.open_turn,
+        prefix=row.prefix,
+        waiting_since=row.waiting_since,
+        tokens=row.spent_tokens,
+        usd=row.spent_usd,
+    )
     if known and says != (is_so := standing([*known.values()][-1].state)):
         yield f"the task's row says {says}, and it is {is_so}"
     if facts and row.last_seq != facts[-1].seq:

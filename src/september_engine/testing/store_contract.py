@@ -19,6 +19,8 @@ from msgspec.structs import replace
 
 from ..errors import EngineError, Fenced, StoreInUse
 from ..store.base import Batch, EventRow, FactRow, Store
+from ._blob_contract import BlobContract
+from ._store_long_threads import LongThreadContract
 from .store_writer import Writer
 
 __all__ = ["StoreContract"]
@@ -26,7 +28,7 @@ __all__ = ["StoreContract"]
 ODD_IDS = ("a", "../../etc/passwd", "a\x00b", "a\x00c", "😀", "é", "e\u0301", "\u202eabc", "%00", "x" * 512)
 
 
-class StoreContract:
+class StoreContract(BlobContract, LongThreadContract):
     """The suite. Override `make_store`; a test that needs a store opened twice reopens the same object."""
 
     def make_store(self) -> AbstractContextManager[Store]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
+from ..store.base import Batch, Blob, EventRow, FactRow, Store, TaskRow, TurnRow
 
 __all__ = ["Writer"]
 
@@ -22,13 +22,13 @@ class Writer:
     async def begin(self, turn_id: str, *, parent: str | None = None, texts: Sequence[str] = ("hello",)) -> Batch:
         """Start a turn with one fact and one event per text, claiming the task."""
         self.turn_id = turn_id
-        self.row = replace(self.row, epoch=self.row.epoch + 1, open_turn=turn_id)
+        self.row = replace(self.row, epoch=self.row.epoch + 1, open_turn=turn_id, spent_usd=None)
         turn = TurnRow(turn_id=turn_id, parent=parent, message_id=f"m-{turn_id}", started_at=self.row.last_ts + 1)
         return await self._append(texts, message_id=turn.message_id, turn=turn, claim=True)
 
-    async def more(self, *texts: str) -> Batch:
-        """Go on with one fact and one event per text."""
-        return await self._append(texts)
+    async def more(self, *texts: str, blobs: Sequence[Blob] = ()) -> Batch:
+        """Go on with one fact and one event per text, which refer to these blobs."""
+        return await self._append(texts, blobs=blobs)
 
     async def deltas(self, *texts: str) -> Batch:
         """Events without facts, and without the index."""
@@ -40,11 +40,19 @@ class Writer:
     async def end(self, *, ended_at: int, head: bool = True) -> Batch:
         """End the turn with one fact and one event."""
         turn = TurnRow(turn_id=self.turn_id, parent=None, message_id="", started_at=0, ended_at=ended_at)
-        self.row = replace(self.row, open_turn=None, head=self.turn_id if head else self.row.head)
+        head_now = self.turn_id if head else self.row.head
+        spent = self.row.spent_tokens + 7
+        self.row = replace(self.row, open_turn=None, head=head_now, spent_tokens=spent, spent_usd=0.1)
         return await self._append(["end"], turn=turn)
 
     async def _append(
-        self, texts: Sequence[str], *, message_id: str | None = None, turn: TurnRow | None = None, claim: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        message_id: str | None = None,
+        turn: TurnRow | None = None,
+        claim: bool = False,
+        blobs: Sequence[Blob] = (),
     ) -> Batch:
         facts: list[FactRow] = []
         for text in texts:
@@ -61,6 +69,7 @@ class Writer:
             events=events,
             task=self.row,
             turn=turn,
+            blobs=blobs,
             claim=claim,
         )
         await self.store.append(batch)

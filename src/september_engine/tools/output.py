@@ -10,13 +10,14 @@ import dataclasses
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import attrs
 import msgspec
 
 from .._context.check import media_problems
 from .._context.depth import DEPTH
+from .._context.media import Unusable
 from .._context.text import clean
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
@@ -50,7 +51,7 @@ class ToolError(Exception):
         self.reason = reason
 
 
-def encode_output(value: object) -> JSON:
+def encode_output(value: object, *, prepare: Callable[[Block], Block] | None = None) -> JSON:
     """Any return value as JSON; never raises. It may take a while: call it in a thread.
 
     Text stays text. A list of content blocks (`text`, `image`, `document`) stays that, for the model to see, but for
@@ -58,9 +59,11 @@ def encode_output(value: object) -> JSON:
     enums, dates and sets get their usual JSON form, bytes become base64. NaN, infinities and integers beyond 64 bits
     become text, because not every JSON reader keeps them. Where a value contains itself or is nested too deeply, the
     name of its type stands, and "…" for the rest of one that is too large. Anything else is shown by its `repr`.
+
+    `prepare` is what is done to each image and document before it is looked at; it raises `Unusable`.
     """
     plain = _Encoder().plain(value)
-    return _usable(plain) if is_blocks(plain) else plain
+    return _usable(plain, prepare) if is_blocks(plain) else plain
 
 
 def encode_error(error: BaseException) -> ToolResultError:
@@ -213,7 +216,7 @@ def _shown(value: object) -> str:
     return shown
 
 
-def _usable(blocks: list[Block]) -> JSON:
+def _usable(blocks: list[Block], prepare: Callable[[Block], Block] | None) -> JSON:
     """Content blocks the API takes: no blank text, and a note where a picture cannot be used.
 
     A list that only looks like content (records that happen to have a `type`) is data, and becomes its JSON text.
@@ -221,9 +224,22 @@ def _usable(blocks: list[Block]) -> JSON:
     if not all(_is_content(block) for block in blocks):
         return msgspec.json.encode(blocks).decode()
     kept = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    if prepare is not None:
+        kept = [_prepared(block, prepare) for block in kept]
     for index, problem in media_problems(kept):
-        kept[index] = {"type": "text", "text": f"[{kept[index]['type']} left out: {problem}]"}
+        kept[index] = _left_out(kept[index], problem)
     return kept or ""
+
+
+def _prepared(block: Block, prepare: Callable[[Block], Block]) -> Block:
+    try:
+        return block if block["type"] == "text" else prepare(block)
+    except Unusable as problem:
+        return _left_out(block, f"it {problem}")
+
+
+def _left_out(block: Block, problem: str) -> Block:
+    return {"type": "text", "text": f"[{block['type']} left out: {problem}]"}
 
 
 def _is_content(block: Block) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 import attrs
 import msgspec
 
-from .._context.media import IMAGE_TYPES, media_problem
+from .._context.media import DOCUMENT_CHARS, IMAGE_TYPES, media_problem
 from ..messages import JSON, Block
 from ..permissions import Action
 from ._text import SNIFF_BYTES, binary_kind, decoded
@@ -26,8 +26,8 @@ PAGE_LINES = 2_000
 LINE_BYTES = 5_000
 """What a page shows at most, and of one line."""
 
-MEDIA_BYTES = 3_750_000
-"""A larger picture or PDF is refused; as base64 it is the most that the Messages API takes for a picture."""
+MEDIA_BYTES = DOCUMENT_CHARS // 4 * 3
+"""A larger picture or PDF is refused. Of pictures the engine takes less, unless it makes them smaller; it says so."""
 
 _CHUNK = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -86,7 +86,7 @@ def _as_media(file: OpenFile, media_type: str) -> list[Block]:
         "type": "document" if media_type == "application/pdf" else "image",
         "source": {"type": "base64", "media_type": media_type, "data": data},
     }
-    if (problem := media_problem(block)) is not None:
+    if (problem := media_problem(block, shrinks=True)) is not None:
         raise ToolError(f"{file.shown} is {media_type} that cannot be looked at: {problem}.", reason="not_text")
     return [{"type": "text", "text": f"{file.shown}: {media_type}, {size:,} bytes"}, block]
 

@@ -24,7 +24,7 @@ from .._context.definitions import unusable_names
 from ..errors import ConfigurationError
 from ..messages import JSON
 
-__all__ = ["AnyFunction", "description_of", "input_schema", "parameters_of", "plain_function"]
+__all__ = ["AnyFunction", "description_of", "input_schema", "parameters_of", "plain_function", "untitled"]
 
 AnyFunction: TypeAlias = Callable[..., Any]
 
@@ -181,19 +181,19 @@ _PER_NAME = ("properties", "$defs", "patternProperties")
 _DATA = ("default", "enum", "const", "examples")
 
 
-def _untitled(schema: JSON) -> JSON:
+def untitled(schema: JSON) -> JSON:
     """The schema without titles, and without the description that `dataclass` makes of a signature."""
     if isinstance(schema, list):
-        return [_untitled(item) for item in schema]
+        return [untitled(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     made_up = f"{schema.get('title')}("
     return {
-        key: _untitled_each(value) if key in _PER_NAME else value if key in _DATA else _untitled(value)
+        key: _untitled_each(value) if key in _PER_NAME else value if key in _DATA else untitled(value)
         for key, value in schema.items()
         if key != "title" and not (key == "description" and value.startswith(made_up))
     }
 
 
 def _untitled_each(schemas: Mapping[str, JSON]) -> dict[str, JSON]:
-    return {name: _untitled(schema) for name, schema in schemas.items()}
+    return {name: untitled(schema) for name, schema in schemas.items()}

@@ -17,19 +17,23 @@ from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 import attrs
 import msgspec
 
+from .._turn.inputs import Write
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
 from ..permissions import Action
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
-__all__ = ["Actions", "Tool", "ToolInputError", "tool"]
+__all__ = ["Actions", "Called", "Tool", "ToolInputError", "Writes", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Actions: TypeAlias = Callable[[Mapping[str, JSON]], Sequence[Action]]
 """What a call with this input would do, for the rules to judge. It only looks; it must not do anything."""
+
+Writes: TypeAlias = Callable[[Mapping[str, JSON]], Write]
+"""What a call with this input writes into the log. Raises `ToolInputError`."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -39,6 +43,23 @@ class ToolInputError(ToolError):
 
     def __init__(self, message: str, /) -> None:
         super().__init__(message, reason="invalid_input")
+
+
+@attrs.frozen(kw_only=True)
+class Called:
+    """Where a call stands: its task and turn, the person's message that the turn answers, and all that a person said.
+
+    `outside` are the tools called in this turn that may have brought in what nobody here said; `outside_before` are
+    those of the thread's earlier turns, and "untrusted memories" where such were recalled.
+    """
+
+    tool_call_id: str
+    task_id: str
+    turn_id: str
+    message_id: str
+    said: str
+    outside: tuple[str, ...] = ()
+    outside_before: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -62,6 +83,10 @@ class Tool(Generic[P, R]):
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
             looked at.
         asks_person: The call is a question to a person; the answer is its result, and the function is never called.
+        reads_results: The engine answers the call itself, from the large outputs it has stored.
+        writes: The call only writes into the log, together with the answer that it stands in, and the function is
+            never called.
+        told: The function gets a keyword `called` besides what the model gives: the `Called` of this call.
     """
 
     name: str
@@ -78,6 +103,9 @@ class Tool(Generic[P, R]):
     hide: Callable[[Iterable[str]], None] | None = None
     confined: bool = True
     asks_person: bool = False
+    reads_results: bool = False
+    writes: Writes | None = None
+    told: bool = False
     _parameters: type[msgspec.Struct]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,0 +1,98 @@
+"""Long-term memory for code that does not await."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from .memory.base import KINDS, Hit, Kind, Memory, Soul, Weights
+from .memory.longterm import LongTermMemory
+
+__all__ = ["BlockingMemory"]
+
+T = TypeVar("T")
+
+
+class _Call(Protocol):
+    """Does the work in the engine's thread and waits for it."""
+
+    def __call__(self, work: Callable[[], Awaitable[T]], /) -> T: ...
+
+
+class BlockingMemory:
+    """`LongTermMemory` without `await`. Each method raises what the one of `LongTermMemory` raises."""
+
+    def __init__(
+        self, call: _Call, memory: Callable[[], LongTermMemory], remembered: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._call = call
+        self._memory = memory
+        self._remembered = remembered
+
+    def settle(self) -> None:
+        """Wait until what the turns that have ended leave is remembered: `Engine.remembered`."""
+        self._call(self._remembered)
+
+    def remember(self, *memories: Memory) -> list[Memory]:
+        """Remember these, in order, and return what now says each."""
+        return self._call(lambda: self._memory().remember(*memories))
+
+    def forget(self, memory_id: str, *, because: str) -> Memory:
+        """Retire a memory; it stays readable with the reason."""
+        return self._call(lambda: self._memory().forget(memory_id, because=because))
+
+    def erase(self, *ids: str, because: str) -> list[Memory]:
+        """Take what these memories say out of memory for good."""
+        return self._call(lambda: self._memory().erase(*ids, because=because))
+
+    def of_task(self, task_id: str) -> list[Memory]:
+        """Everything that came from a task, current or not."""
+        return self._call(lambda: self._memory().of_task(task_id))
+
+    def recall(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        kinds: Sequence[Kind] = KINDS,
+        past: bool = False,
+        without_task: str | None = None,
+        now: int | None = None,
+        weights: Weights | None = None,
+    ) -> list[Hit]:
+        """The memories that answer best, best first."""
+        return self._call(
+            lambda: self._memory().recall(
+                query, limit=limit, kinds=kinds, past=past, without_task=without_task, now=now, weights=weights
+            )
+        )
+
+    def get(self, memory_id: str) -> Memory:
+        """One memory, current or not."""
+        return self._call(lambda: self._memory().get(memory_id))
+
+    def history(self, memory_id: str) -> list[Memory]:
+        """The trail through this memory, oldest first."""
+        return self._call(lambda: self._memory().history(memory_id))
+
+    def page(
+        self, *, kinds: Sequence[Kind] = KINDS, past: bool = False, after: str | None = None, limit: int = 100
+    ) -> list[Memory]:
+        """Memories in the order they were remembered, beginning behind the id `after`."""
+        return self._call(lambda: self._memory().page(kinds=kinds, past=past, after=after, limit=limit))
+
+    def soul(self) -> Soul:
+        """Who the agent is now."""
+        return self._call(lambda: self._memory().soul())
+
+    def export_bundle(self) -> bytes:
+        """Everything, current or not, as one JSON document."""
+        return self._call(lambda: self._memory().export_bundle())
+
+    def import_bundle(self, bundle: bytes) -> int:
+        """Take an export in; returns how many memories were written."""
+        return self._call(lambda: self._memory().import_bundle(bundle))
+
+    def embed_missing(self, *, limit: int = 10_000) -> int:
+        """Give memories that have none a vector."""
+        return self._call(lambda: self._memory().embed_missing(limit=limit))

@@ -1,0 +1,133 @@
+"""What is remembered: five kinds of memory, each with where it came from and what became of it.
+
+A memory is never rewritten, but for its trail: when it stops being current, `retired_at`, `retired_because` and, where
+another one took its place, `superseded_by` say so, and it stays readable. Times are unix ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import msgspec
+
+__all__ = [
+    "KINDS",
+    "TRUST",
+    "Episode",
+    "Kind",
+    "Knowledge",
+    "Memory",
+    "Origin",
+    "Person",
+    "Relation",
+    "Source",
+    "Trait",
+    "Trust",
+]
+
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number that every store can keep; checked where a memory is read from outside."""
+
+Origin: TypeAlias = Literal["person", "host", "agent", "tool", "web", "file", "import"]
+"""Who said it: a person in the conversation, the program around the engine, the agent itself, or what it read."""
+
+Trust: TypeAlias = Literal["stated", "inferred", "untrusted"]
+"""How far it can be believed: somebody said so, the agent thinks so, or it was read somewhere."""
+
+Kind: TypeAlias = Literal["episode", "knowledge", "person", "relation", "trait"]
+
+TRUST: Mapping[Origin, Trust] = {
+    "person": "stated",
+    "host": "stated",
+    "agent": "inferred",
+    "tool": "untrusted",
+    "web": "untrusted",
+    "file": "untrusted",
+    "import": "untrusted",
+}
+"""The most that each origin can be trusted."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a memory came from. `detail` is the tool's name, the page's address, the file's path."""
+
+    origin: Origin = "host"
+    trust: Trust = "stated"
+    task_id: str | None = None
+    message_id: str | None = None
+    detail: str = ""
+
+
+class _Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """What every memory has. Without an id or a time of recording it is given both when it is remembered.
+
+    `supersedes` names the memories whose place it took.
+    """
+
+    id: str = ""
+    recorded_at: Whole = 0
+    source: Source = Source()
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None
+    retired_at: Whole | None = None
+    retired_because: str = ""
+
+
+class Episode(_Memory, frozen=True, kw_only=True, tag="episode"):
+    """Something said or that happened, at a time. A turn of a conversation is one.
+
+    `position` is its place in its task: its neighbours are the turns before and after. None is given the next one.
+    """
+
+    text: str
+    at: Whole
+    speaker: str | None = None
+    position: Whole | None = None
+
+
+class Knowledge(_Memory, frozen=True, kw_only=True, tag="knowledge"):
+    """A fact about a subject.
+
+    With an `attribute` ("employer", "home town") it is the only one of its subject that is current: a new value takes
+    the place of the old one. Without, facts about a subject stand side by side. `confidence` is from 0 to 1; outside
+    of `valid_from` to `valid_until` it is known not to hold.
+    """
+
+    subject: str
+    content: str
+    type: str = "fact"
+    attribute: str | None = None
+    confidence: float = 1.0
+    valid_from: Whole | None = None
+    valid_until: Whole | None = None
+
+
+class Person(_Memory, frozen=True, kw_only=True, tag="person"):
+    """Somebody: one current memory per name. `aliases` are other names for the same person."""
+
+    name: str
+    about: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class Relation(_Memory, frozen=True, kw_only=True, tag="relation"):
+    """How two people or things stand to each other: `subject` `relation` `object`, such as Ana, sister of, Ben."""
+
+    subject: str
+    relation: str
+    object: str
+    confidence: float = 1.0
+    valid_from: Whole | None = None
+    valid_until: Whole | None = None
+
+
+class Trait(_Memory, frozen=True, kw_only=True, tag="trait"):
+    """A part of the soul: who the agent is. There is one current identity; values and patterns are many."""
+
+    aspect: Literal["identity", "value", "pattern"]
+    text: str
+
+
+Memory: TypeAlias = Episode | Knowledge | Person | Relation | Trait
+KINDS: tuple[Kind, ...] = get_args(Kind)

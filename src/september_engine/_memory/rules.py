@@ -1,0 +1,114 @@
+"""Rules: what becomes of the old when something new is remembered, and who may say what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from ..errors import InvalidRequest
+from .records import TRUST, Episode, Knowledge, Memory, Person, Relation, Source, Trait, Trust
+
+__all__ = ["ERASED", "Outcome", "checked", "erased", "forgotten", "settled"]
+
+ERASED = "Erased."
+"""All that an erased memory says."""
+
+_RANK: dict[Trust, int] = {"untrusted": 0, "inferred": 1, "stated": 2}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What to write, and the memory that now says what was to be remembered."""
+
+    write: tuple[Memory, ...]
+    memory: Memory
+
+
+def checked(memory: Memory) -> Memory:
+    """The memory with no more trust than its origin has. Raises `InvalidRequest` for what must not be remembered."""
+    if _is_blank(memory):
+        raise InvalidRequest("A memory must say something: it is blank.")
+    if isinstance(memory, Knowledge | Relation) and not 0 <= memory.confidence <= 1:
+        raise InvalidRequest(f"The confidence {memory.confidence} is not between 0 and 1.")
+    most = TRUST[memory.source.origin]
+    if _RANK[memory.source.trust] > _RANK[most]:
+        memory = replace(memory, source=replace(memory.source, trust=most))
+    if isinstance(memory, Trait) and memory.source.trust == "untrusted":
+        raise InvalidRequest(
+            f"What came from a {memory.source.origin} cannot change who the agent is. "
+            "Ask the person, and remember it as theirs."
+        )
+    return memory
+
+
+def _is_blank(memory: Memory) -> bool:
+    match memory:
+        case Episode(text=text) | Trait(text=text):
+            return not text.strip()
+        case Knowledge(subject=subject, content=content):
+            return not (subject.strip() and content.strip())
+        case Relation(subject=subject, relation=relation, object=other):
+            return not (subject.strip() and relation.strip() and other.strip())
+        case _:
+            return not memory.name.strip()
+
+
+def settled(new: Memory, standing: Sequence[Memory]) -> Outcome:
+    """Remember `new`, where the current memories `standing` fill its slot or are named by its `supersedes`.
+
+    The very same fact again is no new memory. What is only read somewhere does not replace what somebody stated: both
+    stand, and a recall shows both.
+    """
+    for old in standing:
+        if _says(old) == _says(new) and _RANK[old.source.trust] >= _RANK[new.source.trust]:
+            return Outcome((), old)
+    replaced = [old for old in standing if old.id != new.id and _may_replace(new, old)]
+    new = replace(new, supersedes=tuple(old.id for old in replaced))
+    retired = [
+        replace(old, superseded_by=new.id, retired_at=new.recorded_at, retired_because="superseded") for old in replaced
+    ]
+    return Outcome((*retired, new), new)
+
+
+def _may_replace(new: Memory, old: Memory) -> bool:
+    return not (new.source.trust == "untrusted" and old.source.trust == "stated")
+
+
+def _says(memory: Memory) -> Memory:
+    """What is left of a memory without where it came from and what became of it."""
+    return replace(
+        memory,
+        id="",
+        recorded_at=0,
+        source=Source(),
+        supersedes=(),
+        superseded_by=None,
+        retired_at=None,
+        retired_because="",
+    )
+
+
+def forgotten(memory: Memory, *, at: int, because: str) -> Memory:
+    """The memory, no longer current. One that is not current stays as it is."""
+    return memory if memory.retired_at is not None else replace(memory, retired_at=at, retired_because=because)
+
+
+def erased(memory: Memory, *, at: int, because: str) -> Memory:
+    """What stays of a memory that is erased: that there was one, its trail, and when and why it went.
+
+    Its id stays, so that neither a turn nor an older export brings it back.
+    """
+    source = replace(memory.source, detail="")
+    kept = replace(memory, source=source, retired_at=memory.retired_at or at, retired_because=because)
+    match kept:
+        case Episode():
+            return replace(kept, text=ERASED, speaker=None)
+        case Knowledge():
+            return replace(kept, subject=ERASED, content=ERASED, attribute=None, type="erased")
+        case Person():
+            return replace(kept, name=ERASED, about="", aliases=())
+        case Relation():
+            return replace(kept, subject=ERASED, relation=ERASED, object=ERASED)
+        case Trait():
+            return replace(kept, text=ERASED)

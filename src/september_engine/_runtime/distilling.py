@@ -1,0 +1,142 @@
+"""Distilling: a small model draws facts from what was said, in the background, several turns at once.
+
+It begins with what is said after it was first switched on. How far it has come is kept beside the memories, so it goes
+on after a restart; a batch that was remembered and not ticked off is asked again, and its ids keep it from doubling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import anyio
+
+from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt
+from .._memory.records import Episode
+from .._seams import Clock
+from ..errors import InvalidRequest
+from ..memory.base import LongTerm
+from ..messages import text_of
+from ..models.base import Model, ModelRequest, Reply
+from .isolation import is_cancelled, isolated
+
+__all__ = ["Distilling"]
+
+logger = logging.getLogger(__name__)
+
+TURNS = 4
+"""So many turns are worth a call at once."""
+
+PATIENCE_SECONDS = 300.0
+"""Fewer wait so long for more."""
+
+CALL_SECONDS = 120.0
+PAGE = 40
+"""Episodes of one call: twice as many as turns."""
+
+TOKENS = 4_096
+ATTEMPTS = 3
+"""An answer that is no use so often is done without; a provider that fails is asked again later."""
+
+
+class Distilling:
+    """What draws facts from a memory's episodes and puts them into it."""
+
+    def __init__(self, memory: LongTerm, *, model: Model, clock: Clock) -> None:
+        self._memory = memory
+        self._model = model
+        self._clock = clock
+        self._turns = 0
+        self._arrived = anyio.Event()
+        self._wasted = 0
+
+    def went_on(self) -> None:
+        """A turn was remembered."""
+        self._turns += 1
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Nothing that goes wrong ends it."""
+        while True:
+            try:
+                await self._begin()
+                while await self.step():
+                    pass
+            except Exception as error:
+                logger.warning("What was said is not distilled for now. %s: %s", type(error).__name__, error)
+                self._arrived.set()  # it is tried again, though nobody may say anything more
+            await self._more()
+
+    async def _more(self) -> None:
+        """Wait until there are turns enough, or until some have waited for so long."""
+        await self._arrived.wait()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._lose_patience, group.cancel_scope)
+            while self._turns < TURNS:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            group.cancel_scope.cancel()
+        self._turns, self._arrived = 0, anyio.Event()
+
+    async def _lose_patience(self, scope: anyio.CancelScope) -> None:
+        await self._clock.sleep(PATIENCE_SECONDS)
+        scope.cancel()
+
+    async def _begin(self) -> None:
+        """The first time: what is there already is not gone through."""
+        if await self._memory.marked(DISTILLED) is not None:
+            return
+        last = ""
+        while page := await self._memory.page(kinds=["episode"], past=True, after=last or None, limit=2_000):
+            last = page[-1].id
+        await self._memory.mark(DISTILLED, last)
+
+    async def step(self) -> bool:
+        """Distil one batch; False where nothing is left.
+
+        Raises what memory and model raise, and `ValueError` for an answer that is no use; then nothing is ticked off.
+        """
+        after = await self._memory.marked(DISTILLED)
+        page = await self._memory.page(kinds=["episode"], after=after or None, limit=PAGE)
+        if not page:
+            return False
+        episodes = distillable(page)
+        if episodes:
+            try:
+                found = distilled(await self._ask(episodes), episodes)
+                await self._memory.remember(*found, repeat=True)
+            except (ValueError, InvalidRequest):
+                self._wasted += 1
+                if self._wasted < ATTEMPTS:
+                    raise
+                logger.warning("%d messages are not distilled: the answers were no use.", len(episodes))
+        self._wasted = 0
+        await self._memory.mark(DISTILLED, page[-1].id)
+        return True
+
+    async def _ask(self, episodes: Sequence[Episode]) -> str:
+        """The text of the answer. Raises what the model raises, and `TimeoutError`."""
+        prompt = distilling_prompt(episodes)
+        request = ModelRequest(prompt=prompt, max_tokens=TOKENS, output_schema=DISTIL_SCHEMA)
+        outcome = await isolated(self._answer(request), clock=self._clock, seconds=CALL_SECONDS)
+        if outcome is None:
+            raise TimeoutError(f"The model took longer than {CALL_SECONDS:g} seconds.")
+        if isinstance(outcome, Exception):
+            raise outcome
+        logger.info("distilled", extra={"extra": {"model": outcome.model, "tokens": outcome.usage.input_tokens}})
+        return text_of(outcome.content)
+
+    async def _answer(self, request: ModelRequest) -> Reply | Exception:
+        """Raises nothing: what goes wrong is returned."""
+        try:
+            async with aclosing(self._model.stream(request)) as chunks:  # type: ignore[type-var]  # as in the planner
+                async for chunk in chunks:
+                    if isinstance(chunk, Reply):
+                        return chunk
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            return error if isinstance(error, Exception) else RuntimeError("The model gave up.")
+        return RuntimeError("The model's stream ended without an answer.")

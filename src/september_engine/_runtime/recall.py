@@ -1,0 +1,78 @@
+"""Recall: what must be said to the model with a person's message, before the turn's first request.
+
+It never fails a turn: a memory that is broken or slow is done without, and the log says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from .._turn.exchange import question_of_turn
+from .._turn.facts import Fact, TurnStarted
+from .._turn.inputs import Input, MemoriesRecalled
+from .._turn.memories import Scored, items_of
+from .._turn.notes import recall
+from .._turn.state import TurnState
+from .isolation import is_cancelled, isolated
+from .remembering import Remembering
+from .resources import Resources
+
+__all__ = ["RECALL_SECONDS", "bring_to_mind"]
+
+logger = logging.getLogger(__name__)
+
+RECALL_SECONDS = 2.0
+"""A person waits meanwhile."""
+
+CANDIDATES = 50
+"""So many hits are looked at for some that the thread does not show anyway."""
+
+
+LEAST = 0.15
+"""The score below which what only means something close is not told. Measured on tests/retrieval: of what answers a
+question and is among the first eight, some two in a hundred are below it; of the eight that are nearest to a message on
+nothing that was ever said, five.
+"""
+
+
+async def bring_to_mind(
+    thread: Sequence[Fact], *, state: TurnState, tell: Callable[[Input], Awaitable[object]], resources: Resources
+) -> None:
+    """Tell the turn what working memory and long-term memory hold for its first request, unless it was told before.
+
+    `thread` ends with the facts of this turn. Cancelling is harmless.
+    """
+    if state.step > 0:
+        return
+    clock, remembering = resources.world.clock, resources.remembering
+    notes = recall(thread, clock.now_ms())
+    if notes is not None:
+        await tell(notes)
+    started = next(fact for fact in reversed(thread) if isinstance(fact, TurnStarted))
+    question = question_of_turn(started.content)
+    if remembering is None or state.recalled or question is None:
+        return
+    found = await isolated(_found(remembering, question), clock=clock, seconds=RECALL_SECONDS)
+    if found is None:
+        found = f"Long-term memory took longer than {RECALL_SECONDS:g} seconds."
+    if isinstance(found, str):
+        logger.warning("A turn goes on without its memories. %s", found)
+        await tell(MemoriesRecalled(now=clock.now_ms(), items=[], problem=found))
+        return
+    items = items_of(found, task_id=state.task_id, thread=thread)
+    await tell(MemoriesRecalled(now=clock.now_ms(), items=items))
+
+
+async def _found(remembering: Remembering, question: str) -> list[Scored] | str:
+    """The memories, or what went wrong. What ended just now is remembered first, so that the next turn can know it."""
+    try:
+        await remembering.settled()
+        hits = await remembering.memory.recall(question, limit=CANDIDATES)
+    except (Exception, asyncio.CancelledError) as error:
+        if is_cancelled(error):
+            raise
+        return f"{type(error).__name__}: {error}"
+    near = [hit for hit in hits if hit.score >= LEAST or "meaning" not in hit.signals]
+    return [Scored(memory=hit.memory, passage=hit.passage, score=hit.score, why=hit.why) for hit in near]

@@ -1,0 +1,236 @@
+"""Remembering: what turns leave in long-term memory, written behind their backs.
+
+Nobody waits for it, and nothing is lost or written twice: each side of a turn has an id that follows from the turn, so
+whatever a crash or a failing store has left out is found missing and written later, at the task's next turn or at the
+next start. What an edit or retry leaves behind is superseded by what took its place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+from msgspec.structs import replace
+
+from .._memory.records import Episode, Memory
+from .._seams import Clock
+from .._turn.exchange import SPEAKERS, Exchange, episode_id, exchange_of
+from ..errors import EngineError
+from ..memory.base import LongTerm
+from ..store.base import Store, TurnRow
+from .distilling import Distilling
+from .threads import read_turn
+
+__all__ = ["Remembering", "forgetting"]
+
+logger = logging.getLogger(__name__)
+
+LEFT = "an edit or retry left it behind"
+DELETED = "its task was deleted"
+PAGE = 100
+LOOK_SECONDS = 60.0
+"""How often memories that have no vector yet are looked for."""
+
+EMBEDDED_AT_ONCE = 64
+
+
+class Remembering:
+    """Long-term memory, and what is still to be written into it.
+
+    Args:
+        memory: Where it goes.
+        store: Where the turns are.
+        inside: The names of tools that bring nothing in from outside.
+        distilling: What draws facts from it, if anything does.
+    """
+
+    def __init__(
+        self,
+        memory: LongTerm,
+        *,
+        store: Store,
+        clock: Clock,
+        inside: Collection[str],
+        distilling: Distilling | None = None,
+    ) -> None:
+        self.memory = memory
+        self._distilling = distilling
+        self.inside = inside
+        self._store = store
+        self._clock = clock
+        self._asked: dict[str, None] = {}
+        self._arrived = anyio.Event()
+        self._quiet = anyio.Event()
+        self._quiet.set()
+        self._one_at_a_time = anyio.Lock()
+
+    def went_on(self, task_id: str) -> None:
+        """A turn of this task has ended."""
+        self._asked[task_id] = None
+        self._arrived.set()
+        if self._quiet.is_set():
+            self._quiet = anyio.Event()
+
+    async def settled(self) -> None:
+        """Wait until every turn that has ended is remembered, or could not be."""
+        await self._quiet.wait()
+
+    async def run(self) -> None:
+        """Until cancelled: write down what ends, what was left out before, and vectors that are missing."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._embed)
+                group.start_soon(self._look_back)
+                if self._distilling is not None:
+                    group.start_soon(self._distilling.run)
+                await self._write_down()
+        finally:
+            self._quiet.set()  # nobody may wait for what nobody does any more
+
+    async def _write_down(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            while self._asked:
+                task_id = next(iter(self._asked))
+                del self._asked[task_id]
+                await self._record(task_id)
+                if self._distilling is not None:
+                    self._distilling.went_on()
+            self._quiet.set()
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _record(self, task_id: str) -> None:
+        """Write what is missing of the thread that the task stands on; what cannot be written now is missing later."""
+        try:
+            async with self._one_at_a_time:
+                row = await self._store.task(task_id)
+                turn_id = None if row is None else row.head
+                missing: list[Exchange] = []
+                while turn_id is not None and not await self._is_remembered(task_id, turn_id):
+                    exchange = exchange_of(await read_turn(self._store, task_id, turn_id), inside=self.inside)
+                    if exchange is None:
+                        break
+                    missing.append(exchange)
+                    turn_id = exchange.parent
+                for exchange in reversed(missing):
+                    await self._write(task_id, exchange)
+        except Exception as error:
+            logger.warning("Task %r is not remembered for now. %s: %s", task_id, type(error).__name__, error)
+
+    async def _is_remembered(self, task_id: str, turn_id: str) -> bool:
+        """Whether the turn's sides are there, as part of the thread. A turn that left nothing is looked at again."""
+        return any([(await self._side(task_id, turn_id, speaker))[1] is not None for speaker in SPEAKERS])
+
+    async def _side(self, task_id: str, turn_id: str, speaker: str) -> tuple[str, Memory | None]:
+        """One side of a turn, where it is there, and the id that it has or shall have."""
+        again = 0
+        while True:
+            id_ = episode_id(task_id, turn_id, speaker, again=again)
+            found = await self.memory.known([id_])
+            if not found or not _was_left(found[0]):
+                return id_, found[0] if found else None
+            again += 1
+
+    async def _write(self, task_id: str, exchange: Exchange) -> None:
+        new: list[Episode] = []
+        for episode in exchange.episodes:
+            id_, there = await self._side(task_id, exchange.turn_id, str(episode.speaker))
+            if there is None:
+                new.append(replace(episode, id=id_))
+        left = await self._left(task_id, exchange) if exchange.left else []
+        if left and not new:
+            await self.memory.forget_all(left, because=LEFT)
+        elif new:
+            await self.memory.remember(replace(new[0], supersedes=tuple(left)), *new[1:])
+
+    async def _left(self, task_id: str, exchange: Exchange) -> list[str]:
+        """The current episodes of the branch that this turn left behind."""
+        turns = {turn.turn_id: turn for turn in await self._store.turns(task_id)}
+        kept = _line(turns, exchange.parent)
+        return [
+            memory.id
+            for turn_id in _line(turns, exchange.previous)
+            if turn_id not in kept
+            for memory in await self._sides(task_id, turn_id)
+        ]
+
+    async def _sides(self, task_id: str, turn_id: str) -> list[Memory]:
+        """The current episodes of a turn."""
+        sides = [(await self._side(task_id, turn_id, speaker))[1] for speaker in SPEAKERS]
+        return [side for side in sides if side is not None and side.retired_at is None]
+
+    async def forget_task(self, task_id: str) -> None:
+        """Retire what the turns of a task left. What was learned from them stays."""
+        ids = [
+            memory.id
+            for turn in await self._store.turns(task_id)
+            for memory in await self._sides(task_id, turn.turn_id)
+        ]
+        await self.memory.forget_all(ids, because=DELETED)
+
+    @property
+    def writing(self) -> anyio.Lock:
+        """Held while a task's episodes are written."""
+        return self._one_at_a_time
+
+    # ── looking after ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look_back(self) -> None:
+        """What earlier processes left out: of every task, whether the turn that it stands at is remembered."""
+        before: str | None = None
+        with suppress(EngineError):
+            while rows := await self._store.tasks(before=before, limit=PAGE):
+                heads = {row.task_id: row.head for row in rows if row.head is not None}
+                ids = {task: [episode_id(task, head, side) for side in SPEAKERS] for task, head in heads.items()}
+                there = {
+                    memory.id for memory in await self.memory.known([id_ for pair in ids.values() for id_ in pair])
+                }
+                for task_id, pair in reversed(ids.items()):
+                    if not there.intersection(pair):
+                        await self._record(task_id)
+                before = rows[-1].task_id
+
+    async def _embed(self) -> None:
+        """Vectors for what has none. What the embedder cannot do now is tried again."""
+        while True:
+            try:
+                await self.memory.warm()
+                while self.memory.wants_vectors and await self.memory.embed_missing(limit=EMBEDDED_AT_ONCE):
+                    pass
+            except Exception as error:
+                logger.warning("Memories have no vectors for now. %s: %s", type(error).__name__, error)
+            await self._clock.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIterator[None]:
+    """Forget what a task's turns left, and write no more of it while it is being deleted.
+
+    A memory that fails is no reason to keep the task.
+    """
+    if remembering is None:
+        yield
+        return
+    async with remembering.writing:
+        try:
+            await remembering.forget_task(task_id)
+        except Exception as error:
+            logger.warning("What task %r left is not forgotten. %s: %s", task_id, type(error).__name__, error)
+        yield
+
+
+def _was_left(memory: Memory) -> bool:
+    return memory.superseded_by is not None or memory.retired_because == LEFT
+
+
+def _line(turns: dict[str, TurnRow], turn_id: str | None) -> Sequence[str]:
+    """A turn and its ancestors."""
+    line: list[str] = []
+    while turn_id is not None and turn_id in turns:
+        line.append(turn_id)
+        turn_id = turns[turn_id].parent
+    return line

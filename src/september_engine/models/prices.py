@@ -1,0 +1,94 @@
+"""The port of a price list, and a list of one's own.
+
+A price that nobody knows is None, never 0. What a call costs is computed once, when its usage comes in, and stored with
+it: a price list of tomorrow does not change what yesterday cost.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+
+from ..messages import Usage
+
+__all__ = ["Price", "PriceList", "Prices", "cost_of"]
+
+logger = logging.getLogger(__name__)
+
+MILLION = 1_000_000
+
+
+class Prices(Protocol):
+    """What model calls cost."""
+
+    def cost(self, model: str, usage: Usage, /) -> float | None:
+        """US dollars for this usage of the model of this name, or None where that is not known.
+
+        Called after every model call, and once per model when an engine opens, in a thread. Must not wait long.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Price:
+    """US dollars per million tokens. What is None costs what the line before it costs.
+
+    Args:
+        input: Input tokens that the provider's prompt cache has nothing to do with.
+        output: Output tokens, thinking included.
+        cache_hit: Input tokens that the cache had; None: as `input`.
+        cache_write: Input tokens that were written into the cache; None: as `input`.
+        cache_write_1h: Those of them that are kept for an hour; None: as `cache_write`.
+    """
+
+    input: float
+    output: float
+    cache_hit: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+
+    def of(self, usage: Usage) -> float:
+        """US dollars for this usage."""
+        hit = self.input if self.cache_hit is None else self.cache_hit
+        write = self.input if self.cache_write is None else self.cache_write
+        longer = write if self.cache_write_1h is None else self.cache_write_1h
+        plain = usage.input_tokens - usage.cache_hit_tokens - usage.cache_write_tokens
+        total = plain * self.input + usage.output_tokens * self.output + usage.cache_hit_tokens * hit
+        total += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * write + usage.cache_write_1h_tokens * longer
+        return total / MILLION
+
+
+class PriceList:
+    """Prices by the names of models: of models that run at home, or by a contract.
+
+    Args:
+        prices: The price of each model, as in `{"my-model": Price(input=0.1, output=0.4)}`.
+        beyond: Knows the others; None: they are unknown.
+    """
+
+    def __init__(self, prices: Mapping[str, Price], *, beyond: Prices | None = None) -> None:
+        self._prices = dict(prices)
+        self._beyond = beyond
+
+    def cost(self, model: str, usage: Usage, /) -> float | None:
+        """By this list, else by the one beyond it."""
+        if model in self._prices:
+            return self._prices[model].of(usage)
+        return None if self._beyond is None else self._beyond.cost(model, usage)
+
+
+def cost_of(prices: Prices, model: str, usage: Usage | None) -> float | None:
+    """What this costs; None where it is unknown. A price list that fails, or says what is no price, does not know."""
+    if usage is None:
+        return None
+    try:
+        cost = prices.cost(model, usage)
+        known = cost is not None and math.isfinite(cost) and cost >= 0
+    except Exception as error:  # the list may be anybody's, and a turn does not end for it
+        logger.warning("The prices do not know what %s costs.", model, exc_info=error)
+        return None
+    return round(float(cost), 10) if known and cost is not None else None
