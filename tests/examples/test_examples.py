@@ -36,22 +36,22 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_prints_what_it_promises(example: Path, tmp_path: Path) -> None:
+def test_an_example_prints_what_it_promises_and_uses_the_database_it_is_told_to(example: Path, tmp_path: Path) -> None:
     skip_without_sandbox(example)
-    done = run(example, cwd=tmp_path)
+    database = tmp_path / "elsewhere" / "brain.sqlite"
+    done = run(example, database, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     if not matches(promised(example), done.stdout):
         assert done.stdout.strip() == promised(example)
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_leaves_nothing_behind_and_uses_the_database_it_is_told_to(example: Path, tmp_path: Path) -> None:
-    skip_without_sandbox(example)
-    database = tmp_path / "elsewhere" / "brain.sqlite"
-    assert run(example, database, cwd=tmp_path).returncode == 0
     assert database.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+
+
+def test_an_example_that_is_told_of_no_database_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = run(ROOT / "examples" / "hello.py", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NEED_SANDBOX)
