@@ -150,10 +150,10 @@ class VectorIndex:
             nearest_part = np.full(count, -np.inf, np.float32)
             # not `@`: this product waits for memory, and BLAS's threads would only wait for it in turns
             np.maximum.at(nearest_part, owner, np.einsum("ij,j->i", matrix, query))
-            allowed = np.where(wanted, nearest_part, -np.inf)
-            top = np.argpartition(allowed, -limit)[-limit:] if count > limit else np.arange(count)
-            order = top[np.argsort(-allowed[top], kind="stable")]
-            nearest = [self._ids[place] for place in order if allowed[place] > -np.inf]
+            places = np.flatnonzero(wanted & (nearest_part > -np.inf))
+            values = nearest_part[places]
+            top = np.argpartition(values, -limit)[-limit:] if len(places) > limit else np.arange(len(places))
+            nearest = [self._ids[place] for place in places[top[np.argsort(-values[top], kind="stable")]]]
             return Cosines(nearest, query, self._matrix[: self._parts], self._rows, self._spans)
 
     def _most_alike(self, query: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -182,9 +182,12 @@ class Cosines:
         self._matrix = matrix
         self._rows = rows
         self._spans = spans
+        self._known: dict[str | None, float] = {}
 
     def of(self, id_: str | None) -> float:
-        return max(self.of_parts(id_), default=0.0)
+        if id_ not in self._known:
+            self._known[id_] = max(self.of_parts(id_), default=0.0)
+        return self._known[id_]
 
     def of_parts(self, id_: str | None) -> list[float]:
         """The cosine of each part of a memory; none where it has no vector, or came after the query."""
