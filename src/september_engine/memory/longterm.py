@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -29,15 +28,15 @@ from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
 __all__ = ["LongTermMemory"]
 
 CANDIDATES = 100
-"""So many memories words and meaning each bring in to be ranked."""
+"""How many memories words and meaning each bring in to be ranked."""
 
 MOST_NEIGHBOURED = 50
-"""For so many of these the turns before and after are looked at, too."""
+"""For how many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000
 BATCH = 64
 AT_ONCE = 500
-"""So many imported memories are written together: turns that end meanwhile do not wait for all of them."""
+"""How many imported memories are written together: turns that end meanwhile do not wait for all of them."""
 
 
 class LongTermMemory:
@@ -150,9 +149,10 @@ class LongTermMemory:
             now = self._clock.now_ms()
             gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
             await self._write(gone)
-            self._names = None
-            if self._index is not None:
-                self._index.take_out(ids)
+            async with self._loading:
+                self._names = None
+                if self._index is not None:
+                    self._index.take_out(ids)
             return gone
 
     async def of_task(self, task_id: str) -> list[Memory]:
@@ -170,10 +170,15 @@ class LongTermMemory:
             return
         vectors = await self._embedded([memory for memory in memories if memory.retired_at is None])
         await self._memories.put(rows, model=self._model, vectors=vectors)
-        if self._names is not None:
-            self._names.add(row.speaker for row in rows if row.speaker)
-        if self._index is not None:
-            self._index.retire(row.id for row in rows if not row.current)
+        await self._written(rows)
+
+    async def _written(self, rows: Sequence[MemoryRow]) -> None:
+        """Keep names and index in step with what was written: after a reading under way, which may not have seen it."""
+        async with self._loading:
+            if self._names is not None:
+                self._names.add(row.speaker for row in rows if row.speaker)
+            if self._index is not None:
+                self._index.retire(row.id for row in rows if not row.current)
 
     # ── vectors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -294,9 +299,10 @@ class LongTermMemory:
         return [hit_of(one, question, cosines) for one in best]
 
     async def _known_names(self) -> Names:
-        if self._names is None:
-            self._names = Names(await self._memories.names())
-        return self._names
+        async with self._loading:
+            if self._names is None:
+                self._names = Names(await self._memories.names())
+            return self._names
 
     async def _cosines(self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines | None:
         """How close every memory is in meaning, to the question as it is put and without its names and times."""
@@ -354,11 +360,7 @@ class LongTermMemory:
         while page := await self.page(kinds=["trait"], after=after, limit=PAGE):
             traits += [memory for memory in page if isinstance(memory, Trait)]
             after = page[-1].id
-        return Soul(
-            identity=next((trait.text for trait in reversed(traits) if trait.aspect == "identity"), ""),
-            values=_texts(traits, "value"),
-            patterns=_texts(traits, "pattern"),
-        )
+        return Soul.of(traits)
 
     # ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -383,16 +385,10 @@ class LongTermMemory:
             for start in range(0, len(write), AT_ONCE):
                 rows = await anyio.to_thread.run_sync(_rows_of, write[start : start + AT_ONCE])
                 await self._memories.put(rows)
-                if self._index is not None:
-                    self._index.retire(row.id for row in rows if not row.current)
-            self._names = None
+                await self._written(rows)
             self.wants_vectors = self._embedder is not None
             return len(write)
 
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:
     return [row_of(memory) for memory in memories]
-
-
-def _texts(traits: Sequence[Trait], aspect: Literal["value", "pattern"]) -> tuple[str, ...]:
-    return tuple(trait.text for trait in traits if trait.aspect == aspect)
