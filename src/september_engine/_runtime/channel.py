@@ -236,7 +236,7 @@ class Channel:
         self._wake()
 
     def _fail(self, error: EngineError, items: list[_Delta | Event | _Commit]) -> None:
-        """The log cannot be written: tell who waits, and who reads, by last words that have no number."""
+        """The log cannot be written: tell whoever waits, and whoever reads, by last words that have no number."""
         self.failure = error
         if not isinstance(error, Fenced) and self._claimed:
             now = timestamp(self._clock.now_ms())

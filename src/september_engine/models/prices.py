@@ -35,7 +35,7 @@ class Prices(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """US dollars per million tokens. What is None costs what the line before it costs.
+    """US dollars per million tokens. What is None costs as much as the kind of token that its line names.
 
     Args:
         input: Input tokens that the provider's prompt cache has nothing to do with.
