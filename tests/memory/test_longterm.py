@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -90,6 +91,38 @@ async def test_what_is_remembered_is_given_an_id_and_a_time_and_read_back() -> N
     assert stored.id.startswith("mem_")
     assert stored.recorded_at == NOW
     assert await memory.get(stored.id) == replace(stored, position=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Episode(text="I paint boats", at=1_683_500_000_000.5),  # type: ignore[arg-type]  # as `time.time()` gives it
+        Episode(text="I paint boats", at=2**70),
+        Episode(text="I paint boats", at=0, speaker=3),  # type: ignore[arg-type]
+        Episode(text=5, at=0),  # type: ignore[arg-type]
+        Episode(text="I paint boats", at=0, source=Source(origin="moon")),  # type: ignore[arg-type]
+        Knowledge(subject="Ana", content="boats", valid_from="May"),  # type: ignore[arg-type]
+        Knowledge(subject="Ana", content="boats \ud800"),
+        Trait(aspect="mood", text="boats"),  # type: ignore[arg-type]
+        "I paint boats",
+    ],
+)
+async def test_what_could_not_be_read_again_is_not_remembered(wrong: Any) -> None:
+    memory = a_memory()
+    with pytest.raises(InvalidRequest, match="cannot be remembered"):
+        await memory.remember(said("I paint houses"), wrong)
+    assert await memory.page(past=True) == []
+    assert await memory.recall("boats") == []
+
+
+async def test_a_reason_that_could_not_be_read_again_retires_nothing() -> None:
+    memory = a_memory()
+    [stored] = await memory.remember(said("I paint boats"))
+    wrong: Any = None
+    for retire in (memory.forget, memory.erase, lambda id_, because: memory.forget_all([id_], because=because)):
+        with pytest.raises(InvalidRequest, match="retired_because"):
+            await retire(stored.id, because=wrong)
+    assert [each.id for each in await memory.page()] == [stored.id]
 
 
 async def test_a_new_fact_supersedes_the_old_one_and_the_trail_stays() -> None:

@@ -18,7 +18,7 @@ from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
-from .._memory.rules import checked, erased, forgotten, settled
+from .._memory.rules import as_read, checked, erased, forgotten, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -86,7 +86,7 @@ class LongTermMemory:
         With `repeat`, a memory whose id is there already is returned as it is: doing it twice does no harm. Raises
         `InvalidRequest` for what must not be remembered; then nothing is.
         """
-        new = [checked(self._named(memory)) for memory in memories]
+        new = [checked(self._named(as_read(memory))) for memory in memories]
         async with self._deciding:
             there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
             await self._must_be_new([memory.id for memory in new if memory.id not in there])
@@ -374,7 +374,8 @@ class LongTermMemory:
     async def import_bundle(self, bundle: bytes) -> int:
         """Take an export in, trails included, and return how many memories were written.
 
-        What is here already stays, unless the export knows that it is no longer current. Vectors are not in an export:
+        What is here already stays, unless the export knows that it is no longer current. Where both have another value
+        of the same attribute, both stand until a new one takes their place. Vectors are not in an export:
         `embed_missing` makes them. An import that was cut short is made again. Raises `InvalidRequest` for what is no
         export; then nothing is written.
         """
