@@ -115,6 +115,14 @@ async def test_what_could_not_be_read_again_is_not_remembered(wrong: Any) -> Non
     assert await memory.recall("boats") == []
 
 
+@pytest.mark.parametrize("wrong", ["knowledge", ["facts"], ["episode", None]])
+async def test_kinds_that_there_are_not_are_refused_and_not_searched_in_vain(wrong: Any) -> None:
+    memory = a_memory()
+    for ask in (partial(memory.recall, "tea"), memory.page):
+        with pytest.raises(InvalidRequest, match="There are episode, knowledge, person, relation, trait"):
+            await ask(kinds=wrong)
+
+
 async def test_a_reason_that_could_not_be_read_again_retires_nothing() -> None:
     memory = a_memory()
     [stored] = await memory.remember(said("I paint boats"))

@@ -8,9 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import InvalidRequest
-from .records import TRUST, Episode, Knowledge, Memory, Person, Relation, Source, Trait, Trust
+from .records import KINDS, TRUST, Episode, Kind, Knowledge, Memory, Person, Relation, Source, Trait, Trust
 
-__all__ = ["ERASED", "Outcome", "as_read", "checked", "erased", "forgotten", "settled"]
+__all__ = ["ERASED", "Outcome", "as_read", "check_kinds", "checked", "erased", "forgotten", "settled"]
 
 ERASED = "Erased."
 """All that an erased memory says."""
@@ -38,6 +38,12 @@ def as_read(memory: Memory) -> Memory:
         raise InvalidRequest(
             f"This cannot be remembered: {error}. A memory's fields must be of their types."
         ) from error
+
+
+def check_kinds(kinds: Sequence[Kind]) -> None:
+    """Raises `InvalidRequest` for what are no kinds: of a kind that there is none, nothing would be found."""
+    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
+        raise InvalidRequest(f"kinds={kinds!r} must be a list of kinds. There are {', '.join(KINDS)}.")
 
 
 def checked(memory: Memory) -> Memory:

@@ -18,7 +18,7 @@ from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
-from .._memory.rules import as_read, checked, erased, forgotten, settled
+from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -279,10 +279,11 @@ class LongTermMemory:
             now: What "last week" is relative to, in unix ms; None is the clock's now.
             weights: What each signal counts for this time, such as `WORDS_ALONE`; None is this memory's.
 
-        Raises `InvalidRequest` for another limit. Cancelling is harmless.
+        Raises `InvalidRequest` for another limit, and for kinds that there are not. Cancelling is harmless.
         """
-        if not 1 <= limit <= 100:
-            raise InvalidRequest(f"The limit {limit} is not between 1 and 100.")
+        if not isinstance(limit, int) or not 1 <= limit <= 100:
+            raise InvalidRequest(f"The limit {limit!r} is not a whole number between 1 and 100.")
+        check_kinds(kinds)
         question = question_of(query, now=self._clock.now_ms() if now is None else now, names=await self._known_names())
         wanted = max(CANDIDATES, 2 * limit)
         matches, cosines = await asyncio.gather(
@@ -350,6 +351,7 @@ class LongTermMemory:
         self, *, kinds: Sequence[Kind] = KINDS, past: bool = False, after: str | None = None, limit: int = 100
     ) -> list[Memory]:
         """Memories in the order they were remembered, beginning behind the id `after`."""
+        check_kinds(kinds)
         rows = await self._memories.page(kinds=kinds, past=past, after=after, limit=limit)
         return [memory_of(row) for row in rows]
 
