@@ -125,7 +125,8 @@ class Distilling:
             raise TimeoutError(f"The model took longer than {CALL_SECONDS:g} seconds.")
         if isinstance(outcome, Exception):
             raise outcome
-        logger.info("distilled", extra={"extra": {"model": outcome.model, "tokens": outcome.usage.input_tokens}})
+        usage = {"input_tokens": outcome.usage.input_tokens, "output_tokens": outcome.usage.output_tokens}
+        logger.info("distilled", extra={"extra": {"model": outcome.model, **usage}})
         return text_of(outcome.content)
 
     async def _answer(self, request: ModelRequest) -> Reply | Exception:
