@@ -23,21 +23,24 @@ from tempfile import TemporaryDirectory
 from september_engine import Engine
 from september_engine.errors import InvalidRequest
 
-WIDTH, HEIGHT, BAR = 320, 120, 40
+HEIGHT, BAR = 120, 40
+"""Pixels: of the chart, and of the width of a bar."""
+
 WHITE, BLUE = b"\xff\xff\xff", b"\x20\x60\xc0"
 
 
 def bar_chart(values: list[int]) -> bytes:
     """A PNG with a bar for each value, in percent of the height."""
-    row = b"".join
-    lines = (
-        b"\0" + row((BLUE if HEIGHT - y <= value * HEIGHT // 100 else WHITE) * BAR for value in values)
-        for y in range(HEIGHT)
-    )
-    header = struct.pack(">IIBBBBB", BAR * len(values), HEIGHT, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row(lines), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + row(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    pixels = bytearray()
+    for y in range(HEIGHT):
+        pixels += b"\0"  # each line begins with its filter: none
+        for value in values:
+            pixels += (BLUE if HEIGHT - y <= value * HEIGHT // 100 else WHITE) * BAR
+    header = struct.pack(">IIBBBBB", BAR * len(values), HEIGHT, 8, 2, 0, 0, 0)  # 8 bits each of red, green and blue
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(pixels), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""A thread that outgrows the model's window: what came before is told in brief, and nothing is lost from the log.
+"""A thread that outgrows the model's window: what came before is summarised, and nothing is lost from the log.
 
 The model here has a window of 2,000 tokens and remembers one thing, as long as it is told of it.
 

@@ -44,7 +44,7 @@ async def main(database: str) -> None:
         [before, _] = await engine.memory.history(now.id)
         assert isinstance(before, Knowledge)
         print(f"After a new fact: Oslo, and before that {before.content}")
-        await engine.remembered()  # what the last turn leaves is written behind its back
+        await engine.remembered()  # what the last turn leaves is written in the background
         bundle = await engine.memory.export_bundle()
 
     async with Engine(":memory:", model=model, memory=True) as other:

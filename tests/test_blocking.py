@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -16,7 +17,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from september_engine import BlockingEngine, Limits, Settings, tool
+from september_engine import BlockingEngine, Engine, Limits, Settings, tool
+from september_engine.blocking import BlockingMemory, BlockingNotes
 from september_engine.errors import (
     ConfigurationError,
     EngineClosed,
@@ -28,7 +30,9 @@ from september_engine.errors import (
     TurnFailed,
 )
 from september_engine.events import HitlRequest, TextDelta, ToolResult
+from september_engine.memory.longterm import LongTermMemory
 from september_engine.models.scripted import Script, ScriptedModel, call, say, turn
+from september_engine.notes import Notes
 from september_engine.store.memory import MemoryStore
 from tests.engines import echo, names, text
 from tests.programs import environment
@@ -174,6 +178,28 @@ def test_options_reach_the_engine() -> None:
         assert engine.execute("go", task_id="t", direct=True, media=()).text == "You said: go"
     [request] = model.requests
     assert (request.prompt.system, request.max_tokens) == ("Be brief.", 7)
+
+
+@pytest.mark.parametrize(
+    ("blocking", "awaited", "without"),
+    [
+        (BlockingEngine, Engine, {"aclose", "drain", "stop_streams", "model_name"}),
+        (BlockingNotes, Notes, set()),
+        (BlockingMemory, LongTermMemory, {"forget_all", "known", "mark", "marked", "warm"}),
+    ],
+)
+def test_what_can_be_awaited_can_be_had_without(blocking: type, awaited: type, without: set[str]) -> None:
+    def parameters(kind: type, name: str) -> list[tuple[str, Any, Any]]:
+        method = getattr(kind, name)
+        found = [] if isinstance(method, property) else inspect.signature(method).parameters.values()
+        return [(each.name, each.kind, each.default) for each in found]
+
+    names = {name for name in vars(awaited) if not name.startswith("_")} - without
+    assert names <= vars(blocking).keys()
+    for name in names:
+        assert parameters(blocking, name) == [each for each in parameters(awaited, name) if each[0] != "repeat"], name
+    if blocking is BlockingEngine:
+        assert parameters(blocking, "__init__") == parameters(awaited, "__init__")
 
 
 def test_closing_again_is_harmless_and_using_it_afterwards_says_so() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from september_engine import Engine, Settings
 from september_engine._context.stored import take_out
@@ -20,7 +22,8 @@ from september_engine.errors import (
     TurnFailed,
 )
 from september_engine.events import TextDelta
-from september_engine.messages import Message
+from september_engine.messages import Message, Usage
+from september_engine.models.base import Chunk, ModelRequest, Reply
 from september_engine.models.scripted import ScriptedModel, call, fail, say, turn
 from september_engine.store.base import FactRow
 from tests._context.pictures import image
@@ -226,6 +229,33 @@ async def test_a_deleted_task_is_gone_with_its_running_turn(bench: Bench) -> Non
             await engine.messages("t")
         with pytest.raises(TaskNotFound):
             await engine.cancel("t")
+
+
+# ── what others say ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("wrong", [{"model": None}, {"stop_details": 5}, {"usage": Usage(input_tokens=1.5)}])  # type: ignore[arg-type]
+async def test_a_model_that_says_what_is_of_the_wrong_type_ends_its_turn_and_not_the_thread(wrong: Any) -> None:
+    class Odd(ScriptedModel):
+        async def stream(self, request: ModelRequest, /) -> AsyncIterator[Chunk]:
+            async for chunk in super().stream(request):
+                yield replace(chunk, **wrong) if isinstance(chunk, Reply) else chunk
+
+    bench = Bench()
+    async with bench.running(Odd([say("one")])) as engine:
+        with pytest.raises(TurnFailed, match="could not be written"):
+            await engine.execute("go", task_id="t")
+    async with bench.running([say("two")]) as engine:
+        assert (await engine.execute("go", task_id="t")).text == "two"
+
+
+@pytest.mark.parametrize(("direct", "asked"), [(None, 2), (0, 2), (1, 0)])
+async def test_direct_is_true_or_false_whatever_says_so(direct: Any, asked: int) -> None:
+    bench, planner = Bench(), ScriptedModel(lambda request: say('{"worthwhile": false, "steps": []}'))
+    for _ in range(2):  # the second reads what the first has written
+        async with bench.running(echo, planner=planner) as engine:
+            await engine.execute("Paint the house.", task_id="t", direct=direct)
+    assert len(planner.requests) == asked
 
 
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -372,7 +372,7 @@ def test_a_blocking_engine_has_the_same_memory() -> None:
         assert engine.memory.page() == []
         assert engine.memory.soul().values == ()
         engine.execute("One.", task_id="a").result()
-        engine.memory.settle()
+        engine.remembered()
         assert len(engine.memory.page()) == 2
         assert engine.memory.import_bundle(engine.memory.export_bundle()) == 0
         assert engine.memory.embed_missing() == 0

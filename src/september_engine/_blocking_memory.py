@@ -22,16 +22,9 @@ class _Call(Protocol):
 class BlockingMemory:
     """`LongTermMemory` without `await`. Each method raises what the one of `LongTermMemory` raises."""
 
-    def __init__(
-        self, call: _Call, memory: Callable[[], LongTermMemory], remembered: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, call: _Call, memory: Callable[[], LongTermMemory]) -> None:
         self._call = call
         self._memory = memory
-        self._remembered = remembered
-
-    def settle(self) -> None:
-        """Wait until what the turns that have ended leave is remembered: `Engine.remembered`."""
-        self._call(self._remembered)
 
     def remember(self, *memories: Memory) -> list[Memory]:
         """Remember these, in order, and return what now says each."""

@@ -32,7 +32,7 @@ KEPT = "\n\t\u00a0\u3000\u200c\u200d"
 MARKS = {"pending": "○", "active": "◐", "done": "●", "dropped": "–"}
 
 MOST_STEPS = 6
-"""A longer plan is folded to so many lines: those around what is being worked on."""
+"""A longer plan is folded to this many lines: those around what is being worked on."""
 
 DIM, BOLD, RED, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 

@@ -25,11 +25,11 @@ from ._runtime.world import World
 from ._seams import Clock
 from ._turn.limits import Limits
 from .errors import ConfigurationError, InvalidRequest, NoMemory
-from .memory.base import Embedder
+from .memory.base import Embedder, Memories
 from .memory.longterm import LongTermMemory
 from .messages import Usage
 from .models.base import Model
-from .models.choice import choose_fallback, choose_light, choose_model, choose_planner
+from .models.choice import Roles, choose_fallback, choose_light, choose_model, choose_planner
 from .models.known_prices import KnownPrices
 from .models.prices import Prices, cost_of
 from .permissions import Policy
@@ -231,7 +231,7 @@ def checked_patience(seconds: float) -> float:
 
 
 class Models:
-    """The model, its fallback, its planner, and the one that summarises.
+    """The models that a caller asked for, by name or as they are.
 
     What the caller made stays the caller's to close; what is made here is ours.
     """
@@ -249,7 +249,7 @@ class Models:
         self._asked_for = (model, fallback, planner, light)
         self._ours: list[Model] = []
 
-    async def make(self, settings: Settings, clock: Clock) -> tuple[Model, Model | None, Model | None, Model | None]:
+    async def make(self, settings: Settings, clock: Clock) -> Roles:
         """In a thread, because a provider's SDK takes seconds to import. Raises `ConfigurationError`."""
         model, fallback, planner, light = self._asked_for
         if model is None or isinstance(model, str):
@@ -261,7 +261,7 @@ class Models:
             planner = await self._made(choose_planner, planner, settings)
         if light is None or isinstance(light, str):
             light = await self._made(choose_light, light, settings)
-        return model, fallback, planner, light
+        return Roles(model, fallback, planner, light)
 
     async def _made(
         self, choose: Callable[[str | None, Settings], Model | None], name: str | None, settings: Settings
@@ -303,9 +303,9 @@ class LongTerms:
             raise ConfigurationError(f"distil={distil!r} must be True, False or a Model.")
         if embedder is not None and not hasattr(embedder, "embed"):
             raise ConfigurationError(f"{embedder!r} is not an Embedder.")
-        if memory and not hasattr(store, "memories"):
+        self._memories: Memories | None = getattr(store, "memories", None) if memory else None
+        if memory and self._memories is None:
             raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")
-        self._place: Any = store if memory else None
         self._embedder = embedder
         self._distil = distil
         self._made: LongTermMemory | None = None
@@ -313,19 +313,19 @@ class LongTerms:
     @property
     def tools(self) -> list[AnyTool]:
         """`remember` and `forget`, where there is a memory."""
-        return [] if self._place is None else memory_tools(lambda: self.now)
+        return [] if self._memories is None else memory_tools(lambda: self.now)
 
     def make(self, world: World) -> LongTermMemory | None:
         """A new one, which knows nothing yet of what is stored. Raises `ConfigurationError` without NumPy."""
-        if self._place is not None:
+        if self._memories is not None:
             embedder = self._embedder
-            self._made = LongTermMemory(self._place.memories, clock=world.clock, ids=world.ids, embedder=embedder)
+            self._made = LongTermMemory(self._memories, clock=world.clock, ids=world.ids, embedder=embedder)
         return self._made
 
     async def distiller(self, models: Models, settings: Settings) -> Model | None:
         """The model that draws facts from what was said, where that is wanted. Raises `ConfigurationError`."""
         wanted = settings.distil if self._distil is None else self._distil
-        if self._place is None or wanted is False:
+        if self._memories is None or wanted is False:
             return None
         return await models.light(settings) if wanted is True else wanted
 
@@ -340,7 +340,7 @@ class LongTerms:
 def make_supervisor(
     *,
     store: Store,
-    models: tuple[Model, Model | None, Model | None, Model | None],
+    models: Roles,
     prices: Prices,
     tools: dict[str, AnyTool],
     policy: Policy,
@@ -357,7 +357,7 @@ def make_supervisor(
 
     Raises `ConfigurationError` where a tool of the caller's has that name.
     """
-    if models[2] is not None:
+    if models.planner is not None:
         if update_plan.name in tools:
             raise ConfigurationError("A tool is called 'update_plan', as the one that comes with a planner. Rename it.")
         tools = {**tools, update_plan.name: update_plan}
@@ -370,10 +370,10 @@ def make_supervisor(
     resources = Resources(
         remembering=remembering,
         world=world,
-        model=models[0],
-        fallback=models[1],
-        planner=models[2],
-        light=models[3],
+        model=models.model,
+        fallback=models.fallback,
+        planner=models.planner,
+        light=models.light,
         prices=prices,
         tools=tools,
         policy=policy,

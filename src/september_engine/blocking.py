@@ -96,7 +96,7 @@ class BlockingNotes:
 
 
 class BlockingEngine:
-    """`Engine` without `await`: the same arguments, the same methods.
+    """`Engine` without `await`: the same arguments, and the same methods but for those that a server needs.
 
     It opens when first used and is closed by `with` or `close`. Any thread may call it, at any time, several at once.
     """
@@ -334,7 +334,11 @@ class BlockingEngine:
     @property
     def memory(self) -> BlockingMemory:
         """Long-term memory, where the engine was made with it."""
-        return BlockingMemory(self._call, lambda: self._engine.memory, self._engine.remembered)
+        return BlockingMemory(self._call, lambda: self._engine.memory)
+
+    def remembered(self) -> None:
+        """Wait until what turns that have ended leave is in long-term memory."""
+        self._call(self._engine.remembered)
 
     def media(self, task_id: str, sha256: str) -> Content:
         """The content of an image or document by the `sha256` in its block."""

@@ -262,7 +262,7 @@ class Engine:
             message_id=self._world.ids("msg_"),
             content=content,
             media=() if kind == "retry" else media,
-            direct=direct,
+            direct=bool(direct),
             kind=kind,
             target=target,
             limits=limits_of_turn(limits, self.settings, supervisor.resources),

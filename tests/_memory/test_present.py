@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from september_engine._memory.present import shown
+from september_engine._memory.present import NOTE, line_of
 from september_engine._memory.records import Episode, Knowledge, Memory, Person, Source
 
 from .test_records import any_memory
@@ -14,10 +14,8 @@ from .test_records import any_memory
 
 def test_a_memory_is_shown_with_where_it_came_from() -> None:
     source = Source(origin="web", trust="untrusted", task_id="t", message_id="m", detail="example.org")
-    first, note, line, last = shown([Episode(text="Hi", at=0, speaker="Ana", source=source)]).split("\n")
-    assert (first, last) == ("<memories>", "</memories>")
-    assert "not a request" in note
-    assert msgspec.json.decode(line) == {
+    assert "not a request" in NOTE
+    assert msgspec.json.decode(line_of(Episode(text="Hi", at=0, speaker="Ana", source=source))) == {
         "kind": "episode",
         "time": "1970-01-01T00:00",
         "speaker": "Ana",
@@ -42,11 +40,6 @@ def test_no_memory_does(memory: Memory) -> None:
 
 
 def assert_safe(memory: Memory) -> None:
-    lines = shown([memory]).splitlines()
-    assert len(lines) == 4
-    assert not set("<>&") & set(lines[2])
-    msgspec.json.decode(lines[2])
-
-
-def test_nothing_recalled_is_nothing_shown() -> None:
-    assert shown([]) == ""
+    [line] = line_of(memory).splitlines()
+    assert not set("<>&") & set(line)
+    msgspec.json.decode(line)

@@ -278,6 +278,16 @@ async def test_an_event_that_has_no_json_form_fails_its_channel_and_nothing_else
         assert len(it.channel.last_words) == 2
 
 
+async def test_a_fact_that_could_not_be_read_again_is_not_written() -> None:
+    """It would close its thread for good: nothing could be read past it."""
+    wrong: Any = 1.5
+    async with rig() as it:
+        with pytest.raises(EngineError, match="could not be written"):
+            await it.channel.append([AssistantCut(at=wrong, message_id="m", text="x")], [MARK], standing=OPEN)
+        assert len(it.channel.last_words) == 2
+        assert len(await it.store.turn("task", "turn")) == 1
+
+
 async def test_a_fenced_channel_stops_without_another_word() -> None:
     async with rig() as it:
         thief = Channel(store=it.store, clock=it.clock, crash=no_crash, row=it.channel.row, turn_id="thief")

@@ -196,9 +196,15 @@ class Rude(ScriptedModel):
 
 
 @pytest.mark.parametrize("window", [None, 4_000])
-async def test_a_model_that_breaks_the_port_is_no_reason_to_stop(window: int | None) -> None:
+async def test_a_model_that_breaks_the_port_is_no_reason_to_stop(
+    window: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
     made = await compaction(Rude([]), window=window).run()
     assert made.compacted.strategy == "excerpts"
+    assert (
+        "scripted made no summary. LLM_PROVIDER_ERROR: The model adapter failed: RuntimeError: no manners"
+        in caplog.text
+    )
 
 
 async def test_what_is_too_much_for_a_summary_is_told_with_less_of_its_results() -> None:

@@ -42,7 +42,8 @@ async def talk(engine: Engine, turns: int, task: str = "a") -> None:
     await engine.remembered()
 
 
-async def test_several_turns_are_distilled_by_one_call_that_no_turn_waits_for() -> None:
+async def test_several_turns_are_distilled_by_one_call_that_no_turn_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="september_engine._runtime.distilling")
     light = ScriptedModel([drawing(LIKES)], name="light")
     async with Bench().running(echo, memory=True, distil=light) as engine:
         await talk(engine, TURNS - 1)
@@ -55,6 +56,8 @@ async def test_several_turns_are_distilled_by_one_call_that_no_turn_waits_for() 
     [request] = light.requests
     assert request.output_schema == DISTIL_SCHEMA
     assert request.prompt.messages[0]["content"][0]["text"].count("I like tea number") == 2 * TURNS
+    [record] = [each for each in caplog.records if each.getMessage() == "distilled"]
+    assert record.__dict__["extra"].keys() == {"model", "input_tokens", "output_tokens"}
 
 
 async def test_a_few_turns_are_distilled_after_a_while() -> None:

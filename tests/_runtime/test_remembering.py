@@ -94,3 +94,21 @@ async def test_one_task_that_cannot_be_read_does_not_stop_the_others(monkeypatch
     await one._look_back()
     assert {each.source.task_id for each in await memory.page()} == {"b"}
     await bench.store.aclose()
+
+
+async def test_a_store_that_fails_while_the_past_is_looked_through_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(**_: object) -> list[object]:
+        raise OSError("The disk is gone.")
+
+    bench = Bench()
+    async with bench.running(echo) as engine:
+        await engine.execute("One.", task_id="a")
+    monkeypatch.setattr(bench.store, "tasks", broken)
+    async with bench.running(echo, memory=True) as engine:
+        assert (await engine.execute("Two.", task_id="a")).text == "You said: Two."
+        await engine.remembered()
+        assert len(await engine.memory.page()) == 4
+        monkeypatch.undo()
+    assert "OSError: The disk is gone." in caplog.text

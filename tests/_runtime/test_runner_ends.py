@@ -12,6 +12,7 @@ from september_engine import Limits, tool
 from september_engine._runtime import runner
 from september_engine._runtime.resources import Resources
 from september_engine._turn.commands import RunTool
+from september_engine._turn.compaction import SUMMARISE
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import Fact
 from september_engine._turn.inputs import Input, ModelReplied, ToolReturned
@@ -25,9 +26,12 @@ from september_engine.events import (
     ToolCall,
     ToolResult,
 )
-from september_engine.models.scripted import ScriptedModel, call, say, think, turn
+from september_engine.messages import text_of
+from september_engine.models.base import ModelRequest
+from september_engine.models.scripted import ScriptedModel, Step, call, say, think, turn
 from september_engine.store.base import Batch, FactRow
 from september_engine.streams import Turn
+from september_engine.testing.log_checker import check_task
 from tests.engines import Bench, FlakyStore, look, names, soon, text, ticks, until, well_formed
 
 OVERLOADED = ModelError("Overloaded.", retryable=True)
@@ -164,6 +168,42 @@ async def test_what_comes_back_before_a_turn_is_ended_from_outside_counts(end: s
             log.set()
         results = [event for event in await soon(one) if isinstance(event, ToolResult)]
     assert [(result.output, result.error) for result in results] == [("saw it", None), ("in time", None)]
+
+
+async def test_a_summary_that_has_come_back_before_a_cancel_is_kept() -> None:
+    """It was paid for. The log is slow: a note is being written when first the cancel comes, and then the summary."""
+
+    class Slow(FlakyStore):
+        async def append(self, batch: Batch, /) -> None:
+            if any(b'"noted"' in fact.body for fact in batch.facts):
+                writing.set()
+                await log.wait()
+            await super().append(batch)
+
+    def answer(request: ModelRequest) -> Step:
+        if text_of(request.prompt.messages[-1]["content"]) == SUMMARISE:
+            asked.set()
+            return say("In short", hold=summary, at=0)
+        return say("Yes. " * 50)
+
+    writing, log, asked, summary = anyio.Event(), anyio.Event(), anyio.Event(), anyio.Event()
+    limits, bench = Limits(context_tokens=2_400, max_tokens=300), Bench(store=Slow())
+    async with bench.running(answer, limits=limits) as engine:
+        while not asked.is_set():
+            one = engine.execute("Tell me. " * 20, task_id="t")
+            while not asked.is_set() and engine._running.live:
+                await ticks(1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(engine.notes.set, "t", "city", "Rome")
+            await writing.wait()
+            group.start_soon(engine.cancel, "t")
+            await ticks(5)
+            summary.set()
+            await ticks(20)
+            log.set()
+        kinds = [event.type for event in await soon(one)]
+    assert kinds[-3:] == ["compaction_event", "thread_lifecycle", "error"]
+    assert await check_task(bench.store, "t") == []
 
 
 async def test_text_that_was_shown_before_a_cancel_is_kept_and_sent_to_the_model() -> None:

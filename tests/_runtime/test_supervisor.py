@@ -23,7 +23,7 @@ from september_engine.errors import (
 )
 from september_engine.events import HitlRequest, TextDelta, ToolCall
 from september_engine.models.scripted import call, say
-from september_engine.store.base import Batch
+from september_engine.store.base import Batch, TaskRow
 from september_engine.store.sqlite import SQLiteStore
 from tests.engines import Bench, FlakyStore, careful, held, names, soon, until
 
@@ -116,6 +116,22 @@ async def test_a_fault_in_one_turn_touches_no_other() -> None:
         with pytest.raises(EngineError, match="ZeroDivisionError"):
             await odd
         assert (await even).text == "Fine."
+
+
+async def test_a_fault_before_a_turn_begins_is_in_the_log_as_its_error_says(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(FlakyStore):
+        async def task(self, task_id: str, /) -> TaskRow | None:
+            if task_id == "odd":
+                raise ZeroDivisionError("of the store")
+            return await super().task(task_id)
+
+    async with Bench(store=Odd()).running(lambda request: say("Fine.")) as engine:
+        with pytest.raises(EngineError, match="Its log has more"):
+            await engine.execute("go", task_id="odd")
+        assert (await engine.execute("go", task_id="even")).text == "Fine."
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert "'odd'" in record.getMessage()
+    assert "ZeroDivisionError: of the store" in caplog.text
 
 
 async def test_a_deleted_task_cannot_be_used_meanwhile_and_is_new_afterwards() -> None:

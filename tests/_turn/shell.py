@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from september_engine._memory.records import Knowledge
 from september_engine._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
-from september_engine._turn.compaction import Told, cut_of, excerpts, most_summary_bytes, outcome, summary_text
+from september_engine._turn.compaction import Summary, cut_of, excerpts, most_summary_bytes, outcome, summary_text
 from september_engine._turn.decide import decide
 from september_engine._turn.facts import (
     Compacted,
@@ -318,7 +318,7 @@ class Shell:
         cut = cut_of(facts, command, model=model)
         text = summary_text(excerpts(cut.dropped, most_summary_bytes(command)), most_summary_bytes(command))
         block = {"type": "compaction", "content": text} if self.count % 2 else None
-        told = Told(text=text, strategy="excerpts", block=block, model=model, usage=Usage(input_tokens=1))
+        told = Summary(text=text, strategy="excerpts", block=block, model=model, usage=Usage(input_tokens=1))
         self.take(outcome(facts, command, cut, told, now=self.clock, model=model))
 
     def stream(self) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from september_engine._turn.budget import exceeded, spent
 from september_engine._turn.commands import Compact, todo
-from september_engine._turn.compaction import Told, cut_of, outcome
+from september_engine._turn.compaction import Summary, cut_of, outcome
 from september_engine._turn.facts import TurnFailed
 from september_engine._turn.inputs import Cancelled, OutOfTime, PlanFailed
 from september_engine._turn.limits import Limits
@@ -142,7 +142,7 @@ def test_a_compaction_costs_money_whether_it_helped_or_not() -> None:
         (order,) = todo(turn.state)
         assert isinstance(order, Compact)
         cut = cut_of(turn.facts, order, model="big")
-        told = Told(text="In short.", strategy="summary", usage=TOKENS, cost_usd=0.2)
+        told = Summary(text="In short.", strategy="summary", usage=TOKENS, cost_usd=0.2)
         came = outcome(turn.facts, order, cut, told, now=NOW, model="big")
         turn.tell(replace(came, compacted=replace(came.compacted, after_tokens=after)))
         assert brief(turn.facts[-1]) == brief_of_end

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from september_engine._context.check import problems
 from september_engine._turn.commands import Compact
-from september_engine._turn.compaction import Told, carried_over, cut_of, excerpts, outcome
+from september_engine._turn.compaction import Summary, carried_over, cut_of, excerpts, outcome
 from september_engine._turn.facts import (
     Compacted,
     Fact,
@@ -65,7 +65,7 @@ def compacted(facts: list[Fact], order: Compact | None = None, **told: Any) -> l
     """The facts of a compaction behind these."""
     order = order or command()
     cut = cut_of(facts, order, model="big")
-    what = Told(**{"text": "In short.", "strategy": "summary", **told})
+    what = Summary(**{"text": "In short.", "strategy": "summary", **told})
     came = outcome(facts, order, cut, what, now=NOW, model="big")
     return [*facts, replace(came.compacted, after_tokens=10)]
 
@@ -159,7 +159,7 @@ def test_where_even_the_last_step_is_too_much_its_results_are_shortened() -> Non
     order = command(context=12_000)
     cut = cut_of(facts, order, model="big")
     assert cut.result_bytes is not None
-    made = outcome(facts, order, cut, Told(text="In short.", strategy="summary"), now=NOW, model="big")
+    made = outcome(facts, order, cut, Summary(text="In short.", strategy="summary"), now=NOW, model="big")
     assert made.compacted.after_tokens <= 2_640
     [*_, results] = prompt([*facts, made.compacted])
     assert all("left out" in block["content"] for block in results["content"])
@@ -168,7 +168,7 @@ def test_where_even_the_last_step_is_too_much_its_results_are_shortened() -> Non
 def test_one_message_alone_cannot_be_told_in_brief() -> None:
     facts = Turn(content=[text("word " * 5_000)], limits=LIMITS).facts
     cut = cut_of(facts, command(), model="big")
-    made = outcome(facts, command(), cut, Told(text="", strategy="excerpts"), now=NOW, model="big")
+    made = outcome(facts, command(), cut, Summary(text="", strategy="excerpts"), now=NOW, model="big")
     assert made.compacted.after_tokens * 5 > made.compacted.before_tokens * 4
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from september_engine._context.check import problems
 from september_engine._turn.commands import CallModel, Compact, todo
-from september_engine._turn.compaction import Told, cut_of, outcome
+from september_engine._turn.compaction import Summary, cut_of, outcome
 from september_engine._turn.facts import OutputRefused, TurnFailed
 from september_engine._turn.history import prompt_of
 from september_engine._turn.inputs import Resumed
@@ -137,7 +137,7 @@ def test_why_it_was_refused_is_kept_where_what_came_before_is_told_in_brief() ->
     (order,) = todo(turn.state)
     assert isinstance(order, Compact)
     cut = cut_of(turn.facts, order, model="big")
-    told = Told(text="There are rows.", strategy="summary")
+    told = Summary(text="There are rows.", strategy="summary")
     turn.tell(outcome(turn.facts, order, cut, told, now=NOW, model="big"))
     prompt = prompt_of(turn.facts, prefix="p1", model="big")
     assert problems(prompt) == []

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +30,7 @@ from september_engine.memory.base import (
     Soul,
     Source,
     Trait,
+    VectorRow,
 )
 from september_engine.memory.inprocess import InProcessMemories
 from september_engine.memory.longterm import LongTermMemory
@@ -89,6 +93,46 @@ async def test_what_is_remembered_is_given_an_id_and_a_time_and_read_back() -> N
     assert await memory.get(stored.id) == replace(stored, position=0)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Episode(text="I paint boats", at=1_683_500_000_000.5),  # type: ignore[arg-type]  # as `time.time()` gives it
+        Episode(text="I paint boats", at=2**70),
+        Episode(text="I paint boats", at=0, speaker=3),  # type: ignore[arg-type]
+        Episode(text=5, at=0),  # type: ignore[arg-type]
+        Episode(text="I paint boats", at=0, source=Source(origin="moon")),  # type: ignore[arg-type]
+        Knowledge(subject="Ana", content="boats", valid_from="May"),  # type: ignore[arg-type]
+        Knowledge(subject="Ana", content="boats \ud800"),
+        Trait(aspect="mood", text="boats"),  # type: ignore[arg-type]
+        "I paint boats",
+    ],
+)
+async def test_what_could_not_be_read_again_is_not_remembered(wrong: Any) -> None:
+    memory = a_memory()
+    with pytest.raises(InvalidRequest, match="cannot be remembered"):
+        await memory.remember(said("I paint houses"), wrong)
+    assert await memory.page(past=True) == []
+    assert await memory.recall("boats") == []
+
+
+@pytest.mark.parametrize("wrong", ["knowledge", ["facts"], ["episode", None]])
+async def test_kinds_that_there_are_not_are_refused_and_not_searched_in_vain(wrong: Any) -> None:
+    memory = a_memory()
+    for ask in (partial(memory.recall, "tea"), memory.page):
+        with pytest.raises(InvalidRequest, match="There are episode, knowledge, person, relation, trait"):
+            await ask(kinds=wrong)
+
+
+async def test_a_reason_that_could_not_be_read_again_retires_nothing() -> None:
+    memory = a_memory()
+    [stored] = await memory.remember(said("I paint boats"))
+    wrong: Any = None
+    for retire in (memory.forget, memory.erase, lambda id_, because: memory.forget_all([id_], because=because)):
+        with pytest.raises(InvalidRequest, match="retired_because"):
+            await retire(stored.id, because=wrong)
+    assert [each.id for each in await memory.page()] == [stored.id]
+
+
 async def test_a_new_fact_supersedes_the_old_one_and_the_trail_stays() -> None:
     memory = a_memory()
     [old] = await memory.remember(Knowledge(subject="Ana", attribute="job", content="nurse"))
@@ -127,6 +171,59 @@ async def test_those_who_remember_at_once_leave_one_current_fact() -> None:
     await asyncio.gather(*(memory.remember(fact) for fact in facts))
     assert len(await memory.page()) == 1
     assert len(await memory.history((await memory.page())[0].id)) == 20
+
+
+class Slow(InProcessMemories):
+    """Gives what it has read only when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.let_go = anyio.Event(), anyio.Event()
+
+    async def names(self) -> list[str]:
+        found = await super().names()
+        self.read.set()
+        await self.let_go.wait()
+        return found
+
+    async def vectors(self, model: str, /, *, after: int, limit: int) -> list[VectorRow]:
+        found = await super().vectors(model, after=after, limit=limit)
+        self.read.set()
+        await self.let_go.wait()
+        return found
+
+
+async def test_a_name_that_comes_while_the_names_are_read_is_known() -> None:
+    memories = Slow()
+    memory = a_memory(memories)
+    async with anyio.create_task_group() as group:
+        group.start_soon(memory.warm)
+        await memories.read.wait()
+        group.start_soon(memory.remember, said("I have a dog", speaker="Gunhild"))
+        await anyio.wait_all_tasks_blocked()
+        memories.let_go.set()
+    [hit] = await memory.recall("What about Gunhild and a dog?")
+    assert "speaker" in hit.signals
+
+
+async def test_what_is_erased_while_the_vectors_are_read_does_not_come_in_behind_it() -> None:
+    memories = Slow()
+    memories.let_go.set()
+    writer, memory = a_memory(memories, embedder=Topics()), a_memory(memories, embedder=Topics())
+    [secret] = await writer.remember(said("My beagle is Rex"))
+    await memory.recall("Rex")
+    [fresh] = await writer.remember(said("The dog is old"))
+    memories.read, memories.let_go = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(memory.warm)
+        await memories.read.wait()
+        group.start_soon(partial(memory.erase, secret.id, fresh.id, because="Ana asked."))
+        await anyio.wait_all_tasks_blocked()
+        memories.let_go.set()
+    assert memory._index is not None
+    [query] = memory._index.encoded(await Topics().embed(["pet"]))
+    found = memory._index.cosines([query], kinds=["episode"], past=True, limit=9)
+    assert [found.of(each.id) for each in (secret, fresh)] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("on_file", [False, True])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
+from september_engine.errors import ConfigurationError
 from september_engine.messages import Usage
 from september_engine.models.known_prices import KnownPrices
 from september_engine.models.prices import Price, PriceList, Prices, cost_of
@@ -37,6 +39,21 @@ def test_a_list_knows_its_own_and_asks_beyond_for_the_rest() -> None:
     assert prices.cost("far", ALL) == 2
     assert prices.cost("nowhere", ALL) is None
     assert PriceList({}).cost("near", ALL) is None
+
+
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, "4", True, None])
+def test_what_is_no_price_is_refused_where_it_is_written(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"Price\(input="):
+        Price(input=wrong, output=1)
+    if wrong is not None:
+        with pytest.raises(ConfigurationError, match=r"Price\(cache_hit="):
+            Price(input=1, output=1, cache_hit=wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"m": 0.5}, {"m": None}, [1], "m"])
+def test_a_list_takes_prices_by_name(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="takes prices by name"):
+        PriceList(wrong)
 
 
 class Says:

@@ -75,7 +75,7 @@ PIXELS = IMAGE_SIDE**2
 URL_CHARS = 8192
 
 _HEADER_CHARS = 16 * 1024
-"""So much base64 tells the size of nearly every image."""
+"""This much base64 is enough to tell the size of nearly every image."""
 
 _PAGE = re.compile(rb"/Type\s*/Page\b")
 
@@ -288,7 +288,7 @@ def _too_long(chars: int, media_type: str, shrinks: bool) -> str | None:
 
 
 def _in_base64(size: int) -> int:
-    """Characters of so many bytes."""
+    """How many characters of base64 this many bytes are."""
     return -(-size // 3) * 4
 
 

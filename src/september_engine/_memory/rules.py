@@ -1,4 +1,4 @@
-"""Rules: what becomes of the old when something new is remembered, and who may say what."""
+"""Rules: what can be remembered, what becomes of the old then, and who may say what."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import InvalidRequest
-from .records import TRUST, Episode, Knowledge, Memory, Person, Relation, Source, Trait, Trust
+from .records import KINDS, TRUST, Episode, Kind, Knowledge, Memory, Person, Relation, Source, Trait, Trust
 
-__all__ = ["ERASED", "Outcome", "checked", "erased", "forgotten", "settled"]
+__all__ = ["ERASED", "Outcome", "as_read", "check_kinds", "checked", "erased", "forgotten", "settled"]
 
 ERASED = "Erased."
 """All that an erased memory says."""
 
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Memory] = msgspec.json.Decoder(Memory)
 _RANK: dict[Trust, int] = {"untrusted": 0, "inferred": 1, "stated": 2}
 
 
@@ -23,6 +25,25 @@ class Outcome(msgspec.Struct, frozen=True):
 
     write: tuple[Memory, ...]
     memory: Memory
+
+
+def as_read(memory: Memory) -> Memory:
+    """The memory as it will be read. Raises `InvalidRequest` where it could not be: a Struct takes any value in.
+
+    One time that is a float would otherwise be written, and fail every page, recall and export that reads it.
+    """
+    try:
+        return _decoder.decode(_encoder.encode(memory))
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequest(
+            f"This cannot be remembered: {error}. A memory's fields must be of their types."
+        ) from error
+
+
+def check_kinds(kinds: Sequence[Kind]) -> None:
+    """Raises `InvalidRequest` for what are no kinds: of a kind that there is none, nothing would be found."""
+    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
+        raise InvalidRequest(f"kinds={kinds!r} must be a list of kinds. There are {', '.join(KINDS)}.")
 
 
 def checked(memory: Memory) -> Memory:
@@ -91,7 +112,7 @@ def _says(memory: Memory) -> Memory:
 
 def forgotten(memory: Memory, *, at: int, because: str) -> Memory:
     """The memory, no longer current. One that is not current stays as it is."""
-    return memory if memory.retired_at is not None else replace(memory, retired_at=at, retired_because=because)
+    return memory if memory.retired_at is not None else as_read(replace(memory, retired_at=at, retired_because=because))
 
 
 def erased(memory: Memory, *, at: int, because: str) -> Memory:
@@ -100,7 +121,7 @@ def erased(memory: Memory, *, at: int, because: str) -> Memory:
     Its id stays, so that neither a turn nor an older export brings it back.
     """
     source = replace(memory.source, detail="")
-    kept = replace(memory, source=source, retired_at=memory.retired_at or at, retired_because=because)
+    kept = as_read(replace(memory, source=source, retired_at=memory.retired_at or at, retired_because=because))
     match kept:
         case Episode():
             return replace(kept, text=ERASED, speaker=None)

@@ -18,7 +18,7 @@ import attrs
 from msgspec.structs import replace
 
 from .._seams import Clock, CrashPoint
-from .._turn.facts import Fact, encode_fact, message_id_of
+from .._turn.facts import Fact, decode_fact, encode_fact, message_id_of
 from .._turn.present import delta
 from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
@@ -147,7 +147,7 @@ class Channel:
         except EngineError as error:
             self._fail(error, items)
             return
-        except Exception as error:  # a store that raises something else, or an event that has no JSON form
+        except Exception as error:  # a store that raises something else, or a fact or event that has no JSON form
             logger.error("The log of task %r could not be written.", self._row.task_id, exc_info=error)
             self._fail(EngineError(f"The log could not be written ({type(error).__name__})."), items)
             return
@@ -184,7 +184,7 @@ class Channel:
                             seq=last_seq,
                             ts=max(now, last_ts + 1),
                             turn_id=self.turn_id,
-                            body=encode_fact(fact),
+                            body=_body(fact),
                             message_id=message_id_of(fact),
                         )
                     )
@@ -236,7 +236,7 @@ class Channel:
         self._wake()
 
     def _fail(self, error: EngineError, items: list[_Delta | Event | _Commit]) -> None:
-        """The log cannot be written: tell who waits, and who reads, by last words that have no number."""
+        """The log cannot be written: tell whoever waits, and whoever reads, by last words that have no number."""
         self.failure = error
         if not isinstance(error, Fenced) and self._claimed:
             now = timestamp(self._clock.now_ms())
@@ -280,6 +280,16 @@ class Channel:
         if after < self._tail_begins:
             return None
         return self._tail[bisect_right(self._tail, after, key=_ts) :]
+
+
+def _body(fact: Fact) -> bytes:
+    """The fact as it is written. Raises where it could not be read again, as with a count of tokens that is no integer.
+
+    A Struct takes any value in, and models may be anybody's: one such fact would close its thread for good.
+    """
+    body = encode_fact(fact)
+    decode_fact(body)
+    return body
 
 
 def _ts(row: EventRow) -> int:

@@ -1,12 +1,13 @@
-"""Compacting: having what came before told in brief. It ends in exactly one input, whatever happens, unless cancelled.
+"""Compacting: having what came before summarised. It ends in exactly one input, whatever happens, unless cancelled.
 
-Asked are the model for summaries, else the provider of the turn's model where it offers to, then the turn's model
-itself. Where all of them fail the thread is cut into excerpts: it never gets stuck because nobody could sum it up.
+Asked is the model for summaries, or, without one, the provider of the turn's model where it offers to; then the turn's
+model itself. Where they fail, excerpts take the place of a summary: no thread gets stuck because nobody could make one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 
@@ -15,7 +16,17 @@ from msgspec.structs import replace
 from .._context.check import COMPACTION
 from .._context.tokens import prompt_tokens
 from .._turn.commands import Compact
-from .._turn.compaction import SUMMARISE, Cut, Told, cut_of, excerpts, leaner, most_summary_bytes, outcome, summary_text
+from .._turn.compaction import (
+    SUMMARISE,
+    Cut,
+    Summary,
+    cut_of,
+    excerpts,
+    leaner,
+    most_summary_bytes,
+    outcome,
+    summary_text,
+)
 from .._turn.facts import Fact
 from .._turn.history import prompt_of
 from .._turn.inputs import Summarised
@@ -29,6 +40,8 @@ from .resources import Resources
 from .stopwatch import Patience
 
 __all__ = ["Compaction"]
+
+logger = logging.getLogger(__name__)
 
 
 class Compaction:
@@ -64,13 +77,13 @@ class Compaction:
         return self._spent if self._running is None else [*self._spent, self._running]
 
     async def run(self) -> Summarised:
-        """Cut, have the rest told, and say how much that saves. Cancelling closes the provider's stream."""
+        """Cut, have the rest summarised, and say how much that saves. Cancelling closes the provider's stream."""
         cut = cut_of(self._facts, self._command, model=self._model.name)
-        told = await self._told(cut)
+        summary = await self._summary(cut)
         now = self._clock.now_ms()
-        return outcome(self._facts, self._command, cut, told, now=now, model=self._model.name)
+        return outcome(self._facts, self._command, cut, summary, now=now, model=self._model.name)
 
-    async def _told(self, cut: Cut) -> Told:
+    async def _summary(self, cut: Cut) -> Summary:
         most = most_summary_bytes(self._command)
         for ask, strategy, model in self._ways(cut):
             whole = await self._resources.attachments.restored(self._task_id, ask.prompt)
@@ -80,11 +93,16 @@ class Compaction:
             block = next((block for block in reply.content if block.get("type") == COMPACTION), None)
             text = block.get("content") if block is not None else text_of(reply.content)
             if isinstance(text, str) and text.strip():
-                summary = summary_text(text, most)
-                spent, cost = self.usage, self.cost_usd
-                return Told(text=summary, strategy=strategy, block=block, model=model.name, usage=spent, cost_usd=cost)
-        summary = summary_text(excerpts(cut.dropped, most), most)
-        return Told(text=summary, strategy="excerpts", usage=self.usage, cost_usd=self.cost_usd)
+                return Summary(
+                    text=summary_text(text, most),
+                    strategy=strategy,
+                    block=block,
+                    model=model.name,
+                    usage=self.usage,
+                    cost_usd=self.cost_usd,
+                )
+        text = summary_text(excerpts(cut.dropped, most), most)
+        return Summary(text=text, strategy="excerpts", usage=self.usage, cost_usd=self.cost_usd)
 
     def _ways(self, cut: Cut) -> Iterator[tuple[ModelRequest, str, Model]]:
         """Who is asked for what, in this order. What cannot fit its model is asked with less of the results, or not."""
@@ -114,10 +132,11 @@ class Compaction:
             except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
                 if is_cancelled(error):
                     raise
-                return None
+                failed = ModelError(f"The model adapter failed: {type(error).__name__}: {error}")
             finally:
                 self._spent, self._running = [*self._parts], None
             if not failed.retryable or attempt == self._command.attempts:
+                logger.warning("%s made no summary. %s: %s", model.name, failed.code, failed.message)
                 return None
             wait = backoff_ms(attempt, failed.retry_after, self._resources.world.chance())
             await self._clock.sleep(wait / 1000)

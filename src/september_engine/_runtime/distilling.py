@@ -27,10 +27,10 @@ __all__ = ["Distilling"]
 logger = logging.getLogger(__name__)
 
 TURNS = 4
-"""So many turns are worth a call at once."""
+"""A call is made for this many turns together."""
 
 PATIENCE_SECONDS = 300.0
-"""Fewer wait so long for more."""
+"""With fewer, how long they wait for more."""
 
 CALL_SECONDS = 120.0
 PAGE = 40
@@ -38,7 +38,7 @@ PAGE = 40
 
 TOKENS = 4_096
 ATTEMPTS = 3
-"""An answer that is no use so often is done without; a provider that fails is asked again later."""
+"""After this many useless answers a batch is given up; a provider that fails is asked again later, however often."""
 
 
 class Distilling:
@@ -125,7 +125,8 @@ class Distilling:
             raise TimeoutError(f"The model took longer than {CALL_SECONDS:g} seconds.")
         if isinstance(outcome, Exception):
             raise outcome
-        logger.info("distilled", extra={"extra": {"model": outcome.model, "tokens": outcome.usage.input_tokens}})
+        usage = {"input_tokens": outcome.usage.input_tokens, "output_tokens": outcome.usage.output_tokens}
+        logger.info("distilled", extra={"extra": {"model": outcome.model, **usage}})
         return text_of(outcome.content)
 
     async def _answer(self, request: ModelRequest) -> Reply | Exception:

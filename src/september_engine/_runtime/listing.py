@@ -83,9 +83,7 @@ async def facts_at(store: Store, task_id: str, branch: str | None = None) -> lis
 
 
 async def facts_now(store: Store, task_id: str) -> list[Fact]:
-    """The facts that say which plan and which notes the thread has now: as requests read it, without what was told in
-    brief before its last turn. Raises as `facts_at`.
-    """
+    """The facts that say which plan and notes the thread has now: from where its requests read it. As `facts_at`."""
     row = await row_of(store, task_id)
     turn_id = row.open_turn or row.head
     if turn_id is None:

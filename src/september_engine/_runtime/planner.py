@@ -28,7 +28,7 @@ __all__ = ["PLANNING_SECONDS", "PlanCall"]
 logger = logging.getLogger(__name__)
 
 PLANNING_SECONDS = 30.0
-"""A person waits meanwhile: a planner that is slower is done without."""
+"""A person waits meanwhile: with a slower planner the turn goes on without a plan."""
 
 PLAN_TOKENS = 2048
 """Room for a plan, and for what a model thinks that cannot be told not to."""

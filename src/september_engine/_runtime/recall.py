@@ -1,6 +1,6 @@
 """Recall: what must be said to the model with a person's message, before the turn's first request.
 
-It never fails a turn: a memory that is broken or slow is done without, and the log says why.
+It never fails a turn: a turn does without a memory that is broken or slow, and the log says why.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ RECALL_SECONDS = 2.0
 """A person waits meanwhile."""
 
 CANDIDATES = 50
-"""So many hits are looked at for some that the thread does not show anyway."""
-
+"""How many hits are looked at: some of the best may stand in the thread anyway."""
 
 LEAST = 0.15
-"""The score below which what only means something close is not told. Measured on tests/retrieval: of what answers a
-question and is among the first eight, some two in a hundred are below it; of the eight that are nearest to a message on
-nothing that was ever said, five.
+"""Below this score, what is only close in meaning is not told.
+
+Measured on tests/retrieval: it leaves out 2 in 100 of the right answers among the first eight, and 5 of the 8 memories
+that are nearest to a message about something that was never mentioned.
 """
 
 

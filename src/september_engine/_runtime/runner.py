@@ -1,7 +1,7 @@
 """Runner: the loop that obeys one turn's core.
 
 Start what is owed and not in flight; wait for one input; decide; append the facts and the events they present in one
-transaction; fold; again. The loop belongs to the engine, never to who reads.
+transaction; fold; again. The loop belongs to the engine, never to a reader.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ logger = logging.getLogger(__name__)
 _End = TypeVar("_End", bound=Cancelled | OutOfTime | Broken)
 
 MODEL = "model"
-"""The key of the model or planner call in flight; a tool's is its call id."""
+"""The key of the one flight that asks a model: for an answer, a plan or a summary. A tool's key is its call id."""
 
-
-RETURNS = (ModelReplied, ModelFailed, Planned, PlanFailed, ToolReturned)
+RETURNS = (ModelReplied, ModelFailed, Planned, PlanFailed, Summarised, ToolReturned)
 """What comes back from an effect."""
 
 

@@ -32,7 +32,7 @@ def worked(facts: Sequence[Fact], last_ts: int) -> float:
 
 
 class Stopwatch:
-    """Runs from its making on, where the turn has worked for so many seconds. It knows of pauses what it is told."""
+    """Runs from when it is made, with the seconds that the turn `worked` before. Of pauses it knows what it is told."""
 
     def __init__(self, clock: Clock, *, worked: float = 0.0) -> None:
         self._clock = clock

@@ -5,6 +5,7 @@ One task hosts them all, so the engine may be opened in one task and closed in a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 from .tickets import Ticket, busy_error, closed_error, waiting_error
 
 __all__ = ["Supervisor"]
+
+logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0
 """How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
@@ -177,6 +180,7 @@ class Supervisor:
         except EngineError as error:
             ticket.error = error
         except Exception as error:
+            logger.error("A fault inside the engine stopped a turn of task %r.", ticket.task_id, exc_info=error)
             ticket.error = EngineError(f"A fault inside the engine ({type(error).__name__}). Its log has more.")
             ticket.error.__cause__ = error
         finally:
@@ -286,7 +290,7 @@ class Supervisor:
             try:
                 await self._recover_turn(row, row.open_turn)
             except EngineError:
-                continue  # a task that cannot be read keeps its error for who asks for it; the others go on
+                continue  # a task that cannot be read keeps its error for whoever asks for it; the others go on
 
     async def _recover_turn(self, row: TaskRow, turn_id: str) -> None:
         facts = await read_turn(self.store, row.task_id, turn_id)

@@ -1,4 +1,4 @@
-"""Tickets: the place of each turn that lives in this process, and what is said to who cannot have one."""
+"""Tickets: the place of each turn that lives in this process, and what is said to whoever cannot have one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Ticket:
 
 
 def busy_error(ticket: Ticket) -> EngineError:
-    """For who wants the task while this ticket has it."""
+    """For whoever wants the task while this ticket has it."""
     if ticket.runner is not None and ticket.runner.state.waiting_since is not None:
         return waiting_error(ticket.runner.state)
     if not ticket.turn_id:
@@ -51,12 +51,12 @@ def busy_error(ticket: Ticket) -> EngineError:
 
 
 def closed_error() -> EngineClosed:
-    """For who waited for a turn that cannot begin any more."""
+    """For whoever waited for a turn that cannot begin any more."""
     return EngineClosed("The engine was closed before this turn began. Send the message again.")
 
 
 def waiting_error(state: TurnState) -> HitlRequired:
-    """For who wants the task while a person is asked."""
+    """For whoever wants the task while a person is asked."""
     return HitlRequired(
         "The task waits for a person's answer. Answer the request or cancel the turn.",
         request_id=state.open_requests[0].id,

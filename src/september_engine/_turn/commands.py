@@ -38,8 +38,8 @@ class MakePlan(msgspec.Struct, frozen=True, kw_only=True):
 class Compact(msgspec.Struct, frozen=True, kw_only=True):
     """Summarise what came before, so that the next request fits into `budget` tokens; it would have `context` now.
 
-    `budget` None is an unknown window: then half of what there is is the aim. With `all_of_it` nothing is kept but this
-    turn, because a provider refuses something in what came before.
+    `budget` is None where the window is unknown: then the aim is half of `context`. With `all_of_it` nothing is kept
+    but this turn, because a provider refuses something in what came before.
     """
 
     step: int

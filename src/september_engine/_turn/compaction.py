@@ -2,9 +2,9 @@
 
 1. Kept are whole turns from the end on, as many as fit into half of the budget, so that the next compaction is far.
    Where this turn alone is too long, its message and its last steps are. Calls and their results stay together.
-2. The rest is told in brief: by the model (`SUMMARISE`), by the provider, or, where both fail, in excerpts.
-3. What is still open, and where large results can be read, is carried over word for word, whoever tells the rest.
-4. The log keeps everything: an edit or retry goes back to any message, also to one that was told in brief.
+2. The rest is summarised: by a model (`SUMMARISE`), by the provider, or, where both fail, in excerpts.
+3. What is still open, and where large results can be read, is carried over word for word, whoever summarises the rest.
+4. The log keeps everything: an edit or retry goes back to any message, also to one that was summarised.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .state import remembered
 __all__ = [
     "SUMMARISE",
     "Cut",
-    "Told",
+    "Summary",
     "carried_over",
     "cut_of",
     "excerpts",
@@ -80,9 +80,16 @@ What was asked and has no answer yet, by the person or by you.
 If a summary stands at the beginning, take over from it all that still holds. Answer nothing, and address nobody."""
 
 MOST_SUMMARY_TOKENS = 4096
+"""However large the window: every later request pays for the summary again."""
+
 LEAST_RESULT_BYTES = 1_000
+"""What is left of a result that is shortened, at least: enough to see what it was."""
+
 SHORTEST_LINE = 80
+"""Bytes of one message in excerpts, at least; with more room, each may have a twentieth of it."""
+
 PARAGRAPH_BYTES = 1_000
+"""Of a message or question without an answer, what is carried over."""
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,8 +105,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     result_bytes: int | None = None
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What takes the place of what was dropped: a text, and the provider's block where it made one.
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What takes the place of what was dropped: a text, and the provider's block where the provider made it.
 
     `usage` and `cost_usd` are what it took, failed attempts included.
     """
@@ -297,7 +304,7 @@ def _line(text: str, long: int) -> str:
     return " ".join(brief(text, long).split())
 
 
-def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, now: int, model: str) -> Summarised:
+def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, summary: Summary, *, now: int, model: str) -> Summarised:
     """The input that tells of a compaction, with how long the request was and will be."""
     chosen = prefix_in(kept_facts(facts), command.prefix)
     plan, notes = plan_of(facts), notes_of(facts)
@@ -307,16 +314,16 @@ def outcome(facts: Sequence[Fact], command: Compact, cut: Cut, told: Told, *, no
         at=now,
         kept_from=cut.kept_from,
         since=cut.since,
-        summary=told.text,
+        summary=summary.text,
         before_tokens=command.context,
         after_tokens=0,
-        strategy=told.strategy,
+        strategy=summary.strategy,
         carried=[*carried, *_standing(plan, {} if noted == _notes_in_sight(facts, cut) else noted)],
-        block=told.block,
-        model=told.model,
+        block=summary.block,
+        model=summary.model,
         result_bytes=cut.result_bytes,
-        usage=told.usage,
-        cost_usd=told.cost_usd,
+        usage=summary.usage,
+        cost_usd=summary.cost_usd,
         remember=remembered(facts),
         plan=plan,
         notes=list(notes.values()),

@@ -1,9 +1,9 @@
-"""decide: what an input means. The rules of a turn are all here.
+"""decide: what an input means. All rules of a turn begin here; those that fill a page have a module of their own.
 
 1. A stale or duplicate input decides to nothing: a second answer, a result after a cancel, anything after the end.
 2. The facts of one `decide` are appended in one transaction, so no state between them ever exists.
 3. A turn that ends leaves no tool call without a result and ends with exactly one terminal fact.
-4. Only here is a turn ended.
+4. Only what `decide` returns ends a turn.
 """
 
 from __future__ import annotations

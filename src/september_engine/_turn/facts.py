@@ -135,7 +135,7 @@ class AttemptFailed(_Fact, frozen=True, kw_only=True, tag="attempt_failed"):
     `retracts` are the blocks shown in vain; `fallback` changes to the fallback model for the rest of the turn;
     `repair` says what is taken out of the history from here on, because the provider refused it: "foreign" is every
     block that is not of the kinds that all models know, "other_media" all media but that of the turn's own message.
-    `too_long` says that what came before is told in brief before the next attempt: it was too long or, by the `code`,
+    `too_long` says that what came before is summarised before the next attempt: it was too long or, by the `code`,
     refused for another reason. `usage` is what the attempt cost, as far as that is known, and `cost_usd` in US dollars;
     None is unknown.
     """
@@ -231,7 +231,7 @@ class Noted(_Fact, frozen=True, kw_only=True, tag="noted"):
 
 
 class Compacted(_Fact, frozen=True, kw_only=True, tag="compacted"):
-    """From here on, what came before the message `kept_from` is told in brief; the log keeps all of it.
+    """From here on a summary stands for what came before the message `kept_from`; the log keeps all of it.
 
     `kept_from` is a person's message, or an answer of this very turn: then the turn's own message is kept as well.
     `since` is the turn that it stands in. `summary` and `carried` (what was still open) are the texts as they are sent;

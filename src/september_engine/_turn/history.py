@@ -24,7 +24,7 @@ import msgspec
 
 from .._context.check import COMPACTION, sent_form, sent_id
 from .._context.media import Weight, crowding, weigh
-from ..messages import Block, Prompt, tool_uses
+from ..messages import JSON, Block, Prompt, tool_uses
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -61,8 +61,8 @@ MEDIA = ("image", "document")
 def prompt_of(facts: Sequence[Fact], *, prefix: str, model: str, ask: str | None = None) -> Prompt:
     """The prompt of the next model call on this thread: the facts of its turns, oldest first.
 
-    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end; with "" the
-    last answer may be the last message, as it may where a provider is to tell all of it in brief.
+    Thinking is sent back only where the same model made it under the same prefix. `ask` is said at the end; with "" an
+    answer may be the last message, as it may where a provider is to summarise all of it.
     """
     facts = kept_facts(facts)
     chosen = prefix_in(facts, prefix)
@@ -319,7 +319,7 @@ def _no_media(content: list[Block]) -> list[Block]:
 
 
 def shortened(block: Block, most: int) -> Block:
-    """A tool's result of which only so much text is left; any other block as it is."""
+    """A tool's result with at most this many bytes of each text; any other block as it is."""
     content = block.get("content")
     if block.get("type") != "tool_result":
         return block
@@ -338,10 +338,9 @@ def _result(call_id: str, finished: ToolFinished | None) -> Block:
     return {"type": "tool_result", "tool_use_id": call_id, "content": _content(finished.output)}
 
 
-def _content(output: object) -> str | list[Block]:
-    """A tool's output for the model. The API refuses blank text, and says nothing by an empty result."""
+def _content(output: JSON) -> str | list[Block]:
+    """A tool's output for the model. The API refuses blank text, and an empty result would tell the model nothing."""
     if is_blocks(output):
-        blocks: list[Block] = _not_blank(output)  # type: ignore[arg-type]  # is_blocks has looked
-        return blocks or "(no output)"
+        return _not_blank(output) or "(no output)"
     text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
     return text if text.strip() else "(no output)"

@@ -202,7 +202,7 @@ class ModelFailed(_Input, frozen=True, kw_only=True):
 
 
 class Summarised(_Input, frozen=True, kw_only=True):
-    """What came before was told in brief: the fact as it would be. `system` and `tools` are those of the prefix."""
+    """What came before was summarised: the fact as it would be. `system` and `tools` are those of the prefix."""
 
     step: int
     compacted: Compacted

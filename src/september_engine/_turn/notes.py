@@ -32,10 +32,11 @@ VALUE_BYTES = 16 * 1024
 MEMORY_BYTES = 64 * 1024
 """All values together: the model is shown all of them."""
 
+MOST_MINUTES = 10 * 366 * 24 * 60
+"""Ten years: who wants it longer wants it for good."""
+
 _PLAIN_KEY = re.compile(r"[\w./-]+(?: [\w./-]+)*")
 _OF_NOTES = frozenset((Noted, NotesShown, Compacted))
-
-MOST_MINUTES = 10 * 366 * 24 * 60
 
 
 def notes_of(facts: Iterable[Fact]) -> dict[str, Noted]:

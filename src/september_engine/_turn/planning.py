@@ -24,10 +24,13 @@ __all__ = ["PLAN_SCHEMA", "TITLE_CHARS", "is_small_talk", "planning_prompt", "st
 
 MOST_STEPS = 20
 TITLE_CHARS = 200
+"""What an answer may have at most, to be taken for a plan."""
+
 RECENT_MESSAGES = 8
 MESSAGE_BYTES = 2_000
 MOST_TOOLS = 64
 TOOL_CHARS = 120
+"""What the planner is shown at most: it is asked before every turn, so its request must stay small."""
 
 SYSTEM = (
     "You decide whether the next turn of an agent is worth a plan, and write the plan where it is.\n"

@@ -18,7 +18,7 @@ from .limits import clip, is_blocks
 __all__ = ["MOST_STORED", "READ_RESULT", "in_part", "page_of", "pieces_of", "whole_of"]
 
 MOST_STORED = 16 * 2**20
-"""Bytes of one output that are stored; of a larger one, so much from its beginning."""
+"""Bytes of one output that are stored; of a larger one, its beginning."""
 
 READ_RESULT = "read_result"
 """The name of the tool that reads on."""
@@ -71,7 +71,7 @@ def pieces_of(input: Input, facts: list[Fact]) -> dict[str, bytes]:
 
 
 def page_of(body: bytes, offset: int, size: int) -> str:
-    """So many bytes of a stored output from `offset` on, at whole characters, and where it goes on.
+    """At most `size` bytes of a stored output from `offset` on, at whole characters, and where it goes on.
 
     A character that `offset` stands in the middle of comes first: it was left out of what was shown before it.
     """

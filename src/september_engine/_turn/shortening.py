@@ -1,7 +1,7 @@
-"""shortening: when what came before is told in brief, and when that helps no more. Part of `decide`. Pure.
+"""shortening: when what came before is summarised, and when that no longer helps. Part of `decide`. Pure.
 
-1. Each compaction takes at least a fifth away, and leaves a request that fits: otherwise the turn ends. So there is no
-   way in which they follow each other for ever. One that gets rid of what a provider refuses need not save anything.
+1. Each compaction takes at least a fifth away, and leaves a request that fits: otherwise the turn ends. So they cannot
+   follow each other for ever. One that gets rid of what a provider refuses need not save anything.
 2. Where nothing helps, the message is left out, and the thread stands where it stood before it: it is never stuck.
 """
 
@@ -15,7 +15,7 @@ from .state import TurnState
 __all__ = ["LEAST_SHARE", "may_shorten", "over_budget", "summarised"]
 
 LEAST_SHARE = 5
-"""A compaction takes away one part in so many, or it is no use."""
+"""A compaction takes away at least one part in five, or it is no use."""
 
 
 def may_shorten(state: TurnState) -> bool:
@@ -45,7 +45,7 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
     if enough and (budget is None or after <= budget):
         return [compacted, PrefixChosen(at=input.now, prefix=state.prefix, system=input.system, tools=input.tools)]
     window = "" if budget is None else f" of {state.limits.context_tokens} tokens"
-    shorter = f", and {after} with all told in brief that can be" if after < before else ""
+    shorter = f", and {after} once everything is summarised that can be" if after < before else ""
     message = (
         f"The conversation is too long for the model's context window{window}: it has about {before} tokens{shorter}. "
         "The message was left out; the conversation stands where it stood before."

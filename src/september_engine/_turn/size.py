@@ -38,7 +38,7 @@ def budget_of(limits: Limits) -> int | None:
 
 
 def room_for_answer(limits: Limits, context: int, wanted: int) -> int:
-    """How long an answer may be behind so much context: what is wanted, or what is left of the window."""
+    """How long an answer may be behind this much context: what is wanted, or what is left of the window."""
     if limits.context_tokens is None:
         return wanted
     left = limits.context_tokens - limits.context_tokens // 50 - context

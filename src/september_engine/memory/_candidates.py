@@ -14,7 +14,7 @@ from .base import Hit, Kind, Matches, Memories
 __all__ = ["brought_in", "candidate_of", "hit_of", "neighbours"]
 
 BESIDE = 60
-"""So many a time that is asked for brings in, and so many facts those who are named."""
+"""How many memories a time that is asked for brings in, and how many facts those who are named."""
 
 
 async def brought_in(
@@ -78,7 +78,7 @@ def candidate_of(row: MemoryRow, near: dict[tuple[str, int], MemoryRow], cosines
 
 
 def hit_of(best: Ranked, question: Question, cosines: Cosines | None) -> Hit:
-    """What was ranked, as it is given to who asked."""
+    """What was ranked, as it is given to whoever asked."""
     memory = memory_of(best.row)
     near = () if cosines is None else cosines.of_parts(best.row.id)
     passage = passage_of(text_of(memory), terms=question.terms, near=near)

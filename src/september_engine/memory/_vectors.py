@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Cosines", "VectorIndex"]
 
 ALL_COMPARED = 16_384
-"""Up to so many rows are compared whole."""
+"""Up to this many rows are compared whole."""
 
 MOST_ALIKE = 4_096
-"""Of more, so many are, by their signs. What is not among them is hardly among the nearest hundred."""
+"""Of more, only this many are, chosen by their signs: hardly any of the nearest hundred is missed."""
 
 
 class VectorIndex:

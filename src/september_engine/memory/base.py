@@ -81,6 +81,13 @@ class Soul(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, traits: Sequence[Trait]) -> Soul:
+        """What the current traits say, oldest first: the latest identity, and all values and patterns."""
+        texts = {aspect: [trait.text for trait in traits if trait.aspect == aspect] for aspect in ("value", "pattern")}
+        identity = next((trait.text for trait in reversed(traits) if trait.aspect == "identity"), "")
+        return cls(identity=identity, values=tuple(texts["value"]), patterns=tuple(texts["pattern"]))
+
 
 class Embedder(Protocol):
     """Gives texts vectors that are close where the texts mean something close."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -19,7 +18,7 @@ from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
-from .._memory.rules import checked, erased, forgotten, settled
+from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -29,15 +28,15 @@ from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
 __all__ = ["LongTermMemory"]
 
 CANDIDATES = 100
-"""So many memories words and meaning each bring in to be ranked."""
+"""How many memories words and meaning each bring in to be ranked."""
 
 MOST_NEIGHBOURED = 50
-"""For so many of these the turns before and after are looked at, too."""
+"""For how many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000
 BATCH = 64
 AT_ONCE = 500
-"""So many imported memories are written together: turns that end meanwhile do not wait for all of them."""
+"""How many imported memories are written together: turns that end meanwhile do not wait for all of them."""
 
 
 class LongTermMemory:
@@ -87,7 +86,7 @@ class LongTermMemory:
         With `repeat`, a memory whose id is there already is returned as it is: doing it twice does no harm. Raises
         `InvalidRequest` for what must not be remembered; then nothing is.
         """
-        new = [checked(self._named(memory)) for memory in memories]
+        new = [checked(self._named(as_read(memory))) for memory in memories]
         async with self._deciding:
             there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
             await self._must_be_new([memory.id for memory in new if memory.id not in there])
@@ -150,9 +149,10 @@ class LongTermMemory:
             now = self._clock.now_ms()
             gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
             await self._write(gone)
-            self._names = None
-            if self._index is not None:
-                self._index.take_out(ids)
+            async with self._loading:
+                self._names = None
+                if self._index is not None:
+                    self._index.take_out(ids)
             return gone
 
     async def of_task(self, task_id: str) -> list[Memory]:
@@ -170,10 +170,15 @@ class LongTermMemory:
             return
         vectors = await self._embedded([memory for memory in memories if memory.retired_at is None])
         await self._memories.put(rows, model=self._model, vectors=vectors)
-        if self._names is not None:
-            self._names.add(row.speaker for row in rows if row.speaker)
-        if self._index is not None:
-            self._index.retire(row.id for row in rows if not row.current)
+        await self._written(rows)
+
+    async def _written(self, rows: Sequence[MemoryRow]) -> None:
+        """Keep names and index in step with what was written: after a reading under way, which may not have seen it."""
+        async with self._loading:
+            if self._names is not None:
+                self._names.add(row.speaker for row in rows if row.speaker)
+            if self._index is not None:
+                self._index.retire(row.id for row in rows if not row.current)
 
     # ── vectors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -274,10 +279,11 @@ class LongTermMemory:
             now: What "last week" is relative to, in unix ms; None is the clock's now.
             weights: What each signal counts for this time, such as `WORDS_ALONE`; None is this memory's.
 
-        Raises `InvalidRequest` for another limit. Cancelling is harmless.
+        Raises `InvalidRequest` for another limit, and for kinds that there are not. Cancelling is harmless.
         """
-        if not 1 <= limit <= 100:
-            raise InvalidRequest(f"The limit {limit} is not between 1 and 100.")
+        if not isinstance(limit, int) or not 1 <= limit <= 100:
+            raise InvalidRequest(f"The limit {limit!r} is not a whole number between 1 and 100.")
+        check_kinds(kinds)
         question = question_of(query, now=self._clock.now_ms() if now is None else now, names=await self._known_names())
         wanted = max(CANDIDATES, 2 * limit)
         matches, cosines = await asyncio.gather(
@@ -294,9 +300,10 @@ class LongTermMemory:
         return [hit_of(one, question, cosines) for one in best]
 
     async def _known_names(self) -> Names:
-        if self._names is None:
-            self._names = Names(await self._memories.names())
-        return self._names
+        async with self._loading:
+            if self._names is None:
+                self._names = Names(await self._memories.names())
+            return self._names
 
     async def _cosines(self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines | None:
         """How close every memory is in meaning, to the question as it is put and without its names and times."""
@@ -344,6 +351,7 @@ class LongTermMemory:
         self, *, kinds: Sequence[Kind] = KINDS, past: bool = False, after: str | None = None, limit: int = 100
     ) -> list[Memory]:
         """Memories in the order they were remembered, beginning behind the id `after`."""
+        check_kinds(kinds)
         rows = await self._memories.page(kinds=kinds, past=past, after=after, limit=limit)
         return [memory_of(row) for row in rows]
 
@@ -354,11 +362,7 @@ class LongTermMemory:
         while page := await self.page(kinds=["trait"], after=after, limit=PAGE):
             traits += [memory for memory in page if isinstance(memory, Trait)]
             after = page[-1].id
-        return Soul(
-            identity=next((trait.text for trait in reversed(traits) if trait.aspect == "identity"), ""),
-            values=_texts(traits, "value"),
-            patterns=_texts(traits, "pattern"),
-        )
+        return Soul.of(traits)
 
     # ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -372,7 +376,8 @@ class LongTermMemory:
     async def import_bundle(self, bundle: bytes) -> int:
         """Take an export in, trails included, and return how many memories were written.
 
-        What is here already stays, unless the export knows that it is no longer current. Vectors are not in an export:
+        What is here already stays, unless the export knows that it is no longer current. Where both have another value
+        of the same attribute, both stand until a new one takes their place. Vectors are not in an export:
         `embed_missing` makes them. An import that was cut short is made again. Raises `InvalidRequest` for what is no
         export; then nothing is written.
         """
@@ -383,16 +388,10 @@ class LongTermMemory:
             for start in range(0, len(write), AT_ONCE):
                 rows = await anyio.to_thread.run_sync(_rows_of, write[start : start + AT_ONCE])
                 await self._memories.put(rows)
-                if self._index is not None:
-                    self._index.retire(row.id for row in rows if not row.current)
-            self._names = None
+                await self._written(rows)
             self.wants_vectors = self._embedder is not None
             return len(write)
 
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:
     return [row_of(memory) for memory in memories]
-
-
-def _texts(traits: Sequence[Trait], aspect: Literal["value", "pattern"]) -> tuple[str, ...]:
-    return tuple(trait.text for trait in traits if trait.aspect == aspect)

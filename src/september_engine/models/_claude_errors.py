@@ -142,7 +142,7 @@ def _meaning(status: int, said: str, code: str, model: str, paths: str) -> _Mean
                 "LLM_MODEL and ANTHROPIC_BASE_URL."
             )
         case 400 if code.startswith("compaction_"):
-            text = "The provider refused what it had told in brief itself (HTTP 400)."
+            text = "The provider refused a summary of its own (HTTP 400)."
             return _Meaning(text, bad_history=True, suspect="foreign")
         case 400 | 413 if _TOO_LONG.search(said):
             return _Meaning(f"The conversation is too long for {model} (HTTP {status}).", "CONTEXT_OVERFLOW")

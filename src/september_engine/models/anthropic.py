@@ -58,7 +58,7 @@ class AnthropicModel:
     used in several event loops, one after the other or at once; each has connections of its own.
 
     What the provider says of the model is remembered and kept to: the most tokens of an answer, its context window,
-    that it takes no adaptive thinking or tells nothing in brief. The attempt that taught it fails, to be made again.
+    that it takes no adaptive thinking or makes no summaries. The attempt that taught it fails, to be made again.
 
     Args:
         name: The model's id, such as `claude-opus-5-5`.
@@ -67,7 +67,7 @@ class AnthropicModel:
         thinking: Ask for adaptive thinking with a readable summary. None asks every model that is known to take it.
         cache: How long the provider keeps a prompt's prefix for the next request; None does not cache.
         context_window: Tokens of prompt and answer together. None takes what every Claude has, 200,000.
-        compaction: Have the provider tell in brief what came before (a beta of the API). None asks every model that is
+        compaction: Have the provider summarise what came before (a beta of the API). None asks every model that is
             known to think adaptively.
         connect_timeout: Most seconds for a connection to open.
         read_timeout: Most seconds without a byte. The engine has its own timer, which knows pings from progress.

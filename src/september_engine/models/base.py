@@ -105,7 +105,7 @@ def window_of(model: Model) -> int | None:
 
 
 def compacts(model: Model) -> bool:
-    """Whether the model's provider tells in brief what came before."""
+    """Whether the model's provider summarises what came before."""
     return getattr(model, "compacts", False) is True
 
 

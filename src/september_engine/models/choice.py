@@ -1,6 +1,8 @@
-"""choice: which model answers, from what the caller said and what the settings hold."""
+"""choice: which model does what, from what the caller said and what the settings hold."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from .._seams import Clock
 from ..errors import ConfigurationError
@@ -9,11 +11,20 @@ from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["OFFLINE_PACE", "choose_fallback", "choose_light", "choose_model", "choose_planner"]
+__all__ = ["OFFLINE_PACE", "Roles", "choose_fallback", "choose_light", "choose_model", "choose_planner"]
 
 
 OFFLINE_PACE = 0.015
 """Seconds between two words of the offline model: as fast as one reads, so that a stream can be seen to be one."""
+
+
+class Roles(NamedTuple):
+    """Which model does what in an engine; None where nobody does."""
+
+    model: Model
+    fallback: Model | None
+    planner: Model | None
+    light: Model | None
 
 
 def choose_model(name: str | None, settings: Settings, clock: Clock | None = None) -> Model:

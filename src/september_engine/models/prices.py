@@ -13,6 +13,7 @@ from typing import Protocol
 
 import attrs
 
+from ..errors import ConfigurationError
 from ..messages import Usage
 
 __all__ = ["Price", "PriceList", "Prices", "cost_of"]
@@ -35,7 +36,7 @@ class Prices(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """US dollars per million tokens. What is None costs what the line before it costs.
+    """US dollars per million tokens. What is None costs as much as the kind of token that its line names.
 
     Args:
         input: Input tokens that the provider's prompt cache has nothing to do with.
@@ -43,6 +44,8 @@ class Price:
         cache_hit: Input tokens that the cache had; None: as `input`.
         cache_write: Input tokens that were written into the cache; None: as `input`.
         cache_write_1h: Those of them that are kept for an hour; None: as `cache_write`.
+
+    Raises `ConfigurationError` for what is no price.
     """
 
     input: float
@@ -50,6 +53,13 @@ class Price:
     cache_hit: float | None = None
     cache_write: float | None = None
     cache_write_1h: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in attrs.asdict(self).items():
+            if value is None and name not in ("input", "output"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigurationError(f"Price({name}={value!r}) must be US dollars per million tokens, from 0 up.")
 
     def of(self, usage: Usage) -> float:
         """US dollars for this usage."""
@@ -68,9 +78,15 @@ class PriceList:
     Args:
         prices: The price of each model, as in `{"my-model": Price(input=0.1, output=0.4)}`.
         beyond: Knows the others; None: they are unknown.
+
+    Raises `ConfigurationError` for what is no `Price` by a name.
     """
 
     def __init__(self, prices: Mapping[str, Price], *, beyond: Prices | None = None) -> None:
+        if not isinstance(prices, Mapping) or not all(isinstance(each, Price) for each in prices.values()):
+            raise ConfigurationError(
+                f'PriceList({prices!r}) takes prices by name: {{"my-model": Price(input=…, output=…)}}.'
+            )
         self._prices = dict(prices)
         self._beyond = beyond
 

@@ -41,13 +41,13 @@ SELECT = f"SELECT {COLUMNS} FROM memories m"
 BEST, NEWEST = "bm25(memory_words, 1.0, 0.0)", "memory_words.rowid DESC"
 
 MOST_SCORED = 1_000
-"""So many memories FTS5 may score for one question: some milliseconds."""
+"""How many memories FTS5 may score for one question: some milliseconds."""
 
 MANY = 500
-"""FTS5 counts by reading: the count of a term that so many memories hold is worth keeping."""
+"""FTS5 counts by reading: the count of a term that more memories than this hold is worth keeping."""
 
 AT_ONCE = 400
-"""So many values one statement may bind: below every build's limit."""
+"""How many values one statement may bind: below every build's limit."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,8 +4,7 @@ A store appends, reads and claims. It never decides: numbers, times and what a r
 
 Two kinds of rows belong to a task. *Facts* are for good: they are what happened. *Events* are what clients see; they
 are trimmed when their channel's lifetime is over. A third, the `TaskRow`, is an index over the facts that saves
-reading them: it could be made again from them at any time. What is too large for a fact is a *blob* beside it, known
-by its content, and stays as long as its task.
+reading them: it could be made again from them at any time.
 
 *Blobs* are what is too large for a fact: a picture, a document, the whole of a long output. A fact refers to one by
 the SHA-256 of its content; the same content is stored once, however many facts of however many tasks refer to it.

@@ -103,7 +103,7 @@ def block(content: Block, *deltas: Block) -> Part:
 
 
 def compaction(content: str, signature: str = "signed/compaction==") -> Part:
-    """What came before, told in brief: the one block of an answer to a request for a compaction."""
+    """A summary of what came before: the one block of an answer to a request for a compaction."""
     start = {"type": "compaction", "content": None, "signature": signature}
     return Part(start=start, deltas=({"type": "compaction_delta", "content": content, "encrypted_content": None},))
 

@@ -61,7 +61,7 @@ class FakeClock:
                 heapq.heapify(self._sleepers)
 
     async def advance(self, seconds: float) -> None:
-        """Let so many seconds pass, on both clocks, and wake who has slept enough, each at its own time.
+        """Let so many seconds pass, on both clocks, and wake whoever has slept enough, each at its own time.
 
         Cancelling leaves the clock where it had got to.
         """
