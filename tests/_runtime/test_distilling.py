@@ -117,6 +117,34 @@ async def test_an_answer_that_is_no_use_is_given_up_and_a_provider_that_fails_is
         assert not await distilling.step()
 
 
+@pytest.mark.parametrize("refusal", [{"code": "CONTEXT_OVERFLOW"}, {"bad_history": True}])
+async def test_a_request_that_the_provider_refuses_is_halved_and_does_not_stop_the_rest(
+    refusal: dict[str, Any],
+) -> None:
+    bench = Bench()
+
+    def at_most_ten(request: ModelRequest) -> Step:
+        lines = request.prompt.messages[0]["content"][0]["text"].count('"kind":"episode"')
+        return drawing(LIKES) if lines <= 10 else fail(ModelError("Too long.", **refusal))
+
+    async with bench.running(echo, memory=True) as engine:
+        await talk(engine, 20)
+        await engine.memory.mark("distilled", "")
+        distilling = Distilling(engine.memory, model=ScriptedModel(at_most_ten, strict=False), clock=bench.clock)
+        for _ in range(2):
+            with pytest.raises(ModelError):
+                await distilling.step()
+        assert await distilling.step()
+        assert await facts(engine) == ["Tea."]
+        refused = Distilling(
+            engine.memory, model=ScriptedModel(lambda _: fail(ModelError("No.", **refusal))), clock=bench.clock
+        )
+        for _ in range(ATTEMPTS - 1):
+            with pytest.raises(ModelError):
+                await refused.step()
+        assert await refused.step(), "given up, and the next ones come"
+
+
 async def test_a_call_that_never_ends_delays_neither_turns_nor_the_end() -> None:
     def never(request: ModelRequest) -> Step:
         return held()

@@ -14,7 +14,7 @@ from september_engine._turn.exchange import (
 )
 from september_engine._turn.facts import RecalledItem
 from september_engine._turn.inputs import Cancelled, Interrupted, MemoriesRecalled
-from september_engine._turn.state import MEMORIES
+from september_engine._turn.state import FILES, MEMORIES
 
 from .build import NOW, Turn, answered, asking, replied, returned, start, starting, text, use
 
@@ -69,6 +69,19 @@ def test_an_answer_after_an_untrusted_memory_is_untrusted() -> None:
         assert exchange is not None
         assert exchange.episodes[1].source.trust == expected
         assert outside_before(turn.facts, ()) == ([MEMORIES] if trust == "untrusted" else [])
+
+
+def test_what_a_person_attached_was_written_by_nobody_here() -> None:
+    for kind in ("image", "document"):
+        turn = Turn(replied(text("It says so.")), content=[{"type": kind, "source": {}}, text("Sum it up.")])
+        exchange = exchange_of(turn.facts, inside=())
+        assert exchange is not None
+        mine, answer = exchange.episodes
+        assert (mine.source.trust, answer.source.trust) == ("stated", "untrusted")
+        assert answer.source.detail == "after attached files"
+        assert turn.state.called == (FILES,), "it stays in the thread"
+    shown = Turn(asking("a"), answered("yes", content_blocks=[{"type": "image", "source": {}}]))
+    assert (outside_before(shown.facts, ()), shown.state.called[-1]) == ([FILES], FILES)
 
 
 def test_a_turn_that_was_stopped_leaves_what_was_seen_of_its_answer() -> None:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from msgspec.structs import replace
 
 from september_engine._memory.portable import bundle_of, memories_of
 from september_engine.errors import InvalidRequest, StoreFull
+from september_engine.memory import longterm
 from september_engine.memory.base import (
     Embedder,
     Episode,
@@ -400,3 +403,36 @@ async def test_both_stores_recall_the_same(tmp_path: Path) -> None:
         for question in conversation.questions:
             here, there = [await memory.recall(question.text, now=question.asked_at) for memory in (one, two)]
             assert here == there
+
+
+async def test_an_export_has_whole_trails_whatever_is_remembered_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longterm, "PAGE", 1)
+    memory = a_memory()
+    await memory.remember(Knowledge(subject="Ana", attribute="job", content="nurse"), said("one"), said("two"))
+    page, bundles = memory.page, list[bytes]()
+
+    async def slow(**filters: Any) -> list[Memory]:
+        found = await page(**filters)
+        await anyio.lowlevel.checkpoint()
+        return found
+
+    async def export() -> None:
+        bundles.append(await memory.export_bundle())
+
+    monkeypatch.setattr(memory, "page", slow)
+    async with anyio.create_task_group() as group:
+        group.start_soon(export)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        await memory.remember(Knowledge(subject="Ana", attribute="job", content="pilot"))
+    jobs = [each for each in memories_of(bundles[0]) if isinstance(each, Knowledge) and each.retired_at is None]
+    assert len(jobs) == 1
+
+
+async def test_an_import_that_says_something_else_of_a_memory_is_refused_and_writes_nothing() -> None:
+    memory = a_memory()
+    [stored] = await memory.remember(Knowledge(subject="Ana", attribute="job", content="nurse"))
+    other = replace(stored, content="spy", retired_at=1, retired_because="superseded")
+    with pytest.raises(InvalidRequest, match="another memory"):
+        await memory.import_bundle(bundle_of([replace(other, id="new"), other]))
+    assert await memory.page(past=True) == [stored]
