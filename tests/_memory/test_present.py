@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from september_engine._memory.present import shown
+from september_engine._memory.present import line_of, shown
 from september_engine._memory.records import Episode, Knowledge, Memory, Person, Source
 
 from .test_records import any_memory
@@ -50,3 +50,16 @@ def assert_safe(memory: Memory) -> None:
 
 def test_nothing_recalled_is_nothing_shown() -> None:
     assert shown([]) == ""
+
+
+def test_a_fact_says_how_sure_it_is_since_when_until_when_and_whether_it_still_stands() -> None:
+    day = 86_400_000
+    fact = Knowledge(subject="Ana", content="nurse", confidence=0.5, valid_from=day, valid_until=2 * day, retired_at=1)
+    line = msgspec.json.decode(line_of(fact))
+    assert (line["confidence"], line["from"], line["until"]) == (0.5, "1970-01-02T00:00", "1970-01-03T00:00")
+    assert line["superseded"] is True
+    assert "superseded" not in msgspec.json.decode(line_of(Knowledge(subject="Ana", content="nurse")))
+
+
+def test_of_a_long_text_only_the_passage_is_told() -> None:
+    assert msgspec.json.decode(line_of(Episode(text="one two", at=0), passage="two"))["text"] == "two"

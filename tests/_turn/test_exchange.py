@@ -129,3 +129,29 @@ def test_what_a_person_said_is_the_message_and_every_answer_to_a_question() -> N
     turn = Turn(asking("a"), answered("no", feedback="Rather the garden."))
     assert said_by_person(turn.facts) == "Hi\nno\nRather the garden.\n"
     assert start().content == [text("Hi")]
+
+
+def test_what_was_said_before_a_call_is_not_the_answer() -> None:
+    turn = Turn(replied(text("Let me see."), use("a")), starting("a"), returned("a"))
+    turn.tell(Cancelled(now=NOW, message_id="msg_9", text=""))
+    exchange = exchange_of(turn.facts, inside=())
+    assert exchange is not None
+    assert [episode.text for episode in exchange.episodes] == ["Hi"]
+
+
+def test_an_episode_is_of_its_task_turn_side_and_coming_back() -> None:
+    ids = {
+        episode_id("t", "u", "user"),
+        episode_id("x", "u", "user"),
+        episode_id("t", "x", "user"),
+        episode_id("t", "u", "assistant"),
+        episode_id("t", "u", "user", again=1),
+    }
+    assert len(ids) == 5
+
+
+def test_of_many_tools_five_are_named() -> None:
+    turn = Turn(replied(text("So.")), called=tuple("abcdefg"))
+    exchange = exchange_of(turn.facts, inside=())
+    assert exchange is not None
+    assert exchange.episodes[1].source.detail == "after a, b, c, d, e"
