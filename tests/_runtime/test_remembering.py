@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from september_engine._runtime import remembering as module
 from september_engine._runtime.remembering import Remembering, forgetting
 from september_engine._turn.exchange import Exchange, episode_id
 from september_engine.memory.base import Episode, Memory, Source
@@ -169,3 +170,28 @@ async def test_a_memory_that_breaks_while_older_turns_are_looked_for_ends_no_tur
         async with bench.running(echo, memory=True) as engine:
             await ticks(50)
             assert (await engine.execute("Still there?", task_id="b")).text.endswith("Still there?")
+
+
+async def test_however_many_tasks_there_are_each_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    bench = Bench()
+    async with bench.running(echo) as engine:
+        for task in "abcde":
+            await engine.execute("One.", task_id=task)
+    await bench.store.open()
+    memory = a_memory(bench)
+    await remembering(bench, memory)._look_back()
+    assert {each.source.task_id for each in await memory.page()} == set("abcde")
+    await bench.store.aclose()
+
+
+async def test_what_was_left_behind_by_a_turn_that_said_nothing_comes_back_with_its_branch() -> None:
+    bench = Bench()
+    async with bench.running(echo, memory=True) as engine:
+        done = await engine.execute("One.", task_id="a")
+        await engine.remembered()
+        one = remembering(bench, engine.memory)
+        await one._write("a", Exchange(turn_id="turn_x", parent=None, previous=done.turn_id, episodes=()))
+        assert await engine.memory.page() == []
+        await one._record("a")
+        assert [each.text for each in await engine.memory.page()] == ["One.", "You said: One."]  # type: ignore[union-attr]
