@@ -436,3 +436,49 @@ async def test_an_import_that_says_something_else_of_a_memory_is_refused_and_wri
     with pytest.raises(InvalidRequest, match="another memory"):
         await memory.import_bundle(bundle_of([replace(other, id="new"), other]))
     assert await memory.page(past=True) == [stored]
+
+
+async def test_values_of_one_call_replace_each_other_in_order() -> None:
+    memory = a_memory()
+    jobs = [Knowledge(id=job, subject="Ana", attribute="job", content=job) for job in ("nurse", "pilot", "spy")]
+    await memory.remember(jobs[0])
+    _, last = await memory.remember(*jobs[1:])
+    assert last.supersedes == ("pilot",)
+    assert [each.superseded_by for each in await memory.known(["nurse", "pilot", "spy"])] == ["pilot", "spy", None]
+
+
+async def test_what_is_retired_keeps_its_first_reason_and_is_not_superseded_any_more() -> None:
+    memory = a_memory()
+    [old] = await memory.remember(said("I paint boats"))
+    gone = await memory.forget(old.id, because="asked")
+    await memory.forget_all([old.id], because="another")
+    [new] = await memory.remember(replace(said("I paint cars"), supersedes=(old.id,)))
+    assert await memory.get(old.id) == gone
+    assert new.supersedes == ()
+
+
+async def test_of_two_identities_that_an_import_brought_the_later_one_is_who_the_agent_is() -> None:
+    memory = a_memory()
+    await memory.import_bundle(bundle_of([Trait(id=name, aspect="identity", text=name) for name in ("one", "two")]))
+    assert (await memory.soul()).identity == "two"
+
+
+async def test_who_speaks_after_the_first_recall_is_known_too() -> None:
+    memory = a_memory()
+    await memory.recall("Ana?")
+    await memory.remember(said("I paint boats", speaker="Ana"))
+    [hit] = await memory.recall("What does Ana paint?")
+    assert "speaker" in hit.signals
+
+
+async def test_memories_that_came_without_a_vector_are_wanted_one() -> None:
+    embedder = Topics()
+    memory = a_memory(embedder=embedder)
+    memory.wants_vectors = False
+    await memory.import_bundle(bundle_of([Trait(id="one", aspect="value", text="tea")]))
+    assert memory.wants_vectors
+    assert await memory.embed_missing() == 1
+    memory.wants_vectors = False
+    embedder.fails = True
+    await memory.remember(said("a beagle"))
+    assert memory.wants_vectors
