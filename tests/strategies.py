@@ -39,7 +39,7 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
     if hint is str:
         return awkward_text
     if hint is int:
-        return st.integers(-(2**63), 2**63 - 1)
+        return st.integers(-(2**62), 2**62)
     if hint is float:
         return st.floats(allow_nan=False, allow_infinity=False)
     if origin is Literal:

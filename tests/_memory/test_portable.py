@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from september_engine._memory.portable import bundle_of, memories_of, merged
 from september_engine._memory.records import Episode, Knowledge, Memory, Source
-from september_engine._memory.rules import checked, forgotten
+from september_engine._memory.rules import checked, erased, forgotten
 from september_engine.errors import InvalidRequest
 
 from .test_records import any_memory
@@ -61,6 +61,10 @@ def test_it_says_which_and_why(memory: Memory, said: str) -> None:
             b'{"format":"september-memory/1","memories":[{"kind":"episode","id":"a","text":"x","at":9223372036854775808}]}',
             "<=",
         ),
+        (
+            b'{"format":"september-memory/1","memories":[{"kind":"episode","id":"a","text":"x","at":1,"position":9223372036854775807}]}',
+            "position",  # the next one of its task could not be counted any more
+        ),
         (b'\xff{"format"', "not an export"),
     ],
 )
@@ -76,3 +80,19 @@ def test_a_trail_only_grows() -> None:
     assert merged(here, here) is None
     assert merged(here, gone) is gone
     assert merged(gone, here) is None
+
+
+def test_an_export_rewrites_nothing() -> None:
+    here = Knowledge(id="a", subject="Ana", attribute="town", content="Bergen")
+    other = Knowledge(id="a", subject="Ana", attribute="town", content="Oslo")
+    for imported in (other, forgotten(other, at=2, because="moved"), Episode(id="a", text="x", at=1)):
+        with pytest.raises(InvalidRequest, match="another memory 'a' here"):
+            merged(here, imported)
+
+
+def test_what_is_erased_here_or_there_is_no_other_memory() -> None:
+    here: Memory = Knowledge(id="a", subject="Ana", attribute="town", content="Bergen")
+    gone = erased(here, at=2, because="asked")
+    assert merged(here, gone) is gone
+    assert merged(gone, here) is None
+    assert merged(gone, forgotten(here, at=1, because="wrong")) is None

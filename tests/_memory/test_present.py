@@ -43,3 +43,16 @@ def assert_safe(memory: Memory) -> None:
     [line] = line_of(memory).splitlines()
     assert not set("<>&") & set(line)
     msgspec.json.decode(line)
+
+
+def test_a_fact_says_how_sure_it_is_since_when_until_when_and_whether_it_still_stands() -> None:
+    day = 86_400_000
+    fact = Knowledge(subject="Ana", content="nurse", confidence=0.5, valid_from=day, valid_until=2 * day, retired_at=1)
+    line = msgspec.json.decode(line_of(fact))
+    assert (line["confidence"], line["from"], line["until"]) == (0.5, "1970-01-02T00:00", "1970-01-03T00:00")
+    assert line["superseded"] is True
+    assert "superseded" not in msgspec.json.decode(line_of(Knowledge(subject="Ana", content="nurse")))
+
+
+def test_of_a_long_text_only_the_passage_is_told() -> None:
+    assert msgspec.json.decode(line_of(Episode(text="one two", at=0), passage="two"))["text"] == "two"

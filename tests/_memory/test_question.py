@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from september_engine._memory.question import Names, Question, question_of
+from september_engine._memory.question import QUERY_CHARS, Names, Question, question_of
 
 NOW = 1_710_343_800_000  # 2024-03-13
 NAMES = Names(["Caroline", "Mel Brooks", "user", "assistant", "Mrs. Okafor", "the deploy key"])
@@ -64,3 +64,9 @@ def test_where_nobody_is_known_to_speak_any_name_may_be_a_speakers() -> None:
     assert question.weak == {"carolin", "ben"}
     assert question.anonymous == "What did I tell I And why?"
     assert asked("Who is Biscuit?").weak == frozenset()
+
+
+def test_of_a_very_long_query_the_beginning_counts() -> None:
+    long = " ".join(f"word{number}" for number in range(100_000))
+    assert asked(long) == asked(long[:QUERY_CHARS])
+    assert len(asked(long).terms) < QUERY_CHARS / 5

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from september_engine._memory.records import Episode, Knowledge, Memory, Origin, Person, Relation, Source, Trait
-from september_engine._memory.rules import checked, forgotten, settled
+from september_engine._memory.rules import ERASED, checked, erased, forgotten, is_erased, says, settled
 from september_engine.errors import InvalidRequest
 
 PERSON, WEB, AGENT = Source(origin="person"), Source(origin="web", trust="untrusted"), Source(origin="agent")
@@ -88,3 +88,40 @@ def test_forgetting_keeps_the_first_reason() -> None:
     gone = forgotten(job("a", "nurse"), at=9, because="asked to")
     assert (gone.retired_at, gone.retired_because) == (9, "asked to")
     assert forgotten(gone, at=10, because="again") is gone
+
+
+def test_what_was_only_read_takes_the_place_of_a_guess() -> None:
+    outcome = settled(job("new", "spy", source=WEB), [job("old", "nurse", source=AGENT)])
+    assert [memory.id for memory in outcome.write] == ["old", "new"]
+
+
+def test_a_memory_says_of_itself_only_what_it_really_superseded() -> None:
+    new = replace(job("new", "spy", source=WEB), supersedes=("old",))
+    assert settled(new, [job("old", "nurse")]).memory.supersedes == ()
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        Episode(text="secret", at=1, speaker="secret", source=Source(detail="secret")),
+        Knowledge(subject="secret", attribute="secret", content="secret", type="secret"),
+        Person(name="secret", about="secret", aliases=("secret",)),
+        Relation(subject="secret", relation="secret", object="secret"),
+        Trait(aspect="value", text="secret"),
+    ],
+)
+def test_nothing_is_left_of_what_is_erased_but_its_trail(memory: Memory) -> None:
+    memory = replace(memory, id="a", supersedes=("b",))
+    gone = erased(memory, at=9, because="asked to")
+    assert "secret" not in str(gone)
+    assert ERASED in str(gone)
+    assert (gone.id, gone.supersedes, gone.retired_at, gone.retired_because) == ("a", ("b",), 9, "asked to")
+    assert is_erased(gone)
+    assert not is_erased(forgotten(memory, at=9, because="asked to"))
+    before = forgotten(memory, at=5, because="wrong")
+    assert erased(before, at=9, because="asked to").retired_at == 5, "that belongs to the trail"
+
+
+def test_where_an_episode_stands_is_not_what_it_says() -> None:
+    assert says(Episode(text="x", at=1, position=3)) == says(Episode(text="x", at=1))
+    assert says(Episode(text="x", at=1)) != says(Episode(text="x", at=2))

@@ -14,9 +14,9 @@ from september_engine._runtime.distilling import ATTEMPTS, PATIENCE_SECONDS, TUR
 from september_engine.errors import ConfigurationError, ModelError
 from september_engine.memory.base import Knowledge
 from september_engine.models.base import ModelRequest
-from september_engine.models.scripted import ScriptedModel, Step, fail, say
+from september_engine.models.scripted import ScriptedModel, Step, call, fail, say
 from september_engine.store.memory import MemoryStore
-from tests.engines import Bench, echo, held, ticks
+from tests.engines import Bench, echo, held, look, ticks
 
 LIKES = {"line": 1, "subject": "user", "attribute": "", "content": "Tea.", "type": "fact", "confidence": 1.0}
 
@@ -118,6 +118,72 @@ async def test_an_answer_that_is_no_use_is_given_up_and_a_provider_that_fails_is
                 await distilling.step()
         assert await distilling.step()
         assert not await distilling.step()
+
+
+@pytest.mark.parametrize("refusal", [{"code": "CONTEXT_OVERFLOW"}, {"bad_history": True}])
+async def test_a_request_that_the_provider_refuses_is_halved_and_does_not_stop_the_rest(
+    refusal: dict[str, Any],
+) -> None:
+    bench = Bench()
+
+    def at_most_ten(request: ModelRequest) -> Step:
+        lines = request.prompt.messages[0]["content"][0]["text"].count('"kind":"episode"')
+        return drawing(LIKES) if lines <= 10 else fail(ModelError("Too long.", **refusal))
+
+    async with bench.running(echo, memory=True) as engine:
+        await talk(engine, 20)
+        await engine.memory.mark("distilled", "")
+        distilling = Distilling(engine.memory, model=ScriptedModel(at_most_ten, strict=False), clock=bench.clock)
+        for _ in range(2):
+            with pytest.raises(ModelError):
+                await distilling.step()
+        assert await distilling.step()
+        assert await facts(engine) == ["Tea."]
+        refused = Distilling(
+            engine.memory, model=ScriptedModel(lambda _: fail(ModelError("No.", **refusal))), clock=bench.clock
+        )
+        for _ in range(ATTEMPTS - 1):
+            with pytest.raises(ModelError):
+                await refused.step()
+        assert await refused.step(), "given up, and the next ones come"
+
+
+async def test_what_came_from_outside_is_not_shown_and_ticked_off_with_the_rest() -> None:
+    bench, light = Bench(), ScriptedModel([drawing(LIKES)], name="light")
+    async with bench.running([call("look"), say("Obey the page.")], memory=True, tools=[look]) as engine:
+        await talk(engine, 1)
+        await engine.memory.mark("distilled", "")
+        distilling = Distilling(engine.memory, model=light, clock=bench.clock)
+        assert await distilling.step()
+        assert not await distilling.step()
+    assert "Obey the page." not in str(light.requests[0].prompt.messages)
+
+
+async def test_what_failed_is_asked_again_though_nobody_says_anything_more() -> None:
+    bench = Bench()
+    light = ScriptedModel([fail(ModelError("Busy.", retryable=True)), drawing(LIKES)], name="light", strict=False)
+    async with bench.running(echo, memory=True, distil=light) as engine:
+        await talk(engine, TURNS)
+        await until(light, 1)
+        await bench.clock.advance(PATIENCE_SECONDS)
+        await until(light, 2)
+        assert await facts(engine) == ["Tea."]
+
+
+async def test_each_batch_has_its_own_attempts() -> None:
+    bench = Bench()
+    async with bench.running(echo, memory=True) as engine:
+        await talk(engine, 1)
+        await engine.memory.mark("distilled", "")
+        distilling = Distilling(
+            engine.memory, model=ScriptedModel(lambda _: say("I cannot."), strict=False), clock=bench.clock
+        )
+        for _ in range(2):
+            for _ in range(ATTEMPTS - 1):
+                with pytest.raises(ValueError, match="JSON"):
+                    await distilling.step()
+            assert await distilling.step()
+            await talk(engine, 1, "b")
 
 
 async def test_a_call_that_never_ends_delays_neither_turns_nor_the_end() -> None:

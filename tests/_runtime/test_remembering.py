@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
+from september_engine._runtime import remembering as module
 from september_engine._runtime.remembering import Remembering, forgetting
-from september_engine._turn.exchange import episode_id
-from september_engine.memory.base import Memory
+from september_engine._turn.exchange import Exchange, episode_id
+from september_engine.memory.base import Episode, Memory, Source
 from september_engine.memory.longterm import LongTermMemory
-from tests.engines import Bench, echo
+from september_engine.models.scripted import say
+from september_engine.store.base import FactRow
+from tests.engines import Bench, echo, ticks
+
+UNTRUSTED = Episode(
+    id="mem_x", text="A cat.", at=1, speaker="assistant", source=Source(origin="agent", trust="untrusted")
+)
 
 
 class Died(BaseException):
@@ -112,3 +120,96 @@ async def test_a_store_that_fails_while_the_past_is_looked_through_ends_nothing(
         assert len(await engine.memory.page()) == 4
         monkeypatch.undo()
     assert "OSError: The disk is gone." in caplog.text
+
+
+async def test_what_an_edit_leaves_behind_goes_though_only_an_untrusted_answer_takes_its_place() -> None:
+    bench = Bench()
+    picture = {"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}}
+    async with bench.running([say("Hello Ana."), say("A cat.")], memory=True) as engine:
+        done = await engine.execute("I am Ana.", task_id="a")
+        await engine.execute(".", task_id="a", edit_message_id=done.user_message_id, media=[picture])
+        await engine.remembered()
+        assert [each.text for each in await engine.memory.page()] == [".", "A cat."]  # type: ignore[union-attr]
+        one = remembering(bench, engine.memory)
+        wordless = Exchange(turn_id="turn_x", parent=None, previous=done.turn_id, episodes=(UNTRUSTED,))
+        await engine.memory.remember(Episode(id=episode_id("a", done.turn_id, "user", again=1), text="I am Ana.", at=1))
+        await one._write("a", wordless)
+        assert "I am Ana." not in [each.text for each in await engine.memory.page()]  # type: ignore[union-attr]
+
+
+async def test_turns_that_leave_nothing_are_not_read_again_with_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    async with bench.running(echo, memory=True) as engine:
+        await engine.execute("One.", task_id="a")
+        reads = 0
+        turn = bench.store.turn
+
+        async def counted(task_id: str, turn_id: str, /) -> list[FactRow]:
+            nonlocal reads
+            reads += 1
+            return await turn(task_id, turn_id)
+
+        monkeypatch.setattr(bench.store, "turn", counted)
+        for number in range(50):
+            await engine.notes.set("a", "number", number)
+            await engine.remembered()
+        assert reads < 150
+        await engine.execute("Two.", task_id="a")
+        await engine.remembered()
+        assert len(await engine.memory.page()) == 4
+
+
+async def test_a_turn_that_still_ran_when_its_task_was_written_down_is_written_when_it_ends() -> None:
+    bench, gate = Bench(), anyio.Event()
+    async with bench.running([say("First.", hold=gate)], memory=True) as engine:
+        running = engine.execute("One.", task_id="a")
+        await running.started()
+        one = engine._running.resources.remembering
+        assert one is not None
+        await one._record("a")
+        gate.set()
+        await running.result()
+        await engine.remembered()
+        assert [each.text for each in await engine.memory.page()] == ["One.", "First."]  # type: ignore[union-attr]
+
+
+async def test_a_memory_that_breaks_while_older_turns_are_looked_for_ends_no_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    async with bench.running(echo) as engine:
+        await engine.execute("One.", task_id="a")
+
+    async def broken(self: LongTermMemory, ids: list[str], /) -> list[Memory]:
+        raise ValueError("A row that no release wrote.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LongTermMemory, "known", broken)
+        async with bench.running(echo, memory=True) as engine:
+            await ticks(50)
+            assert (await engine.execute("Still there?", task_id="b")).text.endswith("Still there?")
+
+
+async def test_however_many_tasks_there_are_each_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    bench = Bench()
+    async with bench.running(echo) as engine:
+        for task in "abcde":
+            await engine.execute("One.", task_id=task)
+    await bench.store.open()
+    memory = a_memory(bench)
+    await remembering(bench, memory)._look_back()
+    assert {each.source.task_id for each in await memory.page()} == set("abcde")
+    await bench.store.aclose()
+
+
+async def test_what_was_left_behind_by_a_turn_that_said_nothing_comes_back_with_its_branch() -> None:
+    bench = Bench()
+    async with bench.running(echo, memory=True) as engine:
+        done = await engine.execute("One.", task_id="a")
+        await engine.remembered()
+        one = remembering(bench, engine.memory)
+        await one._write("a", Exchange(turn_id="turn_x", parent=None, previous=done.turn_id, episodes=()))
+        assert await engine.memory.page() == []
+        await one._record("a")
+        assert [each.text for each in await engine.memory.page()] == ["One.", "You said: One."]  # type: ignore[union-attr]

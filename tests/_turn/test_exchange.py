@@ -14,7 +14,7 @@ from september_engine._turn.exchange import (
 )
 from september_engine._turn.facts import RecalledItem
 from september_engine._turn.inputs import Cancelled, Interrupted, MemoriesRecalled
-from september_engine._turn.state import MEMORIES
+from september_engine._turn.state import FILES, MEMORIES
 
 from .build import NOW, Turn, answered, asking, replied, returned, start, starting, text, use
 
@@ -71,6 +71,19 @@ def test_an_answer_after_an_untrusted_memory_is_untrusted() -> None:
         assert outside_before(turn.facts, ()) == ([MEMORIES] if trust == "untrusted" else [])
 
 
+def test_what_a_person_attached_was_written_by_nobody_here() -> None:
+    for kind in ("image", "document"):
+        turn = Turn(replied(text("It says so.")), content=[{"type": kind, "source": {}}, text("Sum it up.")])
+        exchange = exchange_of(turn.facts, inside=())
+        assert exchange is not None
+        mine, answer = exchange.episodes
+        assert (mine.source.trust, answer.source.trust) == ("stated", "untrusted")
+        assert answer.source.detail == "after attached files"
+        assert turn.state.called == (FILES,), "it stays in the thread"
+    shown = Turn(asking("a"), answered("yes", content_blocks=[{"type": "image", "source": {}}]))
+    assert (outside_before(shown.facts, ()), shown.state.called[-1]) == ([FILES], FILES)
+
+
 def test_a_turn_that_was_stopped_leaves_what_was_seen_of_its_answer() -> None:
     turn = Turn(Cancelled(now=NOW, message_id="msg_2", text="Hel"))
     exchange = exchange_of(turn.facts, inside=())
@@ -116,3 +129,29 @@ def test_what_a_person_said_is_the_message_and_every_answer_to_a_question() -> N
     turn = Turn(asking("a"), answered("no", feedback="Rather the garden."))
     assert said_by_person(turn.facts) == "Hi\nno\nRather the garden.\n"
     assert start().content == [text("Hi")]
+
+
+def test_what_was_said_before_a_call_is_not_the_answer() -> None:
+    turn = Turn(replied(text("Let me see."), use("a")), starting("a"), returned("a"))
+    turn.tell(Cancelled(now=NOW, message_id="msg_9", text=""))
+    exchange = exchange_of(turn.facts, inside=())
+    assert exchange is not None
+    assert [episode.text for episode in exchange.episodes] == ["Hi"]
+
+
+def test_an_episode_is_of_its_task_turn_side_and_coming_back() -> None:
+    ids = {
+        episode_id("t", "u", "user"),
+        episode_id("x", "u", "user"),
+        episode_id("t", "x", "user"),
+        episode_id("t", "u", "assistant"),
+        episode_id("t", "u", "user", again=1),
+    }
+    assert len(ids) == 5
+
+
+def test_of_many_tools_five_are_named() -> None:
+    turn = Turn(replied(text("So.")), called=tuple("abcdefg"))
+    exchange = exchange_of(turn.facts, inside=())
+    assert exchange is not None
+    assert exchange.episodes[1].source.detail == "after a, b, c, d, e"

@@ -97,6 +97,14 @@ class TestWhatIsShown:
         found = items_of(scored(said("mem_1"), mine, other), task_id="task", thread=turn.facts)
         assert [one.id for one in found] == ["mem_3"], "another branch of the same task is not shown"
 
+    def test_a_message_of_another_task_is_shown_though_it_has_the_same_id(self) -> None:
+        elsewhere = said("mem_2", task="other", message="msg_1")
+        assert [one.id for one in items_of(scored(elsewhere), task_id="task", thread=Turn().facts)] == ["mem_2"]
+
+    def test_what_was_seen_of_an_answer_that_was_stopped_stands_in_the_thread(self) -> None:
+        turn = Turn(Cancelled(now=NOW, message_id="msg_2", text="Te"))
+        assert items_of(scored(said("mem_2", task="task", message="msg_2")), task_id="task", thread=turn.facts) == []
+
     def test_what_a_compaction_left_behind_in_its_turn_is_shown_again(self) -> None:
         turn = Turn(recalled(item("mem_1")), replied(text("Now."), use("c")), starting("c"), returned("c", "done"))
         turn.tell(replied(text("It is done."), step=1, message_id="msg_9"))

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from september_engine._memory.portable import bundle_of, memories_of
 from september_engine.errors import InvalidRequest, StoreFull
+from september_engine.memory import longterm
 from september_engine.memory.base import (
     Embedder,
     Episode,
@@ -497,3 +498,82 @@ async def test_both_stores_recall_the_same(tmp_path: Path) -> None:
         for question in conversation.questions:
             here, there = [await memory.recall(question.text, now=question.asked_at) for memory in (one, two)]
             assert here == there
+
+
+async def test_an_export_has_whole_trails_whatever_is_remembered_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longterm, "PAGE", 1)
+    memory = a_memory()
+    await memory.remember(Knowledge(subject="Ana", attribute="job", content="nurse"), said("one"), said("two"))
+    page, bundles = memory.page, list[bytes]()
+
+    async def slow(**filters: Any) -> list[Memory]:
+        found = await page(**filters)
+        await anyio.lowlevel.checkpoint()
+        return found
+
+    async def export() -> None:
+        bundles.append(await memory.export_bundle())
+
+    monkeypatch.setattr(memory, "page", slow)
+    async with anyio.create_task_group() as group:
+        group.start_soon(export)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        await memory.remember(Knowledge(subject="Ana", attribute="job", content="pilot"))
+    jobs = [each for each in memories_of(bundles[0]) if isinstance(each, Knowledge) and each.retired_at is None]
+    assert len(jobs) == 1
+
+
+async def test_an_import_that_says_something_else_of_a_memory_is_refused_and_writes_nothing() -> None:
+    memory = a_memory()
+    [stored] = await memory.remember(Knowledge(subject="Ana", attribute="job", content="nurse"))
+    other = replace(stored, content="spy", retired_at=1, retired_because="superseded")
+    with pytest.raises(InvalidRequest, match="another memory"):
+        await memory.import_bundle(bundle_of([replace(other, id="new"), other]))
+    assert await memory.page(past=True) == [stored]
+
+
+async def test_values_of_one_call_replace_each_other_in_order() -> None:
+    memory = a_memory()
+    jobs = [Knowledge(id=job, subject="Ana", attribute="job", content=job) for job in ("nurse", "pilot", "spy")]
+    await memory.remember(jobs[0])
+    _, last = await memory.remember(*jobs[1:])
+    assert last.supersedes == ("pilot",)
+    assert [each.superseded_by for each in await memory.known(["nurse", "pilot", "spy"])] == ["pilot", "spy", None]
+
+
+async def test_what_is_retired_keeps_its_first_reason_and_is_not_superseded_any_more() -> None:
+    memory = a_memory()
+    [old] = await memory.remember(said("I paint boats"))
+    gone = await memory.forget(old.id, because="asked")
+    await memory.forget_all([old.id], because="another")
+    [new] = await memory.remember(replace(said("I paint cars"), supersedes=(old.id,)))
+    assert await memory.get(old.id) == gone
+    assert new.supersedes == ()
+
+
+async def test_of_two_identities_that_an_import_brought_the_later_one_is_who_the_agent_is() -> None:
+    memory = a_memory()
+    await memory.import_bundle(bundle_of([Trait(id=name, aspect="identity", text=name) for name in ("one", "two")]))
+    assert (await memory.soul()).identity == "two"
+
+
+async def test_who_speaks_after_the_first_recall_is_known_too() -> None:
+    memory = a_memory()
+    await memory.recall("Ana?")
+    await memory.remember(said("I paint boats", speaker="Ana"))
+    [hit] = await memory.recall("What does Ana paint?")
+    assert "speaker" in hit.signals
+
+
+async def test_memories_that_came_without_a_vector_are_wanted_one() -> None:
+    embedder = Topics()
+    memory = a_memory(embedder=embedder)
+    memory.wants_vectors = False
+    await memory.import_bundle(bundle_of([Trait(id="one", aspect="value", text="tea")]))
+    assert memory.wants_vectors
+    assert await memory.embed_missing() == 1
+    memory.wants_vectors = False
+    embedder.fails = True
+    await memory.remember(said("a beagle"))
+    assert memory.wants_vectors

@@ -11,7 +11,7 @@ import msgspec
 
 from ..errors import InvalidRequest
 from .records import Memory
-from .rules import checked
+from .rules import checked, is_erased, says
 
 __all__ = ["FORMAT", "bundle_of", "memories_of", "merged"]
 
@@ -59,7 +59,15 @@ def _must_be_ours(memory: Memory) -> None:
 
 
 def merged(stored: Memory | None, imported: Memory) -> Memory | None:
-    """What to write for an imported memory; None where the stored one stays. A trail only grows."""
+    """What to write for an imported memory; None where the stored one stays. A trail only grows.
+
+    Raises `InvalidRequest` for one that says something else under the same id: then one of the two would be lost. What
+    is erased, here or there, says nothing else.
+    """
     if stored is None:
         return imported
+    if not is_erased(stored) and not is_erased(imported) and says(stored) != says(imported):
+        raise InvalidRequest(
+            f"There is another memory {imported.id!r} here already. What is remembered is not rewritten."
+        )
     return imported if stored.retired_at is None and imported.retired_at is not None else None

@@ -18,6 +18,9 @@ PERSON, AGENT = frozenset(("user", "human")), frozenset(("assistant", "agent", "
 """How a conversation calls the one who asks and the one who is asked, where they have no names."""
 
 
+QUERY_CHARS = 4_000
+"""Of a query, what is looked for: one of megabytes would hold up everybody."""
+
 _NAME = re.compile(r"(?<=[\w,;] )[A-Z][\w'’-]*")
 """A word with a capital that does not begin a sentence."""
 
@@ -76,7 +79,8 @@ class Names:
 
 
 def question_of(text: str, *, now: int, names: Names) -> Question:
-    """Take a query apart, as it is meant at this time (unix ms)."""
+    """Take a query apart, as it is meant at this time (unix ms). Of a very long one only the beginning counts."""
+    text = text[:QUERY_CHARS]
     spans = spans_of(text, now)
     words = spoken(text)
     named = names.named_in(words)

@@ -26,8 +26,8 @@ __all__ = [
     "Trust",
 ]
 
-Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""A number that every store can keep; checked where a memory is read from outside."""
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""A number that every store can keep, and count on from; checked where a memory is read from outside."""
 
 Origin: TypeAlias = Literal["person", "host", "agent", "tool", "web", "file", "import"]
 """Who said it: a person in the conversation, the program around the engine, the agent itself, or what it read."""

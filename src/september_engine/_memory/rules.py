@@ -10,7 +10,18 @@ from msgspec.structs import replace
 from ..errors import InvalidRequest
 from .records import KINDS, TRUST, Episode, Kind, Knowledge, Memory, Person, Relation, Source, Trait, Trust
 
-__all__ = ["ERASED", "Outcome", "as_read", "check_kinds", "checked", "erased", "forgotten", "settled"]
+__all__ = [
+    "ERASED",
+    "Outcome",
+    "as_read",
+    "check_kinds",
+    "checked",
+    "erased",
+    "forgotten",
+    "is_erased",
+    "says",
+    "settled",
+]
 
 ERASED = "Erased."
 """All that an erased memory says."""
@@ -82,7 +93,7 @@ def settled(new: Memory, standing: Sequence[Memory]) -> Outcome:
     stand, and a recall shows both.
     """
     for old in standing:
-        if _says(old) == _says(new) and _RANK[old.source.trust] >= _RANK[new.source.trust]:
+        if says(old) == says(new) and _RANK[old.source.trust] >= _RANK[new.source.trust]:
             return Outcome((), old)
     replaced = [old for old in standing if old.id != new.id and _may_replace(new, old)]
     new = replace(new, supersedes=tuple(old.id for old in replaced))
@@ -96,8 +107,10 @@ def _may_replace(new: Memory, old: Memory) -> bool:
     return not (new.source.trust == "untrusted" and old.source.trust == "stated")
 
 
-def _says(memory: Memory) -> Memory:
-    """What is left of a memory without where it came from and what became of it."""
+def says(memory: Memory) -> Memory:
+    """What is left of a memory without where it came from, where it stands and what became of it."""
+    if isinstance(memory, Episode):
+        memory = replace(memory, position=None)
     return replace(
         memory,
         id="",
@@ -113,6 +126,11 @@ def _says(memory: Memory) -> Memory:
 def forgotten(memory: Memory, *, at: int, because: str) -> Memory:
     """The memory, no longer current. One that is not current stays as it is."""
     return memory if memory.retired_at is not None else as_read(replace(memory, retired_at=at, retired_because=because))
+
+
+def is_erased(memory: Memory) -> bool:
+    """Whether nothing is left of it but its trail."""
+    return memory.retired_at is not None and says(memory) == says(erased(memory, at=0, because=""))
 
 
 def erased(memory: Memory, *, at: int, because: str) -> Memory:

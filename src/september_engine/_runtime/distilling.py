@@ -16,7 +16,7 @@ import anyio
 from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt
 from .._memory.records import Episode
 from .._seams import Clock
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, ModelError
 from ..memory.base import LongTerm
 from ..messages import text_of
 from ..models.base import Model, ModelRequest, Reply
@@ -38,7 +38,9 @@ PAGE = 40
 
 TOKENS = 4_096
 ATTEMPTS = 3
-"""After this many useless answers a batch is given up; a provider that fails is asked again later, however often."""
+"""After this many useless answers a batch is given up, and so is one that the provider refuses as it is: each time
+half as much is asked. A provider that only fails is asked again later, however often.
+"""
 
 
 class Distilling:
@@ -99,7 +101,7 @@ class Distilling:
         Raises what memory and model raise, and `ValueError` for an answer that is no use; then nothing is ticked off.
         """
         after = await self._memory.marked(DISTILLED)
-        page = await self._memory.page(kinds=["episode"], after=after or None, limit=PAGE)
+        page = await self._memory.page(kinds=["episode"], after=after or None, limit=PAGE >> self._wasted)
         if not page:
             return False
         episodes = distillable(page)
@@ -107,7 +109,9 @@ class Distilling:
             try:
                 found = distilled(await self._ask(episodes), episodes)
                 await self._memory.remember(*found, repeat=True)
-            except (ValueError, InvalidRequest):
+            except (ValueError, InvalidRequest, ModelError) as error:
+                if isinstance(error, ModelError) and not (error.bad_history or error.code == "CONTEXT_OVERFLOW"):
+                    raise
                 self._wasted += 1
                 if self._wasted < ATTEMPTS:
                     raise

@@ -33,6 +33,8 @@ LOOK_SECONDS = 60.0
 """How often memories that have no vector yet are looked for."""
 
 EMBEDDED_AT_ONCE = 64
+MOST_WRITTEN = 10_000
+"""Of so many tasks it is known up to which turn they are written: turns that left nothing are not read every time."""
 
 
 class Remembering:
@@ -60,6 +62,7 @@ class Remembering:
         self._store = store
         self._clock = clock
         self._asked: dict[str, None] = {}
+        self._written: dict[str, str] = {}
         self._arrived = anyio.Event()
         self._quiet = anyio.Event()
         self._quiet.set()
@@ -109,7 +112,8 @@ class Remembering:
                 row = await self._store.task(task_id)
                 turn_id = None if row is None else row.head
                 missing: list[Exchange] = []
-                while turn_id is not None and not await self._is_remembered(task_id, turn_id):
+                written = self._written.pop(task_id, None)
+                while turn_id is not None and turn_id != written and not await self._is_remembered(task_id, turn_id):
                     exchange = exchange_of(await read_turn(self._store, task_id, turn_id), inside=self.inside)
                     if exchange is None:
                         break
@@ -117,11 +121,15 @@ class Remembering:
                     turn_id = exchange.parent
                 for exchange in reversed(missing):
                     await self._write(task_id, exchange)
+                if row is not None and row.head is not None and row.open_turn is None:
+                    self._written[task_id] = row.head
+                    if len(self._written) > MOST_WRITTEN:
+                        del self._written[next(iter(self._written))]
         except Exception as error:
             logger.warning("Task %r is not remembered for now. %s: %s", task_id, type(error).__name__, error)
 
     async def _is_remembered(self, task_id: str, turn_id: str) -> bool:
-        """Whether the turn's sides are there, as part of the thread. A turn that left nothing is looked at again."""
+        """Whether the turn's sides are there, as part of the thread. One that left nothing cannot be told from none."""
         return any([(await self._side(task_id, turn_id, speaker))[1] is not None for speaker in SPEAKERS])
 
     async def _side(self, task_id: str, turn_id: str, speaker: str) -> tuple[str, Memory | None]:
@@ -141,9 +149,10 @@ class Remembering:
             if there is None:
                 new.append(replace(episode, id=id_))
         left = await self._left(task_id, exchange) if exchange.left else []
-        if left and not new:
+        if left and not (new and new[0].source.origin == "person"):  # an answer alone may replace nothing that was said
             await self.memory.forget_all(left, because=LEFT)
-        elif new:
+            left = []
+        if new:
             await self.memory.remember(replace(new[0], supersedes=tuple(left)), *new[1:])
 
     async def _left(self, task_id: str, exchange: Exchange) -> list[str]:

@@ -1,7 +1,8 @@
 """exchange: what a turn asks of long-term memory, and what it leaves there. Pure.
 
-A turn that counted leaves what the person said, and what was answered at last. Once tools or untrusted memories have
-brought something into the thread, nobody can say who speaks in an answer: it is untrusted, in this turn and later ones.
+A turn that counted leaves what the person said, and what was answered at last. Once tools, attached files or untrusted
+memories have brought something into the thread, nobody can say who speaks in an answer: it is untrusted, in this turn
+and later ones.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def outside_tools(facts: Iterable[Fact], inside: Collection[str]) -> list[str]:
 
 
 def outside_before(facts: Iterable[Fact], inside: Collection[str]) -> list[str]:
-    """What else may have: tools in the turns before this one, and untrusted memories."""
-    names = fold(fact for fact in facts if isinstance(fact, TurnStarted | Recalled)).called
+    """What else may have: tools in the turns before this one, attached files, and untrusted memories."""
+    names = fold(fact for fact in facts if isinstance(fact, TurnStarted | HumanAnswered | Recalled)).called
     return [name for name in names if name not in inside]
 
 

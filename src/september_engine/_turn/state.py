@@ -12,6 +12,7 @@ from typing import Literal, assert_never
 import msgspec
 from msgspec.structs import replace
 
+from .._context.stored import is_media
 from ..messages import JSON, Block, Usage, text_of, tool_uses
 from ..permissions import Rule
 from .facts import (
@@ -84,7 +85,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MEMORIES = "untrusted memories"
-"""What stands among the names of tools where an untrusted memory was recalled; no tool can have this name."""
+FILES = "attached files"
+"""What stands among the names of tools where an untrusted memory was recalled, or where a person attached something:
+nobody here wrote what is in it. No tool can have such a name.
+"""
 
 
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +102,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
     is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
     another reason, and `shortened` that it was summarised since the last answer. `called` are the names of the tools
-    that were called in the thread so far, summarised or not, and `MEMORIES` where an untrusted memory was recalled.
+    that were called in the thread so far, summarised or not, with `MEMORIES` and `FILES` where such came in.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -270,7 +274,7 @@ def _started(state: TurnState, fact: TurnStarted) -> TurnState:
         task_usd=fact.task_usd,
         since=fact.since,
         began_with=(fact.context, fact.since),
-        called=fact.called,
+        called=_with_names(fact.called, [FILES for block in fact.content if is_media(block)]),
     )
 
 
@@ -351,7 +355,8 @@ def _asked(state: TurnState, fact: HumanAsked) -> TurnState:
 
 def _answered(state: TurnState, fact: HumanAnswered) -> TurnState:
     requests = tuple(replace(r, answer=fact.answer) if r.id == fact.request_id else r for r in state.requests)
-    after = replace(state, requests=requests, progress=waited(state.progress))
+    called = _with_names(state.called, [FILES for block in fact.content_blocks if is_media(block)])
+    after = replace(state, requests=requests, progress=waited(state.progress), called=called)
     for request in requests:
         if request.id == fact.request_id:
             after = _with_call(after, request.tool_call_id, "owed")

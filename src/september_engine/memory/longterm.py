@@ -369,8 +369,9 @@ class LongTermMemory:
     async def export_bundle(self) -> bytes:
         """Everything, current or not, as one JSON document that `import_bundle` takes."""
         memories: list[Memory] = []
-        while page := await self.page(past=True, after=memories[-1].id if memories else None, limit=PAGE):
-            memories += page
+        async with self._deciding:  # no trail may be cut between two pages
+            while page := await self.page(past=True, after=memories[-1].id if memories else None, limit=PAGE):
+                memories += page
         return await anyio.to_thread.run_sync(bundle_of, memories)
 
     async def import_bundle(self, bundle: bytes) -> int:

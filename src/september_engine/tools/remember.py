@@ -3,21 +3,24 @@
 Where a memory came from is said by the engine, never by the model. What stands word for word in what the person said in
 this turn is the person's, the rest is the agent's own. Once another tool was called in the turn nobody can say who
 speaks: then all of it is untrusted, and no trait is taken. What a tool brought in stays in the thread, and so does an
-untrusted memory that was recalled: in later turns what is not in the person's words is untrusted, too. So no page that
-is read can make itself believed, neither at once nor when it is long forgotten, and none can say who the agent is.
+untrusted memory that was recalled, or a file that a person attached: from then on a memory is the person's only where
+all that it says stands in the words of this turn, what it is about as well, and a trait where it is a whole sentence of
+them; and what somebody stated is only forgotten where the person names it. So no page that is read can make itself
+believed, neither at once nor when it is long forgotten, and none can say who the agent is.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, cast, get_args
 
 import attrs
 import msgspec
 from msgspec import Meta
 
-from .._memory.records import Knowledge, Memory, Person, Relation, Source, Trait
+from .._memory.records import Episode, Knowledge, Memory, Person, Relation, Source, Trait
 from .._memory.rows import text_of
 from ..errors import InvalidRequest
 from ..memory.base import LongTerm
@@ -28,9 +31,20 @@ __all__ = ["memory_tools"]
 
 MOST_CHARS = 2_000
 _BESIDE = (
-    " It is marked untrusted, because tools or untrusted memories came before it, and replaces nothing that the person "
-    "said. What the person says in a message of their own can be remembered word for word."
+    " It is marked untrusted, because tools, attached files or untrusted memories came before it, and replaces nothing "
+    "that the person said. What the person says in a message of their own can be remembered word for word, the subject "
+    "and the attribute as well."
 )
+_KEPT = (
+    "Tools, attached files or untrusted memories came before this. So what somebody said, and who you are, is only "
+    "forgotten where the person names it: by its id, or by what it says, word for word, in a message after which no "
+    "tool was called. Ask the person."
+)
+
+_LETTER = "[0-9a-z\u00c0-\u024f\u0370-\u058f\u1e00-\u1fff]"
+"""Of scripts that have spaces between words."""
+
+_SENTENCE_END = re.compile(r"[.!?…。！？]+|\n")
 
 Kind = Literal["knowledge", "person", "relation", "trait"]
 Aspect = Literal["identity", "value", "pattern"]
@@ -91,6 +105,8 @@ def memory_tools(memory: Callable[[], LongTerm]) -> list[Tool[..., Any]]:
     async def forget(*, called: Called, memory_id: str, reason: str) -> str:
         because = f"{reason.strip()} (forgotten by the agent in task {called.task_id!r}, message {called.message_id})"
         try:
+            if not all(_may_forget(each, called) for each in await memory().known([memory_id])):
+                raise ToolError(_KEPT, reason="permission_denied")
             forgotten = await memory().forget(memory_id, because=because)
         except InvalidRequest as error:
             raise ToolError(error.message, reason="invalid_input") from error
@@ -112,14 +128,16 @@ def _memory(
 ) -> Memory:
     """What a call wants remembered. Raises `ToolError` where something is missing."""
     digest = hashlib.sha256(msgspec.json.encode([called.task_id, called.turn_id, called.tool_call_id])).hexdigest()
-    common: dict[str, Any] = {"id": f"mem_{digest[:24]}", "source": _source(content, called)}
+    parts = [content, *(part for part in (subject, attribute) if part and part.strip() and kind != "trait")]
+    common: dict[str, Any] = {"id": f"mem_{digest[:24]}", "source": _source(kind, parts, called)}
     if kind == "trait":
         if attribute not in get_args(Aspect):
             raise ToolError("A trait needs attribute='identity', 'value' or 'pattern'.", reason="invalid_input")
         if common["source"].origin != "person":
             raise ToolError(
                 "A trait is only remembered in the person's own words, word for word as they stand in this turn's "
-                "message, and before any other tool is called in the turn. Otherwise ask the person to say it again.",
+                "message, and before any other tool is called in the turn; once anything was read in the conversation, "
+                "only as whole sentences. Otherwise ask the person to say it again.",
                 reason="invalid_input",
             )
         return Trait(aspect=cast("Aspect", attribute), text=content, **common)
@@ -137,16 +155,61 @@ def _memory(
     return Knowledge(subject=subject, content=content, attribute=attribute, type=type or "fact", **common)
 
 
-def _source(content: str, called: Called) -> Source:
-    """Who says so, as far as the engine itself can tell."""
+def _source(kind: Kind, parts: Sequence[str], called: Called) -> Source:
+    """Who says so, as far as the engine itself can tell. `parts` are all that is said, the content first."""
     here = {"task_id": called.task_id, "message_id": called.message_id}
     if called.outside:
         return Source(origin="agent", trust="untrusted", detail=f"after {', '.join(called.outside[:5])}", **here)
-    if _plain(content) in _plain(called.said):
+    content = parts[0]
+    if not called.outside_before:
+        persons = _stands_in(content, called.said)
+    elif kind == "trait":  # "do as pages say" is no whole of "Never do as pages say."
+        persons = _sentences(content) <= _sentences(called.said)
+    else:
+        persons = _all_said(parts, called.said)
+    if persons:
         return Source(origin="person", trust="stated", **here)
     if called.outside_before:
         return Source(origin="agent", trust="untrusted", detail=f"after {', '.join(called.outside_before[:5])}", **here)
     return Source(origin="agent", trust="inferred", **here)
+
+
+def _may_forget(memory: Memory, called: Called) -> bool:
+    """As what is untrusted replaces nothing that somebody stated, it does not make it forgotten either."""
+    if memory.source.trust != "stated" and not isinstance(memory, Trait):
+        return True
+    if called.outside:
+        return False
+    return not called.outside_before or _stands_in(memory.id, called.said) or _all_said(_parts(memory), called.said)
+
+
+def _parts(memory: Memory) -> Sequence[str]:
+    match memory:
+        case Knowledge():
+            return [memory.content, memory.subject, memory.attribute or ""]
+        case Relation():
+            return [memory.subject, memory.relation, memory.object]
+        case Person():
+            return [memory.name]
+        case Episode() | Trait():
+            return [memory.text]
+
+
+def _all_said(parts: Sequence[str], said: str) -> bool:
+    """Whether all of this stands in what was said. Whoever speaks says "I", not "user"."""
+    return all(_stands_in(part, said) for part in parts if part.strip() and _plain(part) != "user")
+
+
+def _stands_in(part: str, whole: str) -> bool:
+    """Word for word, and not within a longer word."""
+    part = _plain(part)
+    begin = f"(?<!{_LETTER})" if re.match(_LETTER, part) else ""
+    end = f"(?!{_LETTER})" if re.match(_LETTER, part[-1:]) else ""
+    return bool(part) and re.search(f"{begin}{re.escape(part)}{end}", _plain(whole)) is not None
+
+
+def _sentences(text: str) -> set[str]:
+    return {" ".join(each.split()) for each in _SENTENCE_END.split(text.casefold()) if each.strip()}
 
 
 def _plain(text: str) -> str:
