@@ -94,3 +94,18 @@ async def test_one_task_that_cannot_be_read_does_not_stop_the_others(monkeypatch
     await one._look_back()
     assert {each.source.task_id for each in await memory.page()} == {"b"}
     await bench.store.aclose()
+
+
+async def test_a_store_that_cannot_say_what_was_left_out_does_not_stop_the_engine(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench()
+
+    async def odd(**page: object) -> list[object]:
+        raise OSError("It broke.")
+
+    monkeypatch.setattr(bench.store, "tasks", odd)
+    engine = await bench.engine(echo, memory=True).open()
+    assert (await engine.execute("One.", task_id="a")).text == "You said: One."
+    await engine.aclose()
+    assert "not looked for" in caplog.text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 from msgspec.structs import replace
@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from .._memory.records import Episode, Memory
 from .._seams import Clock
 from .._turn.exchange import SPEAKERS, Exchange, episode_id, exchange_of
-from ..errors import EngineError
 from ..memory.base import LongTerm
 from ..store.base import Store, TurnRow
 from .distilling import Distilling
@@ -182,7 +181,7 @@ class Remembering:
     async def _look_back(self) -> None:
         """What earlier processes left out: of every task, whether the turn that it stands at is remembered."""
         before: str | None = None
-        with suppress(EngineError):
+        try:
             while rows := await self._store.tasks(before=before, limit=PAGE):
                 heads = {row.task_id: row.head for row in rows if row.head is not None}
                 ids = {task: [episode_id(task, head, side) for side in SPEAKERS] for task, head in heads.items()}
@@ -193,6 +192,8 @@ class Remembering:
                     if not there.intersection(pair):
                         await self._record(task_id)
                 before = rows[-1].task_id
+        except Exception as error:  # whatever a store raises, the turns of this engine go on
+            logger.warning("What was left out is not looked for. %s: %s", type(error).__name__, error)
 
     async def _embed(self) -> None:
         """Vectors for what has none. What the embedder cannot do now is tried again."""
