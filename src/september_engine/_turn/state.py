@@ -99,6 +99,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
     another reason, and `shortened` that it was summarised since the last answer. `called` are the names of the tools
     that were called in the thread so far, summarised or not, and `MEMORIES` where an untrusted memory was recalled.
+    `noted` is what this turn has noted last under each key.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -140,6 +141,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     shortened: bool = False
     compactions: int = 0
     called: tuple[str, ...] = ()
+    noted: tuple[Noted, ...] = ()
 
     @property
     def owes_compaction(self) -> bool:
@@ -246,7 +248,9 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             since = state.since if fact.counts else state.began_with[1]
             ended = _costing(state, fact.usage, fact.cost_usd)
             return replace(ended, status="errored", counts=fact.counts, since=since)
-        case AssistantCut() | PrefixChosen() | PlanChosen() | Noted() | NotesShown():
+        case Noted():
+            return replace(state, noted=(*(note for note in state.noted if note.key != fact.key), fact))
+        case AssistantCut() | PrefixChosen() | PlanChosen() | NotesShown():
             return state
         case _:
             assert_never(fact)
