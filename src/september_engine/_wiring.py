@@ -15,6 +15,7 @@ from ._context.text import clean
 from ._media.files import read_media
 from ._media.preparation import preparation
 from ._runtime.distilling import Distilling
+from ._runtime.embedding import PatientEmbedder
 from ._runtime.media import Attachments
 from ._runtime.remembering import Remembering
 from ._runtime.resources import AnyTool, Resources
@@ -318,7 +319,7 @@ class LongTerms:
     def make(self, world: World) -> LongTermMemory | None:
         """A new one, which knows nothing yet of what is stored. Raises `ConfigurationError` without NumPy."""
         if self._memories is not None:
-            embedder = self._embedder
+            embedder = None if self._embedder is None else PatientEmbedder(self._embedder, clock=world.clock)
             self._made = LongTermMemory(self._memories, clock=world.clock, ids=world.ids, embedder=embedder)
         return self._made
 

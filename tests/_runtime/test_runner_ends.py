@@ -202,7 +202,7 @@ async def test_a_summary_that_has_come_back_before_a_cancel_is_kept() -> None:
             await ticks(20)
             log.set()
         kinds = [event.type for event in await soon(one)]
-    assert kinds[-3:] == ["compaction_event", "thread_lifecycle", "error"]
+    assert kinds[-4:] == ["compaction_event", "working_memory_update", "thread_lifecycle", "error"]
     assert await check_task(bench.store, "t") == []
 
 

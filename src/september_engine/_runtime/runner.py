@@ -383,7 +383,7 @@ class Runner:
             silence = self._resources.progress_timeout
             if isinstance(self._call, ModelCall | Compaction):
                 silence = self._call.patience.left(clock.monotonic()) or silence
-            await clock.sleep(min(left, silence))
+            await clock.sleep(max(min(left, silence), 0.001))
 
     def _now(self) -> int:
         return self._resources.world.clock.now_ms()

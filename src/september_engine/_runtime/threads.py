@@ -249,7 +249,7 @@ async def plan_turn(
         kind=request.kind,
         target=request.target,
         direct=request.direct,
-        context=left.context if known else left.context + prefix.tokens,
+        context=left.context or prefix.tokens,  # what a thread has begun with is in what it has
         since=left.since,
         planner=planner,
         output_schema=None if request.output is None else request.output.schema,

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from .facts import Fact, PrefixChosen, TurnFailed
+from .facts import Compacted, Fact, Noted, PrefixChosen, TurnFailed
 from .inputs import Summarised
 from .size import budget_of
 from .state import TurnState
@@ -43,7 +43,8 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
     before, after = compacted.before_tokens, compacted.after_tokens
     enough = state.refused or after * LEAST_SHARE <= before * (LEAST_SHARE - 1)
     if enough and (budget is None or after <= budget):
-        return [compacted, PrefixChosen(at=input.now, prefix=state.prefix, system=input.system, tools=input.tools)]
+        chosen = PrefixChosen(at=input.now, prefix=state.prefix, system=input.system, tools=input.tools)
+        return [compacted, chosen, *_noted_meanwhile(state, compacted)]
     window = "" if budget is None else f" of {state.limits.context_tokens} tokens"
     shorter = f", and {after} once everything is summarised that can be" if after < before else ""
     message = (
@@ -55,3 +56,10 @@ def summarised(state: TurnState, input: Summarised) -> list[Fact]:
         at=input.now, code="CONTEXT_OVERFLOW", message=message, counts=False, usage=usage, cost_usd=cost
     )
     return [failed]
+
+
+def _noted_meanwhile(state: TurnState, compacted: Compacted) -> list[Noted]:
+    """What the program noted or removed while a model was still summing up: noted again, or it would be left behind."""
+    known = {note.key: note for note in compacted.notes}
+    kept = [None if note.value is None else note for note in state.noted]
+    return [note for note, now in zip(state.noted, kept, strict=True) if known.get(note.key) != now]

@@ -86,9 +86,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 MEMORIES = "untrusted memories"
 FILES = "attached files"
-"""What stands among the names of tools where an untrusted memory was recalled, or where a person attached something:
-nobody here wrote what is in it. No tool can have such a name.
-"""
+"""Among the names of tools where an untrusted memory was recalled, or a person attached something that others wrote."""
 
 
 class TurnState(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,11 +96,11 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     output asked for. A cost of None is unknown; `task_tokens` and `task_usd` are those of the turns before this one.
 
     `planning` means that the planning step is owed; `quiet` that the turn only writes notes and shows nothing else,
-    and `recalled` that long-term memory has been asked.
-    `context` is how many tokens the next request has, as far as that is known; `since` the turn from which the thread
-    is read for it. `too_long` says that a provider found it too long, `refused` that it refused what came before for
-    another reason, and `shortened` that it was summarised since the last answer. `called` are the names of the tools
-    that were called in the thread so far, summarised or not, with `MEMORIES` and `FILES` where such came in.
+    and `recalled` that long-term memory has been asked. `context` is how many tokens the next request has, as far as
+    that is known; `since` the turn from which the thread is read for it. `too_long` says that a provider found it too
+    long, `refused` that it refused what came before for another reason, `shortened` that it was summarised since the
+    last answer. `called` are the names of tools called in the thread so far, with `MEMORIES` and `FILES` where such
+    came in. `noted` is what this turn has noted last under each key.
     """
 
     status: Literal["new", "running", "completed", "errored"] = "new"
@@ -144,6 +142,7 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
     shortened: bool = False
     compactions: int = 0
     called: tuple[str, ...] = ()
+    noted: tuple[Noted, ...] = ()
 
     @property
     def owes_compaction(self) -> bool:
@@ -250,7 +249,9 @@ def _evolved(state: TurnState, fact: Fact) -> TurnState:
             since = state.since if fact.counts else state.began_with[1]
             ended = _costing(state, fact.usage, fact.cost_usd)
             return replace(ended, status="errored", counts=fact.counts, since=since)
-        case AssistantCut() | PrefixChosen() | PlanChosen() | Noted() | NotesShown():
+        case Noted():
+            return replace(state, noted=(*(note for note in state.noted if note.key != fact.key), fact))
+        case AssistantCut() | PrefixChosen() | PlanChosen() | NotesShown():
             return state
         case _:
             assert_never(fact)
