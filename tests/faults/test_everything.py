@@ -23,11 +23,16 @@ from tests.faults.providers import MOODS, Kept
 
 pytestmark = pytest.mark.campaign
 
-HISTORIES = int(os.environ.get("SEPTEMBER_HISTORIES", "20"))
-"""More of them find more."""
+ASKED_FOR = os.environ.get("SEPTEMBER_HISTORIES")
+HISTORIES = int(ASKED_FOR or "20")
+"""The same ones each time, unless a number is asked for: more of them, and others, find more."""
 
-PATIENCE = 30
-"""Seconds that a history may take on a real clock."""
+CAMPAIGN = settings(
+    suppress_health_check=list(HealthCheck), deadline=None, print_blob=True, derandomize=ASKED_FOR is None
+)
+
+PATIENCE = 120
+"""Seconds on a real clock after which a history is taken to hang."""
 
 task = st.sampled_from(TASKS)
 how = st.tuples(
@@ -94,13 +99,13 @@ async def run(history: list[Op], house: dict[str, Any], store: Store | None = No
     return home.done
 
 
-@settings(max_examples=HISTORIES, suppress_health_check=list(HealthCheck), deadline=None, print_blob=True)
+@settings(max_examples=HISTORIES, parent=CAMPAIGN)
 @given(ops, houses)
 async def test_any_history_leaves_everything_in_order(history: list[Op], house: dict[str, Any]) -> None:
     await run(history, {**house})
 
 
-@settings(max_examples=HISTORIES // 5, suppress_health_check=list(HealthCheck), deadline=None, print_blob=True)
+@settings(max_examples=HISTORIES // 5, parent=CAMPAIGN)
 @given(ops, houses)
 async def test_the_same_on_a_real_file(history: list[Op], house: dict[str, Any]) -> None:
     with TemporaryDirectory() as folder:
