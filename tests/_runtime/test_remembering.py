@@ -213,3 +213,12 @@ async def test_what_was_left_behind_by_a_turn_that_said_nothing_comes_back_with_
         assert await engine.memory.page() == []
         await one._record("a")
         assert [each.text for each in await engine.memory.page()] == ["One.", "You said: One."]  # type: ignore[union-attr]
+
+
+async def test_a_retry_leaves_the_first_try_behind_though_the_same_is_said_at_the_same_time() -> None:
+    async with Bench().running([say("One answer."), say("Another.")], memory=True) as engine:
+        done = await engine.execute("Hello.", task_id="a")
+        await engine.execute("again", task_id="a", retry_message_id=done.user_message_id)
+        await engine.remembered()
+        here = await engine.messages("a")
+        assert [each.source.message_id for each in await engine.memory.page()] == [message.id for message in here]

@@ -93,7 +93,8 @@ def settled(new: Memory, standing: Sequence[Memory]) -> Outcome:
     stand, and a recall shows both.
     """
     for old in standing:
-        if says(old) == says(new) and _RANK[old.source.trust] >= _RANK[new.source.trust]:
+        again = says(old) == says(new) and not isinstance(new, Episode)  # what is said again was said twice
+        if again and _RANK[old.source.trust] >= _RANK[new.source.trust]:
             return Outcome((), old)
     replaced = [old for old in standing if old.id != new.id and _may_replace(new, old)]
     new = replace(new, supersedes=tuple(old.id for old in replaced))
