@@ -15,17 +15,17 @@ import msgspec
 from september_engine import Engine, Limits, tool
 from september_engine._turn.compaction import SUMMARISE
 from september_engine.errors import EngineError, ModelError, StoreBusy
-from september_engine.events import Event
 from september_engine.memory.base import Knowledge
 from september_engine.messages import Usage, text_of
 from september_engine.models.base import ModelRequest
 from september_engine.models.prices import Price, PriceList
 from september_engine.models.scripted import Answer, Step, call, fail, hold, say, think, turn
-from september_engine.streams import Replay, Turn
+from september_engine.streams import Turn
 from september_engine.tools.ask_user import ask_user
 from tests._context.pictures import document, image, png
 from tests.engines import Bench, careful, look, ticks
 from tests.faults.providers import PLANS, Kept, Meanings, Provider, in_mood
+from tests.faults.watched import Watched
 
 __all__ = ["KINDS", "LIMITS", "ROLES", "TASKS", "House", "Op", "Wanted"]
 
@@ -91,26 +91,22 @@ MEDIA = {"": [], "image": [image()], "pdf": [document()], "both": [image(png(3, 
 
 
 @attrs.define
-class House:
+class House(Watched):
     """An engine that comes and goes, its models, and what was seen of it. `window` is that of the model."""
 
-    group: anyio.abc.TaskGroup
     store: Kept = attrs.field(factory=Kept)
     window: int | None = None
     compacts: bool = False
     with_fallback: bool = True
     bench: Bench = attrs.field(init=False)
-    engine: Engine = attrs.field(init=False)
     models: dict[str, Provider] = attrs.field(factory=dict)
     embedder: Meanings = attrs.field(factory=Meanings)
     moods: dict[str, str] = attrs.field(factory=dict)
     system: str = "Be kind."
     gate: anyio.Event = attrs.field(factory=anyio.Event)
-    seen: list[tuple[str, list[tuple[int, Event]]]] = attrs.field(factory=list)
     turns: list[Turn[Any]] = attrs.field(factory=list)
     rounds: Counter[str] = attrs.field(factory=Counter)
     runs: Counter[str] = attrs.field(factory=Counter)
-    done: Counter[str] = attrs.field(factory=Counter)
     under_way: int = 0
     """Calls that were made and have not ended, which may be waiting for a provider."""
     exact: bool = True
@@ -254,27 +250,6 @@ class House:
         except EngineError:
             self.store.failing = None
             self.engine = await engine.open()
-
-    def read(self, task_id: str, stream: Turn[Any] | Replay) -> None:
-        self.group.start_soon(self._read, task_id, stream)
-
-    async def _read(self, task_id: str, stream: Turn[Any] | Replay) -> None:
-        read: list[tuple[int, Event]] = []
-        self.seen.append((task_id, read))
-        events = stream.__aiter__()
-        try:
-            async for event in events:
-                read.append((events.cursor, event))  # noqa: PERF401
-        except EngineError as error:
-            self.done[error.code] += 1
-
-    async def do(self, name: str, value: Any) -> None:
-        """One step of the history; what is refused is refused."""
-        self.done[name] += 1
-        try:
-            await self._do(name, value)
-        except EngineError as error:
-            self.done[error.code] += 1
 
     async def _do(self, name: str, value: Any) -> None:
         engine = self.engine

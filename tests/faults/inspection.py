@@ -22,10 +22,9 @@ from september_engine._turn.history import prompt_of
 from september_engine._turn.notes import current
 from september_engine._turn.state import counting, fold
 from september_engine.errors import EngineError, TaskNotFound
-from september_engine.events import Event, ThreadLifecycle, UsageEvent
+from september_engine.events import ThreadLifecycle, UsageEvent
 from september_engine.memory.base import Episode
 from september_engine.messages import Block, Prompt, Usage, text_of
-from tests.engines import names
 from tests.faults.house import TASKS, House
 
 __all__ = ["inspect", "inspect_empty"]
@@ -48,7 +47,7 @@ async def _inspect(house: House) -> None:
     await house.engine.remembered()
     spent: list[Usage] = []
     for task_id in TASKS:
-        await _replays_what_was_seen(house, task_id)
+        await house.replays_what_was_seen(task_id)
         turns = await house.store.turns(task_id)
         for row in turns:
             thread = _facts(await house.store.thread(task_id, row.turn_id))
@@ -68,22 +67,6 @@ def _facts(rows: Sequence[Any]) -> list[Fact]:
         assert b"was refused" not in row.body, row.body
         assert b"INTERNAL_ERROR" not in row.body, row.body
     return [decode_fact(row.body) for row in rows]
-
-
-async def _events(house: House, task_id: str) -> list[tuple[int, Event]]:
-    stream = house.engine.replay(task_id=task_id).__aiter__()
-    return [(stream.cursor, event) async for event in stream]
-
-
-async def _replays_what_was_seen(house: House, task_id: str) -> None:
-    rows = await _events(house, task_id)
-    shown = names([event for _, event in rows])
-    assert shown.count("started") == shown.count("completed") + shown.count("errored")
-    for other, read in house.seen:
-        numbered = [each for place, each in enumerate(read) if place == 0 or each[0] != read[place - 1][0]]
-        if other == task_id and numbered and numbered[0][0]:
-            begin = rows.index(numbered[0])
-            assert rows[begin : begin + len(numbered)] == numbered
 
 
 def _was_sent(house: House, thread: list[Fact], facts: list[Fact]) -> None:
@@ -130,7 +113,7 @@ async def _adds_up(house: House, task_id: str, turns: Sequence[Sequence[Fact]]) 
     shown: dict[str, tuple[int, int]] = {}
     ends: dict[str, ThreadLifecycle] = {}
     turn_id = ""
-    for _, event in await _events(house, task_id):
+    for _, event in await house.events(task_id):
         if isinstance(event, ThreadLifecycle):
             turn_id = event.turn_id
             if event.phase == "completed":

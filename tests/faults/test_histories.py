@@ -18,16 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from september_engine import Engine, tool
+from september_engine import tool
 from september_engine.errors import EngineError, ModelError, StoreBusy
-from september_engine.events import Event
 from september_engine.models.base import ModelRequest
 from september_engine.models.scripted import Answer, ScriptedModel, Step, call, fail, say, think, turn
 from september_engine.store.base import Store
 from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
-from september_engine.streams import Replay, Turn
-from tests.engines import Bench, FlakyStore, careful, idle, look, names, ticks
+from tests.engines import Bench, FlakyStore, careful, idle, look, ticks
+from tests.faults.watched import Watched
 
 pytestmark = pytest.mark.campaign
 
@@ -59,17 +58,13 @@ ops: st.SearchStrategy[list[Op]] = st.lists(
 
 
 @attrs.define
-class House:
+class House(Watched):
     """An engine that comes and goes, its model, and what was seen of it."""
 
-    group: anyio.abc.TaskGroup
     store: FlakyStore = attrs.field(factory=FlakyStore)
     bench: Bench = attrs.field(init=False)
-    engine: Engine = attrs.field(init=False)
     model: ScriptedModel = attrs.field(init=False)
     gate: anyio.Event = attrs.field(factory=anyio.Event)
-    seen: list[tuple[str, list[tuple[int, Event]]]] = attrs.field(factory=list)
-    done: Counter[str] = attrs.field(factory=Counter)
 
     def __attrs_post_init__(self) -> None:
         self.bench = Bench(store=self.store)
@@ -116,27 +111,6 @@ class House:
         except EngineError:
             self.store.failing = None
             self.engine = await engine.open()
-
-    def read(self, task_id: str, stream: Turn | Replay) -> None:
-        self.group.start_soon(self._read, task_id, stream)
-
-    async def _read(self, task_id: str, stream: Turn | Replay) -> None:
-        read: list[tuple[int, Event]] = []
-        self.seen.append((task_id, read))
-        events = stream.__aiter__()
-        try:
-            async for event in events:
-                read.append((events.cursor, event))  # noqa: PERF401
-        except EngineError as error:
-            self.done[error.code] += 1
-
-    async def do(self, name: str, value: Any) -> None:
-        """One step of the history; what is refused is refused."""
-        self.done[name] += 1
-        try:
-            await self._do(name, value)
-        except EngineError as error:
-            self.done[error.code] += 1
 
     async def _do(self, name: str, value: Any) -> None:
         engine = self.engine
@@ -185,17 +159,7 @@ class House:
         for task_id in TASKS:
             after = (await self.engine.execute("say", task_id=task_id)).text
             assert after == "Of course."
-            rows: list[tuple[int, Event]] = []
-            stream = self.engine.replay(task_id=task_id).__aiter__()
-            async for event in stream:
-                rows.append((stream.cursor, event))  # noqa: PERF401
-            shown = names([event for _, event in rows])
-            assert shown.count("started") == shown.count("completed") + shown.count("errored")
-            for other, read in self.seen:
-                numbered = [each for place, each in enumerate(read) if place == 0 or each[0] != read[place - 1][0]]
-                if other == task_id and numbered and numbered[0][0]:
-                    begin = rows.index(numbered[0])
-                    assert rows[begin : begin + len(numbered)] == numbered
+            await self.replays_what_was_seen(task_id)
             facts = [
                 fact.body
                 for each in await self.store.turns(task_id)
