@@ -33,6 +33,7 @@ LAYERS: Mapping[str, int] = {
     "errors": 0,
     "messages": 0,
     "events": 0,
+    "_dotenv": 0,
     "settings": 0,
     "_seams": 0,
     # 1 core: pure

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from september_engine import settings as settings_module
+from september_engine.settings import setting_fields
 from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
 from tests.engines import Bench
+from tests.programs import ROOT
+
+DEVELOPERS = ROOT / ".env"
 
 # how fast a machine is decides no test
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,10 +27,15 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_real_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that reaches for the internet or a developer's key is wrong: take both away."""
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "LLM_API_KEY", "ENGINE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on a developer's variables or `.env`, nor can it reach a real model by accident."""
+    for field in setting_fields():
+        monkeypatch.delenv(field.metadata["variable"], raising=False)
+    if DEVELOPERS.exists():
+        content = settings_module._content
+        monkeypatch.setattr(
+            settings_module, "_content", lambda path: b"" if path.absolute() == DEVELOPERS else content(path)
+        )
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import september_engine
+from september_engine.settings import setting_fields
 
 __all__ = ["ROOT", "environment", "matches", "run"]
 
@@ -17,11 +18,12 @@ ROOT = Path(__file__).parent.parent
 SECONDS = 60.0
 
 _OURS = re.compile(r"(ANTHROPIC|LLM|ENGINE|SEPTEMBER|CHANNEL_STATE|SQLITE|NO_COLOR|PYTHON)")
+_SETTINGS = {field.metadata["variable"] for field in setting_fields()}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process' environment without what would change ours; this source, wherever the program runs."""
-    kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    kept = {name: value for name, value in os.environ.items() if not _OURS.match(name) and name not in _SETTINGS}
     return {**kept, "PYTHONPATH": str(Path(september_engine.__file__).parent.parent), **(extra or {})}
 
 

@@ -1,6 +1,15 @@
 from __future__ import annotations
 
+import copy
+import errno
 import hashlib
+import os
+import pickle
+import re
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from september_engine import Engine
+from september_engine._dotenv import assignments
 from september_engine.errors import ConfigurationError
+from september_engine.models.scripted import ScriptedModel
 from september_engine.settings import KeyRing, Settings, parse_dotenv
 
 HASH = hashlib.sha256(b"old").hexdigest()
+NO_BLANKS = "visible ASCII characters without blanks"
 
 
 def read(**environ: str) -> Settings:
@@ -217,26 +230,190 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"MAX_TOKENS=1\nnonsense", "line 2 is not NAME=value"),
-        (b"LLM_API_KEY='hunter2", "line 1 has a quote that does not close, or text after it"),
-        (b"LLM_MODEL='a' b", "line 1 has a quote that does not close, or text after it"),
-        (b"LLM_MODEL=\xff", "is not UTF-8"),
+        (b"A=1\nLLM_API_KEY='hunter2", "line 2: LLM_API_KEY: has a quote that does not close, or text after it"),
+        (b"LLM_MODEL='a' b", "line 1: LLM_MODEL: has a quote that does not close, or text after it"),
+        (b"\r\n\rLLM_MODEL=\xff", "line 3: LLM_MODEL: is not UTF-8"),
+        (b"LLM_MODEL", "line 1: LLM_MODEL: has no value: write NAME=value"),
+        (b"LLM_MODEL: claude", "line 1: LLM_MODEL: has no value: write NAME=value"),
+        (b"#\n\nMAX_TOKENS=many", "line 3: MAX_TOKENS: 'many' must be a whole number from 1 to 1000000"),
+        (b"A='\n\n'\nMAX_TOKENS=0", "line 4: MAX_TOKENS: '0' must be a whole number from 1 to 1000000"),
+        (b"MEDIA_IMAGE_RESIZE_ENABLED=True", "line 1: MEDIA_IMAGE_RESIZE_ENABLED: 'True' must be true or false"),
+        (
+            b"ENGINE_API_KEY=hunter2 x",
+            "line 1: ENGINE_API_KEY: the value must be visible ASCII characters without blanks",
+        ),
     ],
 )
-def test_a_dotenv_that_cannot_be_read_is_a_problem_by_line(tmp_path: Path, content: bytes, says: str) -> None:
+def test_what_is_ours_and_wrong_in_a_dotenv_is_named_with_its_line(tmp_path: Path, content: bytes, says: str) -> None:
     file = tmp_path / "my.env"
     file.write_bytes(content)
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_env({"SEPTEMBER_RECOVERY": "x"}, dotenv=str(file))
-    first, second = caught.value.details["problems"]
-    assert first == f"{file}: {says}"
-    assert second.startswith("SEPTEMBER_RECOVERY")
+    assert f"{file}, {says}" in caught.value.details["problems"]
+    assert "SEPTEMBER_RECOVERY: 'x' must be abandon or resume" in caught.value.details["problems"]
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_dotenv_that_is_a_folder_is_a_problem(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="directory"):
-        Settings.from_env({}, dotenv=tmp_path)
+def test_what_the_environment_sets_is_not_looked_at_in_the_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MAX_TOKENS=many\nLLM_MODEL\nENGINE_API_KEY='")
+    environ = {"MAX_TOKENS": "5", "LLM_MODEL": "m", "ENGINE_API_KEY": "k"}
+    assert Settings.from_env(environ, dotenv=tmp_path / ".env").max_tokens == 5
+
+
+PEM = """-----BEGIN SOMETHING-----
+LLM_MODEL=from-inside-of-a-value
+q83vASNFZ4mrze8=
+-----END SOMETHING-----"""
+
+STRANGERS = {
+    "a multi-line value": f'DEPLOY_KEY="{PEM}"\n'.encode(),
+    "a multi-line literal": f"DEPLOY_KEY='{PEM}' # the key\n".encode(),
+    "a multi-line value in backticks": f"DEPLOY_KEY=`{PEM}`\r\n".encode(),
+    "a dotted name": b"spring.profile=dev\nA.B=1\n",
+    "a bare name": b"VERBOSE\n",
+    "a name that is exported later": b"LIGHT_MODEL=light\nexport LIGHT_MODEL\nLIGHT_MODEL=\n",
+    "latin-1": "MOTTO=Grüße\n".encode("latin-1"),
+    "NUL bytes": b"KEY=\0\0\n\0\n",
+    "a quote that never closes": b"GREETING=\"it's\nNAME='don't\n",
+    "a path of Windows": b'HOME="C:\\me\\"\n',
+    "a shell script": b"if [ -f x ]; then\n  source_env ..\nfi\nset -e\nPATH_add bin\n",
+    "YAML and JSON": b'a: b\n{"a": 1}\n- c\n',
+    "a key in lower case": b"max_tokens=many\n",
+    "emptiness": b"",
+    "control characters inside of a line": b"A=1\x0b\x0c\x1c\xe2\x80\xa8\n",
+}
+
+
+@pytest.mark.parametrize("before", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_what_is_not_ours_in_a_dotenv_is_skipped(tmp_path: Path, before: bytes, end: bytes) -> None:
+    """Whatever stands in front of and behind it, our variable is read, and nothing else is."""
+    (tmp_path / ".env").write_bytes((before + b"MAX_TOKENS=77\n" + before).replace(b"\n", end))
+    assert Settings.from_env({}, dotenv=tmp_path / ".env") == Settings.from_env({"MAX_TOKENS": "77"}, dotenv=None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_dotenv_as_windows_writes_it_is_read(tmp_path: Path, encoding: str) -> None:
+    mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    (tmp_path / ".env").write_bytes(f"{mark}A=ü\r\nLLM_MODEL=modèle\r\n".encode(encoding))
+    assert Settings.from_env({}, dotenv=tmp_path / ".env").llm_model == "modèle"
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere")
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [_folder, os.mkfifo, _dangling, _loop, _device, _socket])
+def test_what_is_called_dotenv_and_is_no_file_is_left_alone(
+    make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    make(Path(".env"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\.env cannot be read \(Too many levels of symbolic links\)")
+        assert Settings() == Settings.from_env({}, dotenv=None)
+
+
+def test_a_dotenv_that_may_not_be_read_is_left_out_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("MAX_TOKENS=5")
+    monkeypatch.setattr("os.open", raising(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.warns(RuntimeWarning, match=r"\.env cannot be read \(Permission denied\), and is left out"):
+        assert Settings.from_env({}, dotenv=tmp_path / ".env").max_tokens == 4096
+
+
+def raising(error: Exception) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise error
+
+    return fail
+
+
+def test_of_a_huge_dotenv_the_beginning_is_read(tmp_path: Path) -> None:
+    with (tmp_path / ".env").open("wb") as file:
+        file.write(b"MAX_TOKENS=5\n")
+        file.truncate(2**40)  # a sparse file: reading all of it would take hours
+    assert Settings.from_env({}, dotenv=tmp_path / ".env").max_tokens == 5
+
+
+@given(st.binary(max_size=200))
+def test_no_file_without_our_names_is_a_problem(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, ".env")
+        file.write_bytes(content)
+        assert Settings.from_env({}, dotenv=file) == Settings.from_env({}, dotenv=None)
+
+
+@given(st.text("A=\"'`#\\ \t\r\n$", max_size=60))
+def test_each_assignment_of_a_dotenv_has_the_number_of_its_line(content: str) -> None:
+    lines = re.split(r"\r\n|\n|\r", content)
+    numbers = [each.line for each in assignments(content)]
+    assert numbers == sorted(set(numbers))
+    assert all(each.name in lines[each.line - 1] for each in assignments(content))
+
+
+# ── keywords, over the environment ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_not_given_in_code_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("LLM_MODEL=from-the-file\nMAX_TOKENS=5\n")
+    monkeypatch.setenv("MAX_TOKENS", "123")
+    monkeypatch.setenv("SEPTEMBER_RECOVERY", "resume")
+    made = Settings(recovery="abandon")
+    assert (made.recovery, made.max_tokens, made.llm_model) == ("abandon", 123, "from-the-file")
+    engine = Engine(":memory:", model=ScriptedModel([]), settings=Settings(media_error_recovery_enabled=True))
+    assert engine.settings.max_tokens == 123
+
+
+def test_what_is_given_in_code_hides_a_wrong_value_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_TOKENS", "many")
+    assert Settings(max_tokens=7).max_tokens == 7
+    with pytest.raises(ConfigurationError, match="MAX_TOKENS: 'many'"):
+        Settings(recovery="resume")
+
+
+def test_a_copy_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Settings(max_tokens=7)
+    monkeypatch.setenv("SEPTEMBER_RECOVERY", "resume")
+    monkeypatch.setenv("MAX_TOKENS", "many")
+    assert attrs.evolve(made, drain_seconds=1.0).recovery == "abandon"
+    assert copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == made
+
+
+def test_a_key_given_in_code_is_the_key_whatever_the_environment_calls_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "outside")
+    monkeypatch.setenv("ENGINE_KEY_HASH", HASH)
+    assert Settings(anthropic_api_key="inside").provider_key == "inside"
+    assert Settings(anthropic_api_key=None).provider_key == "outside"
+    made = Settings(engine_api_key="inside")
+    assert made.key_hash == hashlib.sha256(b"inside").hexdigest()
+
+
+def test_a_keyword_that_is_none_is_refused() -> None:
+    wrong: dict[str, Any] = {"max_token": 5}
+    with pytest.raises(TypeError, match="max_token"):
+        Settings(**wrong)
 
 
 def test_the_lines_of_a_dotenv() -> None:

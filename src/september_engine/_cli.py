@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "doctor":
             return _doctor()
-        settings = Settings.from_env()
+        settings = Settings()
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
         return anyio.run(_demo, settings, options.message, options.task, options.files)

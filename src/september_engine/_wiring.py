@@ -211,7 +211,7 @@ def limits_of_turn(limits: Limits | None, settings: Settings, shared: Resources)
 def checked_settings(settings: Settings | None) -> Settings:
     """Those that were given, else the environment's. Raises `ConfigurationError`."""
     if settings is None:
-        return Settings.from_env()
+        return Settings()
     if not isinstance(settings, Settings):
         raise ConfigurationError(f"settings={settings!r} must be Settings(…).")
     return settings

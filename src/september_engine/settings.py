@@ -1,58 +1,39 @@
 """Settings: every variable of the contract as one checked value.
 
-The OS environment wins over `.env`. Each field knows its variable, how its text is read and what is allowed; that is
-checked the same way whether it comes from the environment or from code, and all problems are told at once. There is no
-clock here: what depends on the time takes the time.
+A keyword wins over the environment, and the environment over `.env`. Each field knows its variable, how its text is
+read and what is allowed; that is checked the same way wherever it comes from, and all problems are reported at once.
+There is no clock here: what depends on the time takes the time.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import math
 import os
 import re
+import stat
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import attrs
 
+from ._dotenv import assignments, decoded, parse_dotenv
 from .errors import ConfigurationError
 
-__all__ = ["KeyRing", "Settings", "parse_dotenv"]
+__all__ = ["KeyRing", "Settings", "parse_dotenv", "setting_fields"]
 
+T = TypeVar("T")
 _Check: TypeAlias = Callable[[Any], bool]
 
-_ENV_LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
-_QUOTED = re.compile(r"""(?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)")\s*(?:#.*)?""")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+DOTENV = Path(".env")
+"""Where the variables are read from that the environment does not set: in the working folder."""
 
-
-def parse_dotenv(text: str) -> dict[str, str]:
-    """The variables of a `.env` file: lines of `NAME=value`, blank lines and `#` comments.
-
-    `export` in front is allowed. A value is bare (a ` #` ends it), 'literal', or "with \\n, \\t, \\" and \\\\ escapes";
-    it ends with its line, and nothing is substituted. Raises `ValueError` that names the line, never its content.
-    """
-    found: dict[str, str] = {}
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        if (match := _ENV_LINE.fullmatch(stripped)) is None:
-            raise ValueError(f"line {number} is not NAME=value")
-        found[match["name"]] = _unquoted(match["value"], number)
-    return found
-
-
-def _unquoted(value: str, number: int) -> str:
-    if value[:1] not in ("'", '"'):
-        return "" if value.startswith("#") else re.split(r"\s#", value, maxsplit=1)[0].rstrip()
-    if (match := _QUOTED.fullmatch(value)) is None:
-        raise ValueError(f"line {number} has a quote that does not close, or text after it")
-    if match["single"] is not None:
-        return match["single"]
-    return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), match["double"])
+MOST_OF_DOTENV = 2**20
+"""As many bytes are read of a `.env` file; a longer one is not a list of settings."""
 
 
 def _flag(text: str) -> bool:
@@ -137,9 +118,41 @@ class KeyRing:
     pending: tuple[str, ...] = ()
 
 
+class _Variable(NamedTuple):
+    """What one variable is set to, and where: None for the environment, else the file and the line.
+
+    `problem` stands for a value that cannot be read.
+    """
+
+    text: str
+    where: str | None = None
+    problem: str | None = None
+
+
+def _filled_from_environment(settings: type[T]) -> type[T]:
+    """Let the constructor take from the environment what the caller leaves out."""
+    plain: Callable[..., None] = settings.__init__
+
+    @functools.wraps(plain)
+    def __init__(self: T, *, _variables: Mapping[str, _Variable] | None = None, **given: Any) -> None:
+        if all(field.name in given for field in setting_fields()):  # a copy
+            plain(self, **given)
+        else:
+            variables = _set_variables(os.environ, DOTENV) if _variables is None else _variables
+            _fill(functools.partial(plain, self), given, variables)
+
+    __init__.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
+    settings.__init__ = __init__  # type: ignore[method-assign, assignment]
+    return settings
+
+
+@_filled_from_environment
 @attrs.frozen(kw_only=True)
 class Settings:
     """What an engine and its server are told from outside. Secrets are left out of the `repr`.
+
+    What is not given as a keyword is read from the environment, then from a `.env` file in the working folder, and has
+    its default where neither sets it. `Settings.from_env({}, dotenv=None)` are the defaults, whatever the environment.
 
     Durations are seconds. `max_body_bytes` is 32 MiB, as much as the provider takes in one request: a valid image
     is up to 5 MiB of base64, and nothing larger than the provider's limit could be used anyway. The key is checked
@@ -220,38 +233,15 @@ class Settings:
     def from_env(
         cls, environ: Mapping[str, str] | None = None, *, dotenv: Path | str | None = Path(".env")
     ) -> Settings:
-        """Settings from the environment (`os.environ` unless given) over a `.env` file, which need not be there.
+        """Settings from these variables (`os.environ` unless given) over this `.env` file, which need not be there.
 
         An empty value counts as not set, there too: it does not hide what `.env` says. Flags are exactly "true" or
-        "false". Raises `ConfigurationError` with every problem at once: the variable, its value unless it is a secret,
-        and what is allowed.
+        "false". What else the file holds is skipped. Raises `ConfigurationError` with every problem at once: the
+        variable, its value unless it is a secret, what is allowed, and for a `.env` file the line. Warns
+        (`RuntimeWarning`) of a file that cannot be read.
         """
-        problems: list[str] = []
-        variables: dict[str, str] = {}
-        if dotenv is not None and Path(dotenv).exists():
-            try:
-                variables.update(parse_dotenv(Path(dotenv).read_text(encoding="utf-8")))
-            except UnicodeDecodeError:
-                problems.append(f"{dotenv}: is not UTF-8")
-            except (OSError, ValueError) as error:
-                problems.append(f"{dotenv}: {error}")
-        set_outside = os.environ if environ is None else environ
-        variables.update({name: value for name, value in set_outside.items() if value.strip()})
-        values: dict[str, Any] = {}
-        for field in attrs.fields(cls):
-            if not (text := variables.get(field.metadata["variable"], "").strip()):
-                continue
-            try:
-                values[field.name] = field.metadata["read"](text)
-            except (ValueError, KeyError, OverflowError):
-                problems.append(_problem(field, text))
-        try:
-            settings = cls(**values)
-        except ConfigurationError as error:
-            problems.extend(cast("list[str]", error.details["problems"]))
-        if problems:
-            raise _refusal(problems)
-        return settings
+        variables = _set_variables(os.environ if environ is None else environ, dotenv)
+        return cast("Callable[..., Settings]", cls)(_variables=variables)
 
     @property
     def provider_key(self) -> str | None:
@@ -281,8 +271,98 @@ class Settings:
         return KeyRing(accepted=(*current, previous) if age < self.key_rotation_max_overlap else current)
 
 
+def setting_fields() -> tuple[attrs.Attribute[Any], ...]:
+    """The fields of `Settings`. The metadata of each has its `variable`, what it `must_be`, and if it is `secret`."""
+    return attrs.fields(Settings)
+
+
+_SAME_SETTING = (
+    {"engine_api_key", "engine_key_hash"},
+    {"llm_api_key", "anthropic_api_key", "anthropic_auth_token"},
+)
+"""Keywords that say one thing in several ways: who gives one of them means it, whatever the environment has."""
+
+
+def _fill(make: Callable[..., None], given: Mapping[str, Any], variables: Mapping[str, _Variable]) -> None:
+    """Make settings of what was given, and of the variables for the rest. Raises `ConfigurationError`."""
+    meant = {name for same in _SAME_SETTING if any(given.get(name) is not None for name in same) for name in same}
+    problems: list[str] = []
+    values, places = dict(given), dict[str, str]()
+    for field in setting_fields():
+        variable = field.metadata["variable"]
+        if field.name in given or field.name in meant or (found := variables.get(variable)) is None:
+            continue
+        if found.where is not None:
+            places[variable] = found.where
+        if found.problem is not None:
+            problems.append(f"{variable}: {found.problem}")
+            continue
+        try:
+            values[field.name] = field.metadata["read"](found.text)
+        except (ValueError, KeyError, OverflowError):
+            problems.append(_problem(field, found.text))
+    try:
+        make(**values)
+    except ConfigurationError as error:
+        problems.extend(cast("list[str]", error.details["problems"]))
+    if problems:
+        raise _refusal([_located(each, places) for each in problems])
+
+
+def _located(problem: str, places: Mapping[str, str]) -> str:
+    """The problem, with the file and the line of the variable that it begins with."""
+    place = places.get(problem.partition(":")[0])
+    return problem if place is None else f"{place}: {problem}"
+
+
+def _set_variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[str, _Variable]:
+    """What is set, without blanks around it; an empty value is none."""
+    found = {} if dotenv is None else _in_file(Path(dotenv))
+    for name in (field.metadata["variable"] for field in setting_fields()):
+        if text := environ.get(name, "").strip():
+            found[name] = _Variable(text)
+    return found
+
+
+def _in_file(path: Path) -> dict[str, _Variable]:
+    """Our variables in a `.env` file, if it is a file and there."""
+    try:
+        content = _content(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        warnings.warn(f"{path} cannot be read ({reason}), and is left out.", RuntimeWarning, stacklevel=6)
+        return {}
+    ours = {field.metadata["variable"] for field in setting_fields()}
+    found: dict[str, _Variable] = {}
+    for each in assignments(decoded(content)):
+        if each.name not in ours:
+            continue
+        problem = each.problem
+        if each.value is not None and any("\ud800" <= character <= "\udfff" for character in each.value):
+            problem = "is not UTF-8"
+        text = (each.value or "").strip()
+        if problem is not None or text:
+            found[each.name] = _Variable(text, f"{path}, line {each.line}", problem)
+        else:
+            found.pop(each.name, None)
+    return found
+
+
+def _content(path: Path) -> bytes:
+    """What is in a regular file. Anything else (a folder, such as a virtual environment; a pipe) is empty.
+
+    Raises `OSError`. A pipe or a device is not opened: that may wait for ever, or do something.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        return b""
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        return file.read(MOST_OF_DOTENV) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+
+
 def _own_problems(settings: Settings) -> Iterator[str]:
-    for field in attrs.fields(Settings):
+    for field in setting_fields():
         value = getattr(settings, field.name)
         try:
             allowed = field.metadata["allows"](value)

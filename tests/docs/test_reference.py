@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-import attrs
 import pytest
 
 import september_engine
@@ -15,7 +14,7 @@ from september_engine import events
 from september_engine.http.execute import ExecuteBody
 from september_engine.http.hitl import AnswerBody
 from september_engine.http.openapi import document
-from september_engine.settings import Settings
+from september_engine.settings import setting_fields
 
 from .reference import API, FOLDER, render
 
@@ -61,7 +60,7 @@ def test_every_variable_is_there_with_its_keyword_its_default_and_what_it_must_b
     written = {row[0]: row[1:4] for row in rows("configuration.md") if row[0] != "Variable"}
     known = {
         f"`{field.metadata['variable']}`": [f"`{field.name}`", told(field.default), field.metadata["must_be"]]
-        for field in attrs.fields(Settings)
+        for field in setting_fields()
     }
     assert written == known
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import TextIO
 
-import attrs
 import msgspec
 
 from ..events import timestamp
 from ..messages import JSON
-from ..settings import Settings
+from ..settings import Settings, setting_fields
 
 __all__ = ["REQUEST_ID", "TASK_ID", "JSONLines", "configure"]
 
@@ -69,7 +68,7 @@ class JSONLines(logging.Formatter):
 
 def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
     """Log the engine, its server and the event loop to a stream (stderr) at `ENGINE_LOG_LEVEL`. Repeating replaces."""
-    fields = (field for field in attrs.fields(Settings) if field.metadata["secret"])
+    fields = (field for field in setting_fields() if field.metadata["secret"])
     secrets = [secret for field in fields if (secret := getattr(settings, field.name)) is not None]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JSONLines(secrets))
