@@ -298,6 +298,92 @@ def test_serve_offers_the_built_in_tools_over_the_allowed_roots_and_says_what_is
     ]
 
 
+SHOP = """
+from september_engine import Engine, tool
+
+@tool
+def opening_hours() -> str:
+    \"\"\"When the shop is open.\"\"\"
+    return "9 to 18"
+
+engine = Engine("shop.sqlite", tools=[opening_hours])
+"""
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
+    """What `serve` would serve, without serving it."""
+    engines: list[Engine] = []
+
+    def serve(engine: Engine, **_: Any) -> int:
+        engines.append(engine)
+        return 0
+
+    monkeypatch.setattr(_cli, "serve_engine", serve)
+    monkeypatch.setattr(_cli, "embedder_here", lambda: (None, None))
+    return engines
+
+
+def test_serve_takes_its_database_model_and_system_prompt(served: list[Engine], folder: Path) -> None:
+    (folder / "prompt.txt").write_text("\ufeffYou sell hats: Hüte.\n", encoding="utf-8")
+    assert main(["serve", "--db", "hats.sqlite", "--model", "claude-x", "--system", "prompt.txt"]) == 0
+    assert served[0].settings.sqlite_db_path == Path("hats.sqlite")
+    assert served[0]._models._asked_for[0] == "claude-x"
+    assert served[0]._system == "You sell hats: Hüte."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "on"),
+    [
+        ([], None, True),
+        ([], "true", True),
+        ([], "false", False),
+        (["--memory", "off"], "true", False),
+        (["--memory", "on"], "false", True),
+    ],
+)
+def test_serve_remembers_unless_it_is_told_not_to(
+    arguments: list[str], variable: str | None, on: bool, served: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("SEPTEMBER_MEMORY", variable)
+    assert main(["serve", *arguments]) == 0
+    assert ("remember" in served[0]._tools) is on
+
+
+def test_the_database_that_is_named_wins_over_a_database_url(
+    served: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEPTEMBER_DATABASE_URL", "postgresql://localhost/brain")
+    assert main(["serve"]) == 2
+    assert main(["serve", "--db", "here.sqlite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--db", "postgresql://localhost/brain"], "--db takes a path: this release has no store but SQLite."),
+        (["--db", " "], "--db is empty."),
+        (["--system", "nowhere.txt"], "--system: nowhere.txt cannot be read: No such file or directory."),
+        (["--system", "."], "--system: . cannot be read: Is a directory."),
+        (["--system", "empty.txt"], "--system: empty.txt is empty."),
+        (["--system", "latin.txt"], "--system: latin.txt is not UTF-8 text."),
+        (["shop:engine", "--db", "x", "--memory", "off"], "leave out --db, --memory."),
+        (["shop:engine", "--system", "empty.txt", "--model", "x"], "leave out --model, --system."),
+        (["shop"], "'shop' does not name an engine. Write module:engine"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_in_words(
+    arguments: list[str], problem: str, served: list[Engine], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "latin.txt").write_bytes(b"\xfc")
+    (folder / "shop.py").write_text(SHOP)
+    assert main(["serve", *arguments]) == 2
+    assert problem in capsys.readouterr().err
+    assert served == []
+
+
 def test_the_library_without_its_server_still_has_its_demo(folder: Path) -> None:
     script = (
         "import sys; sys.modules['starlette'] = sys.modules['hypercorn'] = None\n"
@@ -387,6 +473,20 @@ def test_serve_takes_the_readmes_curl_and_ends_on_a_signal(folder: Path) -> None
         assert replayed.text == answer.text.partition("\n\n")[2]
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
+
+
+def test_serve_serves_a_programs_own_engine(folder: Path) -> None:
+    (folder / "shop.py").write_text(SHOP)
+    with started("serve", "shop:engine", "--port", "0", cwd=folder) as process:
+        assert process.stdout is not None
+        url = re.search(r"http://[\d.]+:\d+", process.stdout.readline())
+        assert url is not None
+        answer = httpx2.post(f"{url[0]}/execute", json={"message": "Use opening_hours.", "task_id": "t"})
+        assert "9 to 18" in answer.text
+        assert httpx2.post(f"{url[0]}/memory/episodes/search", json={"query": "Monday"}).status_code == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    assert (folder / "shop.sqlite").exists()
 
 
 # ── people and files ─────────────────────────────────────────────────────────────────────────────────────────────

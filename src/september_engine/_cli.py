@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -18,7 +19,9 @@ from ._demo import DEMO_TOOLS, first_question
 from ._doctor import examine
 from ._machine import embedder_here, tools_in
 from ._person import Person
+from ._program import load_engine
 from ._terminal import BOLD, DIM, Terminal
+from ._wiring import DEFAULT_SYSTEM
 from .engine import Engine
 from .errors import ConfigurationError, EngineError
 from .events import Error, HitlRequest
@@ -52,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "doctor":
             return _doctor()
-        settings = Settings()
         if options.command == "serve":
-            return _serve(settings, host=options.host, port=options.port)
-        return anyio.run(_demo, settings, options.message, options.task, options.files)
+            return _serve(options)
+        settings = Settings(**_overrides(options))
+        return anyio.run(_demo, settings, options.model, options.message, options.task, options.files)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -81,13 +84,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"september-engine {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="run one turn in this terminal, with or without a key")
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--db", metavar="PATH", help="the database file (default: SQLITE_DB_PATH, else brain.sqlite)")
+    chosen.add_argument("--model", metavar="NAME", help="the model (default: LLM_MODEL)")
+    demo = commands.add_parser("demo", parents=[chosen], help="run one turn in this terminal, with or without a key")
     demo.add_argument("message", nargs="?", help="what to say (default: something this folder can answer)")
     demo.add_argument("--task", default="demo", help="the conversation to go on with (default: demo)")
     demo.add_argument(
         "--files", metavar="FOLDER", help="let it work in this folder: files, commands, and questions to you"
     )
-    serve = commands.add_parser("serve", help="serve the HTTP contract")
+    serve = commands.add_parser(
+        "serve",
+        parents=[chosen],
+        help="serve the HTTP contract",
+        description="Serve an engine of your own (MODULE:ENGINE), or one made of the options and the environment.",
+    )
+    serve.add_argument(
+        "engine",
+        nargs="?",
+        metavar="MODULE:ENGINE",
+        help="an Engine of your program, or a function that makes one, as in shop.agent:engine",
+    )
+    serve.add_argument("--system", metavar="FILE", help="a text file with the system prompt")
+    serve.add_argument(
+        "--memory", choices=["on", "off"], help="remember across conversations (default: SEPTEMBER_MEMORY, else on)"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
     commands.add_parser("doctor", help="say what this machine has, and what would help")
@@ -101,13 +122,27 @@ def _version() -> str:
         return "(not installed)"
 
 
-async def _demo(settings: Settings, message: str | None, task_id: str, files: str | None) -> int:
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of the settings; the rest comes from the environment."""
+    given: dict[str, Any] = {}
+    if options.db is not None:
+        if "://" in options.db:
+            raise ConfigurationError("--db takes a path: this release has no store but SQLite.")
+        if not options.db.strip():
+            raise ConfigurationError("--db is empty. Give the path of the database file, or leave it out.")
+        given.update(sqlite_db_path=Path(options.db), database_url=None)
+    if getattr(options, "memory", None) is not None:
+        given.update(memory=options.memory == "on")
+    return given
+
+
+async def _demo(settings: Settings, model: str | None, message: str | None, task_id: str, files: str | None) -> int:
     """One turn. What the task waits for is asked first, and that turn shown to its end."""
     if sys.stdout is None:  # the shell closed it: `>&-`
         raise ConfigurationError("The output is closed: there is nothing to write to.")
     terminal = Terminal(sys.stdout)
     builtin, missing = tools_in([Path(files)] if files is not None else [])
-    async with Engine(settings=settings, tools=[*DEMO_TOOLS, *builtin], notes="any") as engine:
+    async with Engine(settings=settings, model=model, tools=[*DEMO_TOOLS, *builtin], notes="any") as engine:
         said = first_question() if message is None else message
         waiting = [request for request in await engine.pending() if request.task_id == task_id]
         turn: Turn | Replay = (
@@ -160,12 +195,43 @@ def _doctor() -> int:
     return 0
 
 
-def _serve(settings: Settings, *, host: str, port: int) -> int:
+def _serve(options: argparse.Namespace) -> int:
     if serve_engine is None:
         raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
+    if options.engine is not None:
+        own = [f"--{name}" for name in ("db", "model", "system", "memory") if getattr(options, name) is not None]
+        if own:
+            raise ConfigurationError(
+                f"{options.engine} brings its own store, model, system prompt and memory: leave out {', '.join(own)}."
+            )
+        return serve_engine(load_engine(options.engine), host=options.host, port=options.port)
+    settings = Settings(**_overrides(options))
+    system = DEFAULT_SYSTEM if options.system is None else _system(Path(options.system))
     tools, missing = tools_in(settings.allowed_roots)
     warnings = [f"there is no bash tool: {missing}"] if missing is not None else []
-    embedder, without = embedder_here()
+    embedder, without = embedder_here() if settings.memory else (None, None)
     warnings += [f"memory recalls by words alone: {without}"] if without is not None else []
-    engine = Engine(settings=settings, tools=tools, notes="any", memory=True, embedder=embedder)
-    return serve_engine(engine, host=host, port=port, warnings=warnings)
+    engine = Engine(
+        settings=settings,
+        model=options.model,
+        system=system,
+        tools=tools,
+        notes="any",
+        memory=settings.memory,
+        embedder=embedder,
+    )
+    return serve_engine(engine, host=options.host, port=options.port, warnings=warnings)
+
+
+def _system(path: Path) -> str:
+    """The system prompt in a file. Raises `ConfigurationError` for what cannot be one."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--system: {path} is not UTF-8 text.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"--system: {path} cannot be read: {reason}.") from None
+    if not text:
+        raise ConfigurationError(f"--system: {path} is empty.")
+    return text

@@ -24,7 +24,7 @@ import attrs
 from ._dotenv import assignments, decoded, parse_dotenv
 from .errors import ConfigurationError
 
-__all__ = ["KeyRing", "Settings", "parse_dotenv", "setting_fields"]
+__all__ = ["KeyRing", "Settings", "Variable", "parse_dotenv", "setting_fields", "variables_in"]
 
 T = TypeVar("T")
 _Check: TypeAlias = Callable[[Any], bool]
@@ -118,7 +118,7 @@ class KeyRing:
     pending: tuple[str, ...] = ()
 
 
-class _Variable(NamedTuple):
+class Variable(NamedTuple):
     """What one variable is set to, and where: None for the environment, else the file and the line.
 
     `problem` stands for a value that cannot be read.
@@ -134,7 +134,7 @@ def _filled_from_environment(settings: type[T]) -> type[T]:
     plain: Callable[..., None] = settings.__init__
 
     @functools.wraps(plain)
-    def __init__(self: T, *, _variables: Mapping[str, _Variable] | None = None, **given: Any) -> None:
+    def __init__(self: T, *, _variables: Mapping[str, Variable] | None = None, **given: Any) -> None:
         if all(field.name in given for field in setting_fields()):  # a copy
             plain(self, **given)
         else:
@@ -205,6 +205,7 @@ class Settings:
         read=_paths,
         allows=lambda value: all(path.is_absolute() for path in value),
     )
+    memory: bool = _switch("SEPTEMBER_MEMORY", True)
     distil: bool = _switch("SEPTEMBER_DISTIL", False)
     tool_use_concurrency: int = _count("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", 10, 1, 1000)
     reactive_compact_enabled: bool = _switch("REACTIVE_COMPACT_ENABLED", True)
@@ -283,7 +284,7 @@ _SAME_SETTING = (
 """Keywords that say one thing in several ways: who gives one of them means it, whatever the environment has."""
 
 
-def _fill(make: Callable[..., None], given: Mapping[str, Any], variables: Mapping[str, _Variable]) -> None:
+def _fill(make: Callable[..., None], given: Mapping[str, Any], variables: Mapping[str, Variable]) -> None:
     """Make settings of what was given, and of the variables for the rest. Raises `ConfigurationError`."""
     meant = {name for same in _SAME_SETTING if any(given.get(name) is not None for name in same) for name in same}
     problems: list[str] = []
@@ -315,16 +316,16 @@ def _located(problem: str, places: Mapping[str, str]) -> str:
     return problem if place is None else f"{place}: {problem}"
 
 
-def _set_variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[str, _Variable]:
+def _set_variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[str, Variable]:
     """What is set, without blanks around it; an empty value is none."""
-    found = {} if dotenv is None else _in_file(Path(dotenv))
+    found = {} if dotenv is None else variables_in(Path(dotenv))
     for name in (field.metadata["variable"] for field in setting_fields()):
         if text := environ.get(name, "").strip():
-            found[name] = _Variable(text)
+            found[name] = Variable(text)
     return found
 
 
-def _in_file(path: Path) -> dict[str, _Variable]:
+def variables_in(path: Path) -> dict[str, Variable]:
     """Our variables in a `.env` file, if it is a file and there."""
     try:
         content = _content(path)
@@ -335,7 +336,7 @@ def _in_file(path: Path) -> dict[str, _Variable]:
         warnings.warn(f"{path} cannot be read ({reason}), and is left out.", RuntimeWarning, stacklevel=6)
         return {}
     ours = {field.metadata["variable"] for field in setting_fields()}
-    found: dict[str, _Variable] = {}
+    found: dict[str, Variable] = {}
     for each in assignments(decoded(content)):
         if each.name not in ours:
             continue
@@ -344,7 +345,7 @@ def _in_file(path: Path) -> dict[str, _Variable]:
             problem = "is not UTF-8"
         text = (each.value or "").strip()
         if problem is not None or text:
-            found[each.name] = _Variable(text, f"{path}, line {each.line}", problem)
+            found[each.name] = Variable(text, f"{path}, line {each.line}", problem)
         else:
             found.pop(each.name, None)
     return found

@@ -11,7 +11,7 @@ from .anthropic import DEFAULT_MODEL, AnthropicModel
 from .base import Model
 from .offline import OfflineModel
 
-__all__ = ["OFFLINE_PACE", "Roles", "choose_fallback", "choose_light", "choose_model", "choose_planner"]
+__all__ = ["OFFLINE_PACE", "Roles", "choose_fallback", "choose_light", "choose_model", "choose_planner", "chosen_name"]
 
 
 OFFLINE_PACE = 0.015
@@ -35,9 +35,21 @@ def choose_model(name: str | None, settings: Settings, clock: Clock | None = Non
     Constructing Claude imports its SDK, which takes seconds: call this in a thread. Raises `ConfigurationError` where
     Claude was asked for and there is no key.
     """
-    if settings.llm_provider == "offline" or (settings.llm_provider is None and not settings.provider_key and not name):
+    chosen, _ = chosen_name(settings)
+    if chosen == "offline" and not (name and settings.llm_provider is None):
         return OfflineModel() if clock is None else OfflineModel(pace=OFFLINE_PACE, clock=clock)
-    return _claude(name or settings.llm_model or DEFAULT_MODEL, settings)
+    return _claude(name or chosen, settings)
+
+
+def chosen_name(settings: Settings) -> tuple[str, str]:
+    """The model that `choose_model` takes where no name is given, and why, for people. Nothing is imported."""
+    if settings.llm_provider == "offline":
+        return "offline", "LLM_PROVIDER says so"
+    if settings.llm_provider is None and not settings.provider_key:
+        return "offline", "there is no key"
+    if settings.llm_model:
+        return settings.llm_model, "LLM_MODEL says so"
+    return DEFAULT_MODEL, "the default"
 
 
 def choose_fallback(name: str | None, settings: Settings) -> Model | None:
