@@ -35,6 +35,7 @@ LAYERS: Mapping[str, int] = {
     "events": 0,
     "settings": 0,
     "_seams": 0,
+    "_forks": 0,
     # 1 core: pure
     "permissions": 1,
     "_patterns": 1,
@@ -79,6 +80,7 @@ LAYERS: Mapping[str, int] = {
     "store._migrate": 3,
     "store._reads": 3,
     "store._rows": 3,
+    "store._watch": 3,
     "store._writer": 3,
     "store._writes": 3,
     "sandbox._broker": 3,
