@@ -93,7 +93,7 @@ class Watch:
             if self._known.get(part) not in (None, identity_of(self._path + part)):
                 raise StoreMoved(
                     f"{self._path}{part}, which is a part of the database, was moved, deleted or replaced. Put it "
-                    "back, or close the engine and open it again: what it had written is then saved in the database file.",
+                    "back, or close the engine and open it again: closing saves what was written.",
                     path=self._path + part,
                 )
         if self._overwritten():
@@ -139,7 +139,7 @@ class Watch:
 
     @property
     def fits_wal(self) -> bool:
-        """As far as can be seen, the database file is what the WAL goes on from, though something was copied over it."""
+        """As far as can be seen, what was copied over the database file is what the WAL goes on from."""
         self._seen = self._at_one_moment()
         return self._sample == self._sampled()
 

@@ -317,7 +317,7 @@ def _check_file(path: str) -> None:
     """Raise the `OSError` that opening it for writing, not through a link, would raise."""
     mode = os.lstat(path).st_mode
     if stat.S_ISLNK(mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        raise OSError(errno.ELOOP, "it is a symbolic link; give the path of the file itself")
     if stat.S_ISDIR(mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not os.access(path, os.R_OK | os.W_OK):
