@@ -67,6 +67,7 @@ LAYERS: Mapping[str, int] = {
     "models._claude_request": 3,
     "models._claude_stream": 3,
     "models._offline_output": 3,
+    "models._connections": 3,
     "models.scripted": 3,
     "models.offline": 3,
     "models.choice": 3,
@@ -129,7 +130,7 @@ by module.
 
 BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings")
+HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings", "_forks")
 
 CORE_MAY_IMPORT = frozenset(
     """

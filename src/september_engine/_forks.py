@@ -82,6 +82,9 @@ class LoopFiles:
         # asyncio has no public list of them; other loops than its own are left as they are
         selector = getattr(self._loop, "_selector", None)
         files = {*getattr(self._loop, "_transports", ())}
+        waking = getattr(self._loop, "_csock", None)  # a signal in the child would wake the parent
+        if waking is not None:
+            files.add(waking.fileno())
         if selector is not None:
             files |= {*(selector.get_map() or ())}
             if hasattr(selector, "fileno"):

@@ -177,7 +177,7 @@ class BlockingEngine:
                     if self._closed is not None:
                         raise EngineClosed(self._closed)
                 except BaseException:  # Ctrl-C too, which may come when the engine is open already
-                    self._portal = None
+                    self._portal, self._closed = None, self._closed or self._engine._taken
                     self._stop(started.result())
                     raise
             return self._portal
@@ -216,7 +216,7 @@ class BlockingEngine:
             portal, self._portal = self._portal, None
         if portal is not None:
             try:
-                with suppress(RuntimeError, CancelledError) if self._taken else nullcontext():
+                with suppress(RuntimeError, CancelledError) if self._engine._taken else nullcontext():
                     portal.call(self._aclose, drain)
             finally:
                 self._stop(portal)
@@ -227,13 +227,9 @@ class BlockingEngine:
         assert self._thread is not None
         self._thread.join()
 
-    @property
-    def _taken(self) -> bool:
-        return self._engine._host.because is not None
-
     async def _give_way(self) -> None:
         """In the engine's loop, which ends: another engine has taken over."""
-        self._closed = self._engine._host.because
+        self._closed = self._engine._taken
         self._portal = None
         await self._started.result().stop(cancel_remaining=True)
 
@@ -261,8 +257,7 @@ class BlockingEngine:
         except (CancelledError, RuntimeError) as error:
             if self._closed is None:
                 raise
-            because = self._closed if self._taken else "This engine was closed meanwhile."
-            raise EngineClosed(because) from error
+            raise EngineClosed(self._engine._taken or "This engine was closed meanwhile.") from error
 
     def _events(self, read: Callable[[], EventStream]) -> Iterator[Event]:
         stream = read()

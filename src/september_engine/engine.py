@@ -173,6 +173,7 @@ class Engine:
             memory=self._memory.make(self._world),
             distiller=await self._memory.distiller(self._models, self.settings),
         )
+        self._host.because = None
         self._tenancy = tenancy = Tenancy(self._store, close=self._yield, let_go=self._let_go, gone=self._host_gone)
         await take_over(tenancy, repr(self._store))
         await self._store.open()
@@ -219,6 +220,11 @@ class Engine:
             await to_its_end(self._close())
             if self._host_ends is not None:
                 await self._host_ends()
+
+    @property
+    def _taken(self) -> str | None:
+        """What is to be said where another engine has taken the store over."""
+        return None if self._tenancy is None else self._tenancy.because
 
     def _let_go(self) -> None:
         """The store is taken away, from any thread: it is not ours to close any more."""

@@ -37,7 +37,7 @@ class Host:
         ready = anyio.Event()
         self.task = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
         self.task.add_done_callback(lambda task, keeps=keeps: ready.set())  # type: ignore[misc]
-        self._pid, self.because = os.getpid(), None
+        self._pid = os.getpid()
         await ready.wait()
         if self.task.done():
             await self.task
