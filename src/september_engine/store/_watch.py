@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from typing import Literal
 
 import attrs
 
 from .._forks import open_files
 from ..errors import StoreMoved
-from ._lock import FileLock, identity_of
+from ._lock import identity_of
 
 __all__ = ["Watch"]
 
@@ -54,9 +55,8 @@ class Watch:
     `check` is for the one thread that writes, `look` for any.
     """
 
-    def __init__(self, path: str, lock: FileLock) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = lock
         self._known: dict[str, tuple[int, int] | None] = {}
         self._files: dict[str, int] = {}
         self._seen: _Seen | None = None
@@ -67,28 +67,30 @@ class Watch:
         self._known = {part: identity_of(self._path + part) for part in PARTS}
         parts = {identity: part for part, identity in self._known.items() if identity is not None}
         self._files = {parts[identity]: file for file, identity in open_files() if identity in parts}
-        self._seen = self._at_one_moment()
-        self._sample = self._sampled()
+        self._see()
+
+    def pause(self) -> None:
+        """The connections are closed: nothing but which file it was is still known."""
+        self._known = {part: known for part, known in self._known.items() if not part}
+        self._files, self._seen = {}, None
 
     def forget(self) -> None:
         """Take whatever comes for the right files."""
-        self._known, self._files, self._seen = {}, {}, None
+        self.pause()
+        self._known = {}
 
-    def check(self) -> bool:
-        """Before and after a write. Raises `StoreMoved`, and `StoreInUse` where another process has the lock now.
+    def check(self) -> None:
+        """Before and after a write. Raises `StoreMoved`."""
+        before, index = self._seen, self._index()
+        database = self.look()
+        if before is None or database != before.database:
+            self._see()
+        else:
+            self._seen = _Seen(database, self._wal_size(), index)
 
-        False where the lock had been lost meanwhile and was taken again: another engine may have written.
-        """
-        self.look()
-        kept = self._lock.keep()
-        before, self._seen = self._seen, self._at_one_moment()
-        if before is not None and self._seen.database != before.database:
-            self._sample = self._sampled()
-        return kept
-
-    def look(self) -> None:
-        """Before a read. Raises `StoreMoved`."""
-        self.same_file()
+    def look(self) -> tuple[int, int]:
+        """Before a read. Size and time of change of the database file. Raises `StoreMoved`."""
+        database = self.same_file()
         for part in PARTS[1:]:
             if self._known.get(part) not in (None, identity_of(self._path + part)):
                 raise StoreMoved(
@@ -96,24 +98,25 @@ class Watch:
                     "back, or close the engine and open it again: closing saves what was written.",
                     path=self._path + part,
                 )
-        if self._overwritten():
+        if self._overwritten(database):
             raise StoreMoved(
                 f"Something other than SQLite wrote to the database file {self._path}, such as a copy of a backup. "
                 "Close the engine, put the right file there without a -wal beside it, and open the engine again.",
                 path=self._path,
             )
+        return database
 
-    def same_file(self) -> None:
+    def same_file(self) -> tuple[int, int]:
         """Raise `StoreMoved` where the path names another file than the one that was opened, or none."""
-        known, now = self._known.get(""), identity_of(self._path)
-        if known in (None, now):
-            return
-        if now is None:
+        known = self._known.get("")
+        try:
+            status = os.lstat(self._path)
+        except OSError:
             what = f"The database file cannot be reached: {self._path} was moved or deleted"
         else:
-            what = (
-                f"Another file stands in the place of the database {self._path}, which was moved, deleted or replaced"
-            )
+            if known in (None, (status.st_dev, status.st_ino)):
+                return status.st_size, status.st_mtime_ns
+            what = f"Another file stands in the place of the database {self._path}, which was moved or replaced"
         raise StoreMoved(
             f"{what} while the engine had it open. Put the same file back, or close the engine and open it again.",
             path=self._path,
@@ -127,9 +130,11 @@ class Watch:
 
     def state(self) -> Literal["whole", "moved", "overwritten"]:
         """What is to be kept in mind when the connections are closed."""
-        if self._known.get("") not in (None, identity_of(self._path)):
+        try:
+            database = self.same_file()
+        except StoreMoved:
             return "moved"
-        return "overwritten" if self._overwritten() else "whole"
+        return "overwritten" if self._overwritten(database) else "whole"
 
     @property
     def holds_wal(self) -> bool:
@@ -140,7 +145,6 @@ class Watch:
     @property
     def fits_wal(self) -> bool:
         """As far as can be seen, what was copied over the database file is what the WAL goes on from."""
-        self._seen = self._at_one_moment()
         return self._sample == self._sampled()
 
     @property
@@ -151,42 +155,36 @@ class Watch:
 
     # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _overwritten(self) -> bool:
+    def _overwritten(self, database: tuple[int, int]) -> bool:
         seen = self._seen
-        if seen is None or seen.index is None:
+        if seen is None or seen.index is None or (database == seen.database and self._wal_size() >= seen.wal):
             return False
-        try:
-            database, wal = self._sizes()
-        except OSError:  # gone this very moment: the next look says so
-            return False
-        if database == seen.database and wal >= seen.wal:
-            return False
-        # in this order: a checkpoint is announced in the index before it changes the file
+        # read last: a checkpoint is announced in the index before it changes the file
         index = self._index()
         return index == seen.index and index.backfilled == index.attempted
 
-    def _at_one_moment(self) -> _Seen:
+    def _see(self) -> None:
+        # read first: what a checkpoint changes from here on is then explained by the index as it will be
         index = self._index()
-        while True:
-            try:
-                database, wal = self._sizes()
-            except OSError:
-                database, wal = (0, 0), 0
-            before, index = index, self._index()
-            if before == index:
-                return _Seen(database, wal, index)
+        try:
+            status = os.lstat(self._path)
+            self._seen = _Seen((status.st_size, status.st_mtime_ns), self._wal_size(), index)
+        except OSError:  # gone this very moment: the next look says so
+            self._seen = None
+        self._sample = self._sampled()
 
-    def _sizes(self) -> tuple[tuple[int, int], int]:
-        database = os.lstat(self._path)
+    def _wal_size(self) -> int:
         wal = self._files.get("-wal")
-        return (database.st_size, database.st_mtime_ns), 0 if wal is None else os.fstat(wal).st_size
+        return 0 if wal is None else os.fstat(wal).st_size
 
     def _index(self) -> _Index | None:
         raw = self._read("-shm", INDEX_BYTES)
         return _Index(raw[HEADER], raw[BACKFILLED], raw[ATTEMPTED]) if len(raw) == INDEX_BYTES else None
 
     def _sampled(self) -> bytes:
-        size = 0 if self._seen is None else self._seen.database[0]
+        size = 0
+        with suppress(KeyError, OSError):
+            size = os.fstat(self._files[""]).st_size
         return hashlib.sha256(b"%d:%b" % (size, self._read("", SAMPLE_BYTES))).digest()
 
     def _read(self, part: str, size: int) -> bytes:

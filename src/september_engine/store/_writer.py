@@ -49,8 +49,7 @@ class Writer:
     """Hosts its own task from `start` to `finish`.
 
     `reopen` must give a new connection after closing all old ones. `undone` is called when writes were rolled back, or
-    may have been, or others may have written. `check` is asked before and after each transaction whether the file is
-    still in its place: it raises what is to be told, and returns False where others may have written meanwhile.
+    may have been. `before` and `after` each transaction may raise what keeps it from counting: the file was moved.
     """
 
     def __init__(
@@ -59,14 +58,15 @@ class Writer:
         *,
         reopen: Callable[[], Awaitable[Connection]],
         undone: Callable[[], None],
-        check: Callable[[], bool],
+        before: Callable[[], None],
+        after: Callable[[], object],
         relaxed: bool,
         crash: CrashPoint,
     ) -> None:
         self._connection: Connection | None = connection
         self._reopen = reopen
         self._undone = undone
-        self._check = check
+        self._before, self._after = before, after
         self._relaxed = relaxed
         self._crash = crash
         self._jobs: list[Job] = []
@@ -162,8 +162,7 @@ class Writer:
     def _commit(self, db: sqlite3.Connection, jobs: Sequence[Job]) -> list[object]:
         """All jobs in one transaction. One that is refused has written nothing, and the others go on."""
         try:
-            if not self._check():
-                self._undone()
+            self._before()
         except EngineError as error:
             return [error] * len(jobs)
         self._synchronise(db, jobs)
@@ -193,7 +192,7 @@ class Writer:
             raise _InDoubt(error) from error
         self._crash("store.commit.after")
         try:
-            self._check()
+            self._after()
         except EngineError as error:  # it was moved meanwhile: what was written is not where it was meant to be
             self._undone()
             return [error] * len(jobs)

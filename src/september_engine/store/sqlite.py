@@ -72,7 +72,7 @@ class SQLiteStore:
         self._busy_timeout = busy_timeout
         self._crash = crash
         self._lock = FileLock(self._path)
-        self._watch = Watch(self._path, self._lock)
+        self._watch = Watch(self._path)
         self._closed_because = CLOSED
         self._open_turns = writes.OpenTurns()
         self._writer: Writer | None = None
@@ -111,7 +111,8 @@ class SQLiteStore:
             connection,
             reopen=self._reconnect,
             undone=self._open_turns.forget,
-            check=self._watch.check,
+            before=self._before_write,
+            after=self._watch.check,
             relaxed=self._relaxed,
             crash=self._crash,
         )
@@ -145,6 +146,11 @@ class SQLiteStore:
             self._watch.begin()
         return self._write_connection
 
+    def _before_write(self) -> None:
+        self._watch.check()
+        if not self._lock.keep():
+            self._open_turns.forget()  # another engine may have written meanwhile
+
     async def _reconnect(self) -> Connection:
         await self._disconnect()
         if self._writer is None:
@@ -156,21 +162,22 @@ class SQLiteStore:
         """Close both connections so that the file is whole, wherever it is now, and nothing of it is put elsewhere."""
         reader, writer = self._read_connection, self._write_connection
         self._read_connection = self._write_connection = None
-        state = self._watch.state()
+        state, ours = self._watch.state(), self._watch.holds_wal
+        useless = state == "overwritten" and ours and not self._watch.fits_wal
         if state == "overwritten":
-            useless = self._watch.holds_wal and not self._watch.fits_wal
             # the last one to close copies the WAL into the file; one that only reads cannot
             await _close(writer, reader)
-            if useless:
-                with suppress(OSError):
-                    os.replace(f"{self._path}-wal", f"{self._path}-wal.unusable")
-            return
-        if state == "moved" and self._watch.holds_wal and writer is not None:
-            # SQLite would leave the WAL beside a file that it does not belong to
+        else:
             await _close(reader)
-            with suppress(sqlite3.Error):
-                await writer.run(_fold_wal)
-        await _close(reader, writer)
+            if state == "moved" and ours and writer is not None:
+                # SQLite would leave the WAL beside a file that it does not belong to
+                with suppress(sqlite3.Error):
+                    await writer.run(_fold_wal)
+            await _close(writer)
+        if useless:
+            with suppress(OSError):
+                os.replace(f"{self._path}-wal", f"{self._path}-wal.unusable")
+        self._watch.pause()
 
     async def aclose(self) -> None:
         writer, self._writer = self._writer, None
@@ -302,7 +309,7 @@ class SQLiteStore:
             raise error_of(error) from error
 
 
-def _at_one_moment(db: sqlite3.Connection, read: Callable[[sqlite3.Connection], T], look: Callable[[], None]) -> T:
+def _at_one_moment(db: sqlite3.Connection, read: Callable[[sqlite3.Connection], T], look: Callable[[], object], /) -> T:
     """One read, all of it in one snapshot: what is trimmed or deleted between two statements is not damage."""
     look()
     db.execute("BEGIN")
