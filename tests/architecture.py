@@ -36,6 +36,7 @@ LAYERS: Mapping[str, int] = {
     "_dotenv": 0,
     "settings": 0,
     "_seams": 0,
+    "_forks": 0,
     # 1 core: pure
     "permissions": 1,
     "_patterns": 1,
@@ -67,6 +68,7 @@ LAYERS: Mapping[str, int] = {
     "models._claude_request": 3,
     "models._claude_stream": 3,
     "models._offline_output": 3,
+    "models._connections": 3,
     "models.scripted": 3,
     "models.offline": 3,
     "models.choice": 3,
@@ -80,6 +82,7 @@ LAYERS: Mapping[str, int] = {
     "store._migrate": 3,
     "store._reads": 3,
     "store._rows": 3,
+    "store._watch": 3,
     "store._writer": 3,
     "store._writes": 3,
     "sandbox._broker": 3,
@@ -107,6 +110,7 @@ LAYERS: Mapping[str, int] = {
     "notes": 5,
     "_blocking_memory": 5,
     "_wiring": 5,
+    "_takeover": 5,
     "streams": 5,
     "blocking": 5,
     "testing": 5,
@@ -128,7 +132,7 @@ by module.
 
 BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings")
+HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings", "_forks")
 
 CORE_MAY_IMPORT = frozenset(
     """

@@ -46,7 +46,6 @@ TESTED_THROUGH: Mapping[str, str] = {
     "sandbox._order": "sandbox/test_contract.py",
     "sandbox._watched": "sandbox/test_process.py",
     "store._connection": "store/test_sqlite.py",
-    "store._lock": "store/test_sqlite.py",
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",
     "store._writes": "store/test_sqlite.py",

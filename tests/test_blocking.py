@@ -33,6 +33,7 @@ from september_engine.events import HitlRequest, TextDelta, ToolResult
 from september_engine.memory.longterm import LongTermMemory
 from september_engine.models.scripted import Script, ScriptedModel, call, say, turn
 from september_engine.notes import Notes
+from september_engine.store._lock import FileLock
 from september_engine.store.memory import MemoryStore
 from tests.engines import echo, names, text
 from tests.programs import environment
@@ -261,12 +262,13 @@ def test_an_error_in_the_body_closes_without_waiting_for_turns() -> None:
 
 def test_what_keeps_the_engine_from_opening_is_raised_each_time_and_leaves_no_thread(tmp_path: Path) -> None:
     path = tmp_path / "brain.sqlite"
-    with BlockingEngine(path, model=ScriptedModel(echo), settings=Settings()) as first:
-        assert first.execute("one", task_id="t").text == "You said: one"
-        second = BlockingEngine(path, model=ScriptedModel(echo), settings=Settings())
-        for _ in range(2):
-            with pytest.raises(StoreInUse):
-                second.open()
+    lock = FileLock(path)
+    lock.acquire()
+    second = BlockingEngine(path, model=ScriptedModel(echo), settings=Settings())
+    for _ in range(2):
+        with pytest.raises(StoreInUse):
+            second.open()
+    lock.release()
     with second:
         assert second.execute("two", task_id="t").text == "You said: two"
     with pytest.raises(ConfigurationError):

@@ -69,12 +69,14 @@ async def test_a_claude_without_a_key_is_refused_when_opening_and_leaves_nothing
 
 async def test_one_file_has_one_engine_and_is_free_again_after_closing(tmp_path: Path) -> None:
     path = tmp_path / "brain.sqlite"
-    async with Engine(path, model=ScriptedModel(echo), settings=Settings()):
-        second = Engine(path, model=ScriptedModel(echo), settings=Settings())
-        with pytest.raises(StoreInUse):
-            await second.open()
-    async with second:
-        assert (await second.execute("Hi", task_id="t")).text == "You said: Hi"
+    store = SQLiteStore(path)  # of no engine, so none can take it over
+    await store.open()
+    engine = Engine(path, model=ScriptedModel(echo), settings=Settings())
+    with pytest.raises(StoreInUse):
+        await engine.open()
+    await store.aclose()
+    async with engine:
+        assert (await engine.execute("Hi", task_id="t")).text == "You said: Hi"
 
 
 async def test_opening_and_closing_again_and_reopening_are_harmless(bench: Bench) -> None:
@@ -139,8 +141,14 @@ def test_an_engine_whose_event_loop_has_ended_can_be_closed_and_opened_again(tmp
     asyncio.run(engine.aclose())
     asyncio.run(use())
     run_open()
-    with pytest.raises(StoreInUse, match="in this process"):
-        asyncio.run(Engine(path, model=ScriptedModel(echo), settings=Settings()).open())
+
+    async def take() -> None:
+        async with Engine(path, model=ScriptedModel(echo), settings=Settings()) as other:
+            assert (await other.execute("Hi", task_id="t")).text == "You said: Hi"
+            with pytest.raises(EngineClosed, match="Another engine"):
+                await engine.tasks()
+
+    asyncio.run(take())
     asyncio.run(use())
     gc.collect()
 
@@ -435,9 +443,12 @@ def test_a_database_that_this_release_cannot_use_is_refused_and_not_replaced() -
 
 async def test_two_engines_do_not_share_a_store() -> None:
     store = MemoryStore()
-    async with Engine(store, settings=Settings()):
-        with pytest.raises(StoreInUse):
-            await Engine(store, settings=Settings()).open()
-        assert await store.check() == "ok"
+    async with Engine(store, settings=Settings()) as first:
+        async with Engine(store, settings=Settings()):
+            assert await store.check() == "ok"
+            with pytest.raises(EngineClosed, match="Another engine"):
+                await first.tasks()
+            await first.aclose()
+            assert await store.check() == "ok"
     async with Engine(store, settings=Settings()):
         pass

@@ -18,6 +18,7 @@ from september_engine.errors import (
     ModelError,
     StoreBusy,
     StoreInUse,
+    StoreMoved,
     TurnFailed,
 )
 
@@ -35,6 +36,7 @@ CONTRACT = {
     "EngineClosed": ("SHUTTING_DOWN", 503),
     "StoreBusy": ("STORE_BUSY", 503),
     "StoreInUse": ("STORE_BUSY", 503),
+    "StoreMoved": ("STORE_BUSY", 503),
     "StoreFull": ("STORE_FULL", 503),
     "MigrationRequired": ("MIGRATION_REQUIRED", 503),
     "StoreCorrupt": ("INTERNAL_ERROR", 500),
@@ -116,7 +118,9 @@ def test_an_error_can_be_copied_and_raised_in_another_process(name: str, again: 
     assert (str(other), other.status) == (str(error), error.status)
 
 
-@pytest.mark.parametrize(("narrow", "wide"), [(InvalidType, InvalidRequest), (StoreInUse, StoreBusy)])
+@pytest.mark.parametrize(
+    ("narrow", "wide"), [(InvalidType, InvalidRequest), (StoreInUse, StoreBusy), (StoreMoved, StoreBusy)]
+)
 def test_who_catches_the_wide_error_catches_the_narrow_one(narrow: type[Any], wide: type[Any]) -> None:
     with pytest.raises(wide):
         raise narrow("x")

@@ -7,10 +7,12 @@ engine still ends, and what was seen is in the log.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -18,6 +20,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from ._blocking_memory import BlockingMemory
+from ._forks import LoopFiles, at_fork
 from ._notebook import Requests
 from ._runtime.resources import AnyTool
 from ._runtime.world import World
@@ -144,8 +147,10 @@ class BlockingEngine:
         self._gate = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = 0
+        self._started: Future[BlockingPortal] = Future()
         self._portal: BlockingPortal | None = None
-        self._closed = False
+        self._closed: str | None = None
+        self._engine._host_ends, self._engine._host_gone = self._give_way, self._gone
 
     def __repr__(self) -> str:
         return f"<Blocking{repr(self._engine)[1:]}"
@@ -158,10 +163,10 @@ class BlockingEngine:
     def _running(self) -> BlockingPortal:
         self._check_caller()
         with self._gate:
-            if self._closed:
-                raise EngineClosed("This engine was closed. Make a new one.")
+            if self._closed is not None:
+                raise EngineClosed(self._closed)
             if self._portal is None:
-                started: Future[BlockingPortal] = Future()
+                started = self._started = Future()
                 self._thread = threading.Thread(
                     target=anyio.run, args=(_host, started), name="september-engine", daemon=True
                 )
@@ -169,8 +174,10 @@ class BlockingEngine:
                 self._thread.start()
                 try:
                     self._portal = self._opened(started.result())
+                    if self._closed is not None:
+                        raise EngineClosed(self._closed)
                 except BaseException:  # Ctrl-C too, which may come when the engine is open already
-                    self._portal = None
+                    self._portal, self._closed = None, self._closed or self._engine._taken
                     self._stop(started.result())
                     raise
             return self._portal
@@ -181,7 +188,8 @@ class BlockingEngine:
             opening.result()
         except BaseException:
             opening.cancel()
-            portal.call(self._aclose, 0.0)
+            with suppress(RuntimeError, CancelledError):  # the thread has ended: another engine took over
+                portal.call(self._aclose, 0.0)
             raise
         return portal
 
@@ -204,18 +212,32 @@ class BlockingEngine:
         """Wait for running turns, at most `drain` seconds, and close. Harmless when repeated."""
         self._check_caller()
         with self._gate:
-            self._closed = True
+            self._closed = self._closed or "This engine was closed. Make a new one."
             portal, self._portal = self._portal, None
         if portal is not None:
             try:
-                portal.call(self._aclose, drain)
+                with suppress(RuntimeError, CancelledError) if self._engine._taken else nullcontext():
+                    portal.call(self._aclose, drain)
             finally:
                 self._stop(portal)
 
     def _stop(self, portal: BlockingPortal) -> None:
-        portal.start_task_soon(portal.stop, True)
+        with suppress(RuntimeError):  # it has stopped already
+            portal.start_task_soon(portal.stop, True)
         assert self._thread is not None
         self._thread.join()
+
+    async def _give_way(self) -> None:
+        """In the engine's loop, which ends: another engine has taken over."""
+        self._closed = self._engine._taken
+        self._portal = None
+        await self._started.result().stop(cancel_remaining=True)
+
+    def _gone(self, seconds: float) -> None:
+        """Wait for the end of the engine's thread; not in it, nor where it is waited for already."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
 
     async def _aclose(self, drain: float | None) -> None:
         await self._engine.aclose(drain=drain)
@@ -233,9 +255,9 @@ class BlockingEngine:
         try:
             return portal.call(work)
         except (CancelledError, RuntimeError) as error:
-            if not self._closed:
+            if self._closed is None:
                 raise
-            raise EngineClosed("This engine was closed meanwhile.") from error
+            raise EngineClosed(self._engine._taken or "This engine was closed meanwhile.") from error
 
     def _events(self, read: Callable[[], EventStream]) -> Iterator[Event]:
         stream = read()
@@ -354,6 +376,8 @@ class BlockingEngine:
 
 
 async def _host(started: Future[BlockingPortal]) -> None:
+    files = LoopFiles(asyncio.get_running_loop())
+    at_fork(files)
     async with BlockingPortal() as portal:
         started.set_result(portal)
         await portal.sleep_until_stopped()

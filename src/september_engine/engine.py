@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any, Literal, Self
 
@@ -19,6 +19,7 @@ from ._runtime.resources import AnyTool
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import TurnRequest
 from ._runtime.world import World
+from ._takeover import Tenancy, take_over
 from ._turn.limits import Limits
 from ._turn.plan import plan_of
 from ._turn.request import aim_of, check_answer, check_cursor, check_limit, check_media, check_task_id, content_of
@@ -50,7 +51,7 @@ from .models.prices import Prices
 from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
-from .store.base import Store
+from .store.base import Seizable, Store
 from .streams import Replay, T, Turn
 
 __all__ = ["Engine", "Health"]
@@ -123,7 +124,10 @@ class Engine:
         self._world = world or World()
         self._gate = asyncio.Lock()
         self._host = Host()
+        self._tenancy: Tenancy | None = None
         self._holds_store = False
+        self._host_ends: Callable[[], Awaitable[None]] | None = None
+        self._host_gone: Callable[[float], object] | None = None
 
     def __repr__(self) -> str:
         return f"<Engine on {self._store!r}, {'closed' if self._host.supervisor is None else 'open'}>"
@@ -132,6 +136,9 @@ class Engine:
 
     async def open(self) -> Self:
         """Open the store, settle what the last process left, and take turns. Cancelling leaves the engine closed.
+
+        Where another engine of this process has the store open, that one is closed first, as by `aclose(drain=0)`; it
+        says so when it is used. Another process that has it open keeps it.
 
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
         `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
@@ -166,9 +173,13 @@ class Engine:
             memory=self._memory.make(self._world),
             distiller=await self._memory.distiller(self._models, self.settings),
         )
+        self._host.because = None
+        self._tenancy = tenancy = Tenancy(self._store, close=self._yield, let_go=self._let_go, gone=self._host_gone)
+        await take_over(tenancy, repr(self._store))
         await self._store.open()
         self._holds_store = True
-        await self._host.start(supervisor)
+        await self._host.start(supervisor, keeps=self)
+        tenancy.check()
 
     async def aclose(self, *, drain: float | None = None) -> None:
         """Take no more turns, wait for those that run, then close everything. Harmless when repeated.
@@ -199,6 +210,27 @@ class Engine:
         async with self._gate:
             await self._free()
 
+    async def _yield(self) -> None:
+        """Close, because another engine of this process takes the store over."""
+        assert self._tenancy is not None
+        self._host.because = self._tenancy.because
+        try:
+            await self._host.drain(0)
+        finally:
+            await to_its_end(self._close())
+            if self._host_ends is not None:
+                await self._host_ends()
+
+    @property
+    def _taken(self) -> str | None:
+        """What is to be said where another engine has taken the store over."""
+        return None if self._tenancy is None else self._tenancy.because
+
+    def _let_go(self) -> None:
+        """The store is taken away, from any thread: it is not ours to close any more."""
+        assert self._tenancy is not None
+        self._host.because, self._holds_store = self._tenancy.because, False
+
     async def _free(self) -> None:
         gone = self._host.gone
         await self._host.stop()
@@ -206,7 +238,11 @@ class Engine:
         try:
             if held:  # a store that another engine has open is not ours to close
                 await self._store.aclose()
+                if self._host.because is not None and isinstance(self._store, Seizable):
+                    await self._store.seize(self._host.because)  # what was handed out tells why
         finally:
+            if self._tenancy is not None:
+                self._tenancy.leave()
             with suppress(RuntimeError) if gone else nullcontext():  # a connection of a loop that has ended
                 await self._models.aclose()
 

@@ -18,6 +18,7 @@ One root, three families:
     │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
     │   ├── MigrationRequired         503  MIGRATION_REQUIRED
     │   ├── StoreInUse                503  STORE_BUSY        (another engine has the file)
+    │   ├── StoreMoved                503  STORE_BUSY        (the file is not where it was, or not what it was)
     │   ├── StoreCorrupt              500  INTERNAL_ERROR
     │   └── Fenced                    409  TASK_BUSY         (another engine took the task over)
     └── inside a turn
@@ -53,6 +54,7 @@ __all__ = [
     "StoreCorrupt",
     "StoreFull",
     "StoreInUse",
+    "StoreMoved",
     "TaskBusy",
     "TaskNotFound",
     "TurnFailed",
@@ -186,6 +188,13 @@ class StoreFull(EngineError):
 
 class StoreInUse(StoreBusy):
     """Another engine has this file open; `details["pid"]` is its process."""
+
+
+class StoreMoved(StoreBusy):
+    """The database file was moved, deleted or replaced while the engine had it open; `details["path"]` names the file.
+
+    What this is raised for counts as not written. The engine goes on once the very same file is back.
+    """
 
 
 class StoreCorrupt(EngineError):

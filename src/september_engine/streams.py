@@ -186,6 +186,8 @@ class Turn(_Stream, Generic[T]):
 
     async def started(self) -> None:
         """Wait until the turn's first event is durable; raise what kept it from starting. Cancelling stops the wait."""
+        if not self._ticket.closed.is_set():
+            self._supervisor.check_process()
         await self._ticket.opened.wait()
         if self._ticket.error is not None:
             raise self._ticket.error
@@ -227,7 +229,7 @@ class Turn(_Stream, Generic[T]):
         assert runner is not None  # what has started has one
         failure = runner.channel.failure
         if isinstance(failure, EngineClosed):
-            raise failure
+            raise EngineClosed(self._supervisor.because or failure.message, **failure.details) from None
         if failure is not None:
             raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
         result = _result(runner.facts, runner.state, self._output)
@@ -279,6 +281,7 @@ class Replay(_Stream):
 
     async def started(self) -> None:
         """Find out which task is meant. Raises what the store raises. Cancelling is harmless."""
+        self._supervisor.check_process()
         if self._found:
             return
         if self.task_id is None:

@@ -32,6 +32,7 @@ from .server import Frame, answer_of, parsed
 
 SOURCE = Path(september_engine.__file__).parents[1]
 SERVE = ("-m", "september_engine", "serve", "--port", "0")
+FORKING = str(Path(__file__).with_name("forking_server.py"))
 SLOW = (str(Path(__file__).with_name("slow_server.py")),)
 GOOD = {"message": "Hello", "task_id": "t"}
 
@@ -357,6 +358,33 @@ async def test_a_tool_that_does_not_stop_does_not_keep_the_process(tmp_path: Pat
     assert (code, served.lines[-1]["level"]) == (0, "WARNING")
     assert took < 0.3 + 5
     assert (await after_restart(tmp_path, parsed(seen)))[-1].data["error"] == "INTERRUPTED"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_what_a_tool_started_keeps_neither_the_port_nor_a_connection(tmp_path: Path, end: signal.Signals) -> None:
+    pids: list[int] = []
+    try:
+        async with child(FORKING, "0", folder=tmp_path) as served, httpx2.AsyncClient(base_url=served.url) as client:
+            port = int(served.url.rpartition(":")[2])
+            async with await anyio.connect_tcp("127.0.0.1", port) as open_before:
+                await open_before.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await open_before.receive()
+                frames = parsed((await client.post("/execute", json=GOOD)).text)
+                pids = next(frame.data["output"] for frame in frames if frame.event == "tool_result")
+                served.process.send_signal(end)
+                await served.wait(at_most=15)
+                with anyio.fail_after(15), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    while True:
+                        await open_before.receive()
+        async with child(FORKING, str(port), folder=tmp_path) as again:
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)  # raises where it is gone: they have lived through this
+            async with httpx2.AsyncClient(base_url=again.url) as client:
+                assert (await client.get("/health")).status_code == 200
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

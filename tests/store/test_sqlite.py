@@ -530,12 +530,18 @@ async def test_a_commit_that_failed_for_good_is_not_there(path: Path) -> None:
 
 async def test_reads_are_told_to_come_back_while_the_file_cannot_be_opened_again(path: Path) -> None:
     elsewhere = path.with_name("elsewhere")
-    async with opened(SQLiteStore(path)) as store:
+    moves: list[Path] = []
+
+    def moved(name: str, /) -> None:
+        if name == "store.commit.before" and moves:
+            path.rename(moves.pop())
+
+    async with opened(SQLiteStore(path, crash=moved)) as store:
         writer = Writer(store)
         await writer.begin("t")
         assert store._write_connection is not None
         await store._write_connection.run(refuse_commits)
-        path.rename(elsewhere)
+        moves.append(elsewhere)
         with pytest.raises(EngineError):
             await writer.more("lost")
         with pytest.raises(StoreBusy, match="opened again"):

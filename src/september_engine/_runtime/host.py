@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import anyio
 
 from ..errors import EngineClosed
 from .health import Health, health_of
-from .supervisor import Supervisor
+from .supervisor import FORKED, Supervisor
 
 __all__ = ["Host"]
 
@@ -22,16 +23,21 @@ class Host:
     def __init__(self) -> None:
         self.supervisor: Supervisor | None = None
         self.task: asyncio.Task[None] | None = None
+        self.because: str | None = None
         self._started_at = 0.0
+        self._pid = 0
 
-    async def start(self, supervisor: Supervisor) -> None:
+    async def start(self, supervisor: Supervisor, *, keeps: object = None) -> None:
         """Run it until `stop`; returns when what the last process left is settled. Raises what that raises.
+
+        `keeps` lives as long as it runs: an engine that has no name any more can still be found, and closed.
 
         Where it raises or is cancelled, `stop` is still to be called.
         """
         ready = anyio.Event()
         self.task = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
-        self.task.add_done_callback(lambda task: ready.set())
+        self.task.add_done_callback(lambda task, keeps=keeps: ready.set())  # type: ignore[misc]
+        self._pid = os.getpid()
         await ready.wait()
         if self.task.done():
             await self.task
@@ -40,6 +46,8 @@ class Host:
 
     async def stop(self) -> None:
         """End everything that runs in it. Harmless when repeated, and where the event loop has ended."""
+        if self.supervisor is not None:
+            self.supervisor.because = self.because
         gone, task, self.task, self.supervisor = self.gone, self.task, None, None
         if task is not None and not gone:
             task.cancel()
@@ -50,6 +58,7 @@ class Host:
         self.check_loop()
         supervisor = self.supervisor
         if supervisor is not None and not self.gone:
+            supervisor.because = self.because
             await supervisor.drain(seconds)
             supervisor.stop_readers()
 
@@ -61,12 +70,14 @@ class Host:
     @property
     def running(self) -> Supervisor:
         """The supervisor, for use in its event loop. Raises `EngineClosed`."""
-        if self.supervisor is None or self.gone:
+        if self.because is None:
+            self.check_loop()
+        if self.supervisor is None or self.gone or self.because is not None:
             raise EngineClosed(
-                "The engine is not open, or the event loop it was opened in has ended: use "
+                self.because
+                or "The engine is not open, or the event loop it was opened in has ended: use "
                 "`async with Engine(…) as engine:` or `await engine.open()`, and stay in that loop."
             )
-        self.check_loop()
         return self.supervisor
 
     @property
@@ -83,18 +94,27 @@ class Host:
         return self.task is not None and self.task.get_loop().is_closed()
 
     @property
+    def forked(self) -> bool:
+        """It runs in the process that this one was forked from."""
+        return self.task is not None and self._pid != os.getpid()
+
+    @property
     def elsewhere(self) -> bool:
         """It runs in another event loop than the caller."""
         here = asyncio._get_running_loop()
         return self.task is not None and not self.gone and here not in (None, self.task.get_loop())
 
     def check_loop(self) -> None:
-        """Raise `EngineClosed` in another event loop than the one that still runs."""
+        """Raise `EngineClosed` in another event loop than the one that still runs, and in a child of a fork."""
+        if self.forked:
+            raise EngineClosed(FORKED)
         if self.elsewhere:
-            raise EngineClosed("The engine was opened in another event loop, which still runs: use and close it there.")
+            raise EngineClosed(
+                self.because or "The engine was opened in another event loop, which still runs: use and close it there."
+            )
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        if self.supervisor is None or self.gone or self.elsewhere:
+        if self.supervisor is None or self.gone or self.forked or self.elsewhere:
             return Health(status="closed", uptime_seconds=0.0, subsystems={})
         return await health_of(self.supervisor, opened_at=self._started_at)

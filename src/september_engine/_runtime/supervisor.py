@@ -6,6 +6,7 @@ One task hosts them all, so the engine may be opened in one task and closed in a
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
 from .._turn.state import fold
-from ..errors import EngineError, Fenced, TaskBusy
+from ..errors import EngineClosed, EngineError, Fenced, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .media import Taken
@@ -31,9 +32,14 @@ from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 from .tickets import Ticket, busy_error, closed_error, waiting_error
 
-__all__ = ["Supervisor"]
+__all__ = ["FORKED", "Supervisor"]
 
 logger = logging.getLogger(__name__)
+
+FORKED = (
+    "This engine was opened before the process forked, and it runs in the parent alone. Open an engine in each "
+    "process, on a store of its own."
+)
 
 SWEEP_SECONDS = 60.0
 """How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
@@ -52,6 +58,9 @@ class Supervisor:
     ttl_hitl: float
     accepting: bool = True
     stopping: bool = False
+    because: str | None = None
+    """Why the engine was closed, where its own program did not close it."""
+    pid: int = attrs.field(factory=os.getpid)
     live: dict[str, Ticket] = attrs.field(factory=dict)
     readers: WeakSet[Reader] = attrs.field(factory=WeakSet)
     unwritten: dict[str, tuple[str, EngineError]] = attrs.field(factory=dict)
@@ -73,6 +82,11 @@ class Supervisor:
         finally:
             self._group = None
 
+    def check_process(self) -> None:
+        """Raise `EngineClosed` in a child of a fork, where nothing of this runs."""
+        if self.pid != os.getpid():
+            raise EngineClosed(FORKED)
+
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, request: TurnRequest) -> Ticket:
@@ -91,7 +105,7 @@ class Supervisor:
         with ticket.reading:
             media = await self.resources.attachments.take(request.task_id, request.media, "media")
         if media is None:
-            raise closed_error()
+            raise closed_error(self.because)
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
         shared = self.resources
@@ -170,7 +184,7 @@ class Supervisor:
         if self._group is None:
             work.close()
             self._unseat(ticket)
-            raise closed_error()
+            raise closed_error(self.because)
         self._group.start_soon(self._seated, ticket, work)
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
@@ -185,12 +199,12 @@ class Supervisor:
             ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
-                ticket.error = closed_error()
+                ticket.error = closed_error(self.because)
             self._unseat(ticket)
 
     async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
         if self.stopping:
-            raise closed_error()
+            raise closed_error(self.because)
         if not self.accepting:
             runner.leave()
         ticket.runner = runner

@@ -50,9 +50,9 @@ def busy_error(ticket: Ticket) -> EngineError:
     )
 
 
-def closed_error() -> EngineClosed:
-    """For whoever waited for a turn that cannot begin any more."""
-    return EngineClosed("The engine was closed before this turn began. Send the message again.")
+def closed_error(because: str | None = None) -> EngineClosed:
+    """For whoever waited for a turn that cannot begin any more; `because` is why the engine was closed, if known."""
+    return EngineClosed(because or "The engine was closed before this turn began. Send the message again.")
 
 
 def waiting_error(state: TurnState) -> HitlRequired:

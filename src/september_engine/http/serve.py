@@ -18,14 +18,16 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import anyio
 from hypercorn.asyncio import serve
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 from hypercorn.typing import ASGIFramework
 from starlette.applications import Starlette
 
+from .._forks import LoopFiles, at_fork
 from ..engine import Engine
 from ..errors import ConfigurationError
 from .app import create_app
@@ -99,6 +101,8 @@ def _bind(host: str, port: int) -> socket.socket:
 
 async def _serve(engine: Engine, listener: socket.socket, url: str) -> None:
     asyncio.get_running_loop().set_exception_handler(_unhandled)
+    inherited = _Inherited(asyncio.get_running_loop())
+    at_fork(inherited)
     stop, patience = anyio.Event(), anyio.CancelScope()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with engine:
@@ -171,8 +175,34 @@ async def _end_now(signals: AsyncIterator[signal.Signals]) -> None:
     os._exit(128 + received)
 
 
+class _Config(Config):
+    """Hypercorn's, but for sockets that commands such as `os.system` would inherit: they would keep the port."""
+
+    def create_sockets(self) -> Sockets:
+        """The sockets to listen on."""
+        sockets = super().create_sockets()
+        for each in (*sockets.secure_sockets, *sockets.insecure_sockets, *sockets.quic_sockets):
+            each.set_inheritable(False)
+        return sockets
+
+
+class _Inherited(LoopFiles):
+    """In a child of a fork: neither the port, nor the connections, nor how the server takes signals.
+
+    A signal would not end the child, but be told to the server, through a pipe that both have.
+    """
+
+    def give_up(self) -> None:
+        """Called in the child."""
+        super().give_up()
+        with suppress(ValueError):  # not in the main thread, where Python has that differently
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+
 def _config(listener: socket.socket) -> Config:
-    config = Config()
+    config = _Config()
     config.bind = f"fd://{listener.detach()}"
     config.backlog = BACKLOG
     config.graceful_timeout = FOLD_SECONDS / 2

@@ -34,6 +34,7 @@ from ._claude_errors import (
 )
 from ._claude_request import CacheTTL, beta_options, known_window, request_body, thinks_adaptively
 from ._claude_stream import BrokenStream, EventDecoder, MessageReader
+from ._connections import Connections
 from .base import Chunk, ModelRequest
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class AnthropicModel:
         self.compacts = thinks_adaptively(name) if compaction is None else compaction
         self._most_tokens: int | None = None
         self._closed = False
+        self._connections = Connections()
         # resolved here, because to the SDK a variable that is set to nothing is an address
         url = _checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL)
         import anthropic
@@ -108,7 +110,9 @@ class AnthropicModel:
 
         def connect() -> AsyncAnthropic:
             # a client of our own for HTTP: when it is collected, the SDK's makes a task in whatever loop runs then
-            http = anthropic.DefaultAsyncHttpxClient(base_url=url, timeout=timeout)
+            http = anthropic.DefaultAsyncHttpxClient(
+                base_url=url, timeout=timeout, event_hooks={"request": [self._connections.follow]}
+            )
             return anthropic.AsyncAnthropic(
                 api_key=self._key, base_url=url, max_retries=0, timeout=timeout, http_client=http
             )

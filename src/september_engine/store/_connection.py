@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import aiosqlite
 import anyio
 
+from .._forks import at_fork, not_at_fork
 from ..errors import EngineError, StoreBusy, StoreCorrupt, StoreFull
 
 __all__ = ["Connection", "connect", "error_of"]
@@ -28,6 +30,8 @@ class Connection(aiosqlite.Connection):
     cancellation; a function in the thread always runs to its end. And the thread goes on where nobody can be told any
     more, because the event loop that asked has ended: another one may close the connection.
     """
+
+    opened: Sequence[sqlite3.Connection] = ()
 
     async def run(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(connection, …)` in the thread. Cancelling stops the wait, not the work."""
@@ -47,10 +51,20 @@ class Connection(aiosqlite.Connection):
         self._tx.put_nowait((None, answered))
         return await outcome
 
+    def give_up(self) -> None:
+        """In a child of a fork: SQLite's state is the parent's, so this connection must not even be closed here.
+
+        So it is kept for good. `sqlite3_close` would take the parent's locks for its own, and remove its WAL.
+        """
+        for db in self.opened:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+        self._running, self._connection = False, None
+
     async def close(self) -> None:
         """Do what was asked for, then close, and leave no thread behind. Harmless when repeated."""
         await super().close()
         self._thread.join()  # it has said its last word already
+        not_at_fork(self)
 
 
 def _settle(settle: Callable[[T], None], future: asyncio.Future[Any], value: T) -> None:
@@ -68,6 +82,8 @@ async def connect(path: Path, *, timeout: float, read_only: bool) -> Connection:
         return opened[0]
 
     connection = Connection(connector, 64)
+    connection.opened = opened
+    at_fork(connection)
     connection._thread.daemon = True  # a program that forgets to close must still be able to end
     try:
         await connection

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import attrs
 
@@ -48,7 +49,7 @@ class Writer:
     """Hosts its own task from `start` to `finish`.
 
     `reopen` must give a new connection after closing all old ones. `undone` is called when writes were rolled back, or
-    may have been.
+    may have been. `before` and `after` each transaction may raise what keeps it from counting: the file was moved.
     """
 
     def __init__(
@@ -57,18 +58,22 @@ class Writer:
         *,
         reopen: Callable[[], Awaitable[Connection]],
         undone: Callable[[], None],
+        before: Callable[[], None],
+        after: Callable[[], object],
         relaxed: bool,
         crash: CrashPoint,
     ) -> None:
         self._connection: Connection | None = connection
         self._reopen = reopen
         self._undone = undone
+        self._before, self._after = before, after
         self._relaxed = relaxed
         self._crash = crash
         self._jobs: list[Job] = []
         self._taken: list[Job] = []
         self._wanted = asyncio.Event()
         self._closing = False
+        self._because = "The store is closed."
         self._task: asyncio.Task[None] | None = None
         self._synchronous = "FULL"
         self.trouble: EngineError | None = None
@@ -80,7 +85,7 @@ class Writer:
     async def put(self, job: Job) -> object:
         """Have this written, and wait until it is durable. Cancelling stops the wait, not the write."""
         if self._closing or self._task is None or self._task.done():
-            raise EngineClosed("The store is closed.")
+            raise EngineClosed(self._because)
         self._jobs.append(job)
         self._wanted.set()
         return await job.done
@@ -91,6 +96,16 @@ class Writer:
         if self._task is not None and not self._task.get_loop().is_closed():
             self._wanted.set()
             await asyncio.wait([self._task])
+
+    def abandon(self, because: str) -> None:
+        """End without the event loop of the writer, which may be blocked or over; from any thread.
+
+        What is under way in the connection's thread still ends. Who waits is told once that loop runs again.
+        """
+        self._closing, self._because = True, because
+        if self._task is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     async def _run(self) -> None:
         while not self._closing or self._jobs:
@@ -146,6 +161,10 @@ class Writer:
 
     def _commit(self, db: sqlite3.Connection, jobs: Sequence[Job]) -> list[object]:
         """All jobs in one transaction. One that is refused has written nothing, and the others go on."""
+        try:
+            self._before()
+        except EngineError as error:
+            return [error] * len(jobs)
         self._synchronise(db, jobs)
         self._crash("store.begin")
         try:
@@ -172,6 +191,11 @@ class Writer:
             self._undone()
             raise _InDoubt(error) from error
         self._crash("store.commit.after")
+        try:
+            self._after()
+        except EngineError as error:  # it was moved meanwhile: what was written is not where it was meant to be
+            self._undone()
+            return [error] * len(jobs)
         return outcomes
 
     def _synchronise(self, db: sqlite3.Connection, jobs: Sequence[Job]) -> None:

@@ -16,7 +16,7 @@ text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -28,6 +28,7 @@ __all__ = [
     "EventRow",
     "FactRow",
     "Lifecycle",
+    "Seizable",
     "Store",
     "TaskRow",
     "Tasks",
@@ -240,6 +241,19 @@ class Lifecycle(Protocol):
 
     async def latest(self) -> str | None:
         """The id of the task whose turn started last, or None."""
+        ...
+
+
+@runtime_checkable
+class Seizable(Protocol):
+    """A store that another engine of the same process can take, as when a notebook's set-up cell runs again."""
+
+    async def seize(self, because: str, /) -> None:
+        """Close now, from any event loop, whether or not the one that it was opened in still runs.
+
+        What was being written is written or not, as with a crash. Every later use raises `EngineClosed` with these
+        words, until it is opened again. Harmless when it is closed already. Cancelling may leave it half closed.
+        """
         ...
 
 

@@ -44,6 +44,7 @@ class MemoryStore:
         self._latest: list[tuple[str, str]] = []
         self._blobs: WeakValueDictionary[str, Blob] = WeakValueDictionary()
         self._open = False
+        self._closed_because = "The store is closed."
         self.memories = InProcessMemories()
 
     def __repr__(self) -> str:
@@ -65,6 +66,9 @@ class MemoryStore:
     async def aclose(self) -> None:
         self._open = False
 
+    async def seize(self, because: str, /) -> None:
+        self._open, self._closed_because = False, because
+
     async def check(self) -> str:
         return "ok" if self._open else "the store is closed"
 
@@ -75,7 +79,7 @@ class MemoryStore:
 
     async def append(self, batch: Batch, /) -> None:
         if not self._open:
-            raise EngineClosed("The store is closed.")
+            raise EngineClosed(self._closed_because)
         task = self._admit(batch)
         turn = batch.turn
         if turn is not None:

@@ -1,21 +1,26 @@
 """The store on one SQLite file: the default. Nothing to set up, one process, everything durable before it is seen.
 
 The file is in WAL mode with `synchronous = FULL`. One connection writes and checkpoints; another one, read-only,
-reads. A lock beside the file keeps a second engine away and is freed by the kernel when the process ends.
+reads. A lock beside the file keeps a second engine away and is freed by the kernel when the process ends. Before and
+after each write it is looked whether the file is still in its place; a child of a fork keeps nothing of all this.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import anyio
 
+from .._forks import at_fork, blank, not_at_fork
 from .._seams import CrashPoint, no_crash
 from ..errors import ConfigurationError, EngineClosed, EngineError, StoreBusy, StoreFull, StoreInUse
 from ..memory.sqlite import SQLiteMemories
@@ -24,6 +29,7 @@ from . import _writes as writes
 from ._connection import Connection, connect, error_of
 from ._lock import FileLock, file_error
 from ._migrate import migrate
+from ._watch import Watch
 from ._writer import Job, Writer
 from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
 
@@ -31,6 +37,8 @@ __all__ = ["SQLiteStore"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CLOSED = "The store is closed."
 
 LEAST_SPACE = 4 * 1024 * 1024
 """Below this many free bytes a turn cannot be expected to fit."""
@@ -59,10 +67,13 @@ class SQLiteStore:
         crash: CrashPoint = no_crash,
     ) -> None:
         self.path = Path(os.path.expanduser(path))
+        self._path = os.path.abspath(self.path)
         self._relaxed = durability == "relaxed"
         self._busy_timeout = busy_timeout
         self._crash = crash
-        self._lock = FileLock(self.path)
+        self._lock = FileLock(self._path)
+        self._watch = Watch(self._path)
+        self._closed_because = CLOSED
         self._open_turns = writes.OpenTurns()
         self._writer: Writer | None = None
         self._write_connection: Connection | None = None
@@ -74,8 +85,7 @@ class SQLiteStore:
 
     @property
     def files(self) -> tuple[str, ...]:
-        path = os.path.abspath(self.path)
-        return (path, *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal", ".lock")))
+        return (self._path, *(f"{self._path}{suffix}" for suffix in ("-wal", "-shm", "-journal", ".lock")))
 
     # ── Lifecycle ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,42 +105,79 @@ class SQLiteStore:
                 raise known from error
             raise ConfigurationError(f"{self.path} cannot be used as a database: {error}.") from error
         self._open_turns.forget()
+        self._closed_because = CLOSED
+        at_fork(self)
         self._writer = Writer(
             connection,
             reopen=self._reconnect,
             undone=self._open_turns.forget,
+            before=self._before_write,
+            after=self._watch.check,
             relaxed=self._relaxed,
             crash=self._crash,
         )
         self._writer.start()
 
     def _make_file(self) -> None:
-        """For the owner only, and never through a link that somebody else may have put there."""
+        """For the owner only, and never through a link that somebody else may have put there.
+
+        A file that exists is not opened: closing it would drop the locks of whoever in this process has it open.
+        """
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            if os.path.lexists(self._path):
+                _check_file(self._path)
+            else:
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
             raise file_error(self.path, error) from error
         except ValueError as error:  # no path at all, such as one with a NUL in it
             raise ConfigurationError(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
 
     async def _connect(self) -> Connection:
-        self._write_connection = await connect(self.path, timeout=self._busy_timeout, read_only=False)
+        path = Path(self._path)
+        self._write_connection = await connect(path, timeout=self._busy_timeout, read_only=False)
         await self._write_connection.run(migrate, self._crash)
-        self._read_connection = await connect(self.path, timeout=self._busy_timeout, read_only=True)
+        self._read_connection = await connect(path, timeout=self._busy_timeout, read_only=True)
+        await self._read_connection.run(reads.latest_task)  # the first read makes the files that are to be watched
+        self._watch.begin()
+        if not self._watch.settled:  # a WAL that a crash left
+            await self._write_connection.run(_checkpoint)
+            self._watch.begin()
         return self._write_connection
+
+    def _before_write(self) -> None:
+        self._watch.check()
+        if not self._lock.keep():
+            self._open_turns.forget()  # another engine may have written meanwhile
 
     async def _reconnect(self) -> Connection:
         await self._disconnect()
+        if self._writer is None:
+            raise EngineClosed(self._closed_because)
+        self._watch.same_file()
         return await self._connect()
 
     async def _disconnect(self) -> None:
-        """The writing connection goes last: it is the one that checkpoints."""
-        connections = (self._read_connection, self._write_connection)
+        """Close both connections so that the file is whole, wherever it is now, and nothing of it is put elsewhere."""
+        reader, writer = self._read_connection, self._write_connection
         self._read_connection = self._write_connection = None
-        for connection in connections:
-            if connection is not None:
-                await connection.close()
+        state, ours = self._watch.state(), self._watch.holds_wal
+        useless = state == "overwritten" and ours and not self._watch.fits_wal
+        if state == "overwritten":
+            # the last one to close copies the WAL into the file; one that only reads cannot
+            await _close(writer, reader)
+        else:
+            await _close(reader)
+            if state == "moved" and ours and writer is not None:
+                # SQLite would leave the WAL beside a file that it does not belong to
+                with suppress(sqlite3.Error):
+                    await writer.run(_fold_wal)
+            await _close(writer)
+        if useless:
+            with suppress(OSError):
+                os.replace(f"{self._path}-wal", f"{self._path}-wal.unusable")
+        self._watch.pause()
 
     async def aclose(self) -> None:
         writer, self._writer = self._writer, None
@@ -140,13 +187,33 @@ class SQLiteStore:
             await writer.finish()
         await self._free()
 
+    async def seize(self, because: str, /) -> None:
+        writer, self._writer = self._writer, None
+        self._closed_because = because
+        if writer is not None:
+            writer.abandon(because)
+        await self._free()
+
     async def _free(self) -> None:
         """Close, then unlock, even where the caller is cancelled: a file left locked is lost to the process."""
         try:
             with anyio.CancelScope(shield=True):
                 await self._disconnect()
         finally:
+            self._watch.forget()
             self._lock.release()
+            not_at_fork(self)
+
+    def give_up(self) -> None:
+        """In a child of a fork: nothing of the parent's database stays open here, and using the store says why."""
+        if self._writer is not None:
+            blank(self._watch.descriptors)
+            self._watch.forget()
+            self._writer = self._read_connection = self._write_connection = None
+            self._closed_because = (
+                "This store was opened before the process forked, and is open in the parent alone. Open a store in "
+                "each process, on a file of its own."
+            )
 
     async def check(self) -> str:
         """Ask the disk and the lock; where the last write failed, write for real."""
@@ -156,7 +223,7 @@ class SQLiteStore:
         try:
             if shutil.disk_usage(self.path).free < LEAST_SPACE:
                 return "the disk is full"
-        except OSError as error:  # a file that was removed takes what is written, and keeps it from everybody
+        except OSError as error:
             return f"the database file cannot be reached: {error.strerror}"
         probe = _touch if writer.trouble is not None else _nothing
         try:
@@ -223,30 +290,60 @@ class SQLiteStore:
     @property
     def _running(self) -> Writer:
         if self._writer is None:
-            raise EngineClosed("The store is closed.")
+            raise EngineClosed(self._closed_because)
         return self._writer
 
     async def _read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        if self._read_connection is None:
+        connection = self._read_connection
+        if connection is None:
             if self._writer is None:
-                raise EngineClosed("The store is closed.")
+                raise EngineClosed(self._closed_because)
             raise StoreBusy("The database is being opened again after a write that failed. Try again in a moment.")
         try:
-            return await self._read_connection.run(_at_one_moment, lambda db: work(db, *args, **kwargs))
+            return await connection.run(_at_one_moment, lambda db: work(db, *args, **kwargs), self._watch.look)
         except (sqlite3.Error, ValueError) as error:
+            if self._writer is None:
+                raise EngineClosed(self._closed_because) from error
             raise error_of(error) from error
 
 
-def _at_one_moment(db: sqlite3.Connection, read: Callable[[sqlite3.Connection], T]) -> T:
+def _at_one_moment(db: sqlite3.Connection, read: Callable[[sqlite3.Connection], T], look: Callable[[], object], /) -> T:
     """One read, all of it in one snapshot: what is trimmed or deleted between two statements is not damage."""
+    look()
     db.execute("BEGIN")
     try:
         return read(db)
     finally:
         if db.in_transaction:  # some errors end it
             db.execute("ROLLBACK")
+
+
+def _check_file(path: str) -> None:
+    """Raise the `OSError` that opening it for writing, not through a link, would raise."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, "it is a symbolic link; give the path of the file itself")
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+async def _close(*connections: Connection | None) -> None:
+    for connection in connections:
+        if connection is not None:
+            await connection.close()
+
+
+def _checkpoint(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _fold_wal(db: sqlite3.Connection) -> None:
+    """Copy the WAL into the database file, wherever that is, and remove the WAL. Fails where another has it open."""
+    db.execute("PRAGMA journal_mode = DELETE").fetchall()
 
 
 def _nothing(db: sqlite3.Connection) -> None:
