@@ -335,9 +335,13 @@ class Workspace:
         except FileNotFoundError as error:
             raise refusal(error, path, self.roots, near=self._near(place)) from error
         except (OSError, Outside, Irregular) as error:
+            if self._granted and isinstance(error, Outside):
+                raise refusal(Repointed(), path, self.roots) from error
             raise refusal(error, path, self.roots) from error
 
     def _near(self, place: Place) -> Near | None:
+        if place.root not in self._roots.tops:  # what else is outside is nobody's business
+            return None
         for depth in range(len(place.names) - 1, -1, -1):
             folder = Place(place.root, place.names[:depth])
             try:
