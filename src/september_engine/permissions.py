@@ -282,7 +282,8 @@ def beyond(actions: Iterable[Action], roots: Sequence[str]) -> tuple[Read | Writ
     files = [each for each in effects_of(actions) if not isinstance(each, Network)]
     outside = [each for each in files if not any(is_below(each.path, root) for root in roots)]
     written = [each for each in outside if isinstance(each, Write)]
-    return (*written, *(each for each in outside if isinstance(each, Read) and each.path != "/"))
+    read = [each for each in outside if isinstance(each, Read) and each.path != "/"]
+    return (*written, *(each for each in read if not any(is_below(each.path, one.path) for one in written)))
 
 
 def opening_in_words(opens: Iterable[Effect]) -> str:

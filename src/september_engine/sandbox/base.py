@@ -37,6 +37,10 @@ class Job:
         writable: Folders it may read and change.
         protected: Paths inside of these that it may read only. One that does not exist cannot be made.
         hidden: Paths inside of these that it may not even read. One that does not exist cannot be made.
+        opened: What a person, or a rule, opened for this command outside of `writable`: each path, there or not, it may
+            make, change, replace and remove, with all below it, and nothing beside it.
+        removed: Those of `opened` that it is known to remove or to move away.
+        readable: What it may read besides, each with all below it.
         network: Whether it may talk to other hosts.
         seconds: How long it may take.
         head: Bytes kept from the beginning of what it writes to stdout and stderr.
@@ -52,6 +56,9 @@ class Job:
     writable: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     network: bool = False
     seconds: float = 120.0
     head: int = 24 * KIB
@@ -90,6 +97,13 @@ class Sandbox(Protocol):
     @property
     def confines(self) -> bool:
         """Whether a command is held to what its job names: False only where the host's own code wants no walls."""
+        ...
+
+    def problem(self, job: Job, /) -> str | None:
+        """Why it could not run this job as it asks, as far as can be told without running it; None where it can.
+
+        It may look at the disk, and is called before a person is asked about the command.
+        """
         ...
 
     @property
