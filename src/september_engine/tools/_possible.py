@@ -22,11 +22,16 @@ DEVICES = ("/dev", "/proc", "/sys")
 
 
 def need_possible(
-    judged: Sequence[Action], opens: Sequence[Effect], *, kept: Sequence[str], secret: Sequence[str]
+    judged: Sequence[Action],
+    opens: Sequence[Effect],
+    *,
+    folders: Sequence[str],
+    kept: Sequence[str],
+    secret: Sequence[str],
 ) -> None:
     """Raise `ToolError` where the command could not be done although this were opened for it.
 
-    `kept` are paths that commands may only read, `secret` those that they may not even read.
+    `folders` are the workspace's, `kept` are paths that commands may only read, `secret` those that they may not even read.
     """
     for action in judged:
         if isinstance(action, Run) and (name := action.argv[0].rpartition("/")[2]) in OTHER_RIGHTS:
@@ -36,7 +41,7 @@ def need_possible(
             _need_not_kept(effect, kept, secret)
     for effect in opens:
         if isinstance(effect, Write):
-            _need_openable(effect.path, secret)
+            _need_openable(effect.path, folders, secret)
             _need_permitted(effect.path)
 
 
@@ -44,7 +49,8 @@ def _need_not_kept(effect: Read | Write, kept: Sequence[str], secret: Sequence[s
     path = effect.path
     if os.path.basename(path) in HIDDEN or any(is_below(path, one) for one in secret):
         raise ToolError(f"{path} is kept from commands, whatever a person says.", reason="protected")
-    if isinstance(effect, Write) and (any(is_below(path, one) for one in kept) or _runs_in_git(path)):
+    in_it = os.path.basename(path) == ".git" and any(is_below(one, path) for one in kept)
+    if isinstance(effect, Write) and (in_it or any(is_below(path, one) for one in kept) or _runs_in_git(path)):
         text = f"{path} is protected: git runs what it says. Commands may not write it, whatever a person says."
         raise ToolError(text, reason="protected")
 
@@ -53,9 +59,12 @@ def _runs_in_git(path: str) -> bool:
     return any(f"/{name}/" in f"{path}/" for name in PROTECTED)
 
 
-def _need_openable(path: str, secret: Sequence[str]) -> None:
+def _need_openable(path: str, folders: Sequence[str], secret: Sequence[str]) -> None:
     if path == "/":
         text = "It may write anywhere on this machine, and that cannot be opened. Name the files or folders it changes."
+        raise ToolError(text, reason="sandboxed")
+    if any(is_below(folder, path) for folder in folders):
+        text = f"{path} holds the workspace, and cannot be opened as a whole. Name what is meant in it."
         raise ToolError(text, reason="sandboxed")
     if any(is_below(path, device) for device in DEVICES):
         raise ToolError(f"{path} is no ordinary file, and cannot be opened for a command.", reason="sandboxed")

@@ -131,7 +131,7 @@ def bash_tool(
         judged = would(command)
         if network == "off" and any(isinstance(effect, Network) for effect in effects_of(judged)):
             raise ToolError("Commands have no network here, whatever a person says.", reason="network_off")
-        need_possible(judged, opens, kept=kept, secret=[*secret, *outside, *_found(folders)])
+        need_possible(judged, opens, folders=folders, kept=kept, secret=[*secret, *outside, *_found(folders)])
         if not hasattr(sandbox, "problem"):  # one that was written for a release that opened nothing
             if opens:
                 raise ToolError("This sandbox cannot open anything outside of the workspace.", reason="sandboxed")
@@ -300,13 +300,13 @@ async def _outcome(sandbox: Sandbox, job: Job, guarded: Iterable[str]) -> Outcom
 
 def _kept_from(outcome: Outcome, held: Sequence[str], folders: Sequence[str]) -> Sequence[str]:
     """The paths outside of the folders that the sandbox kept from a command, as far as its words and output tell."""
-    found = dict.fromkeys(held)
+    around = (*folders, *SYSTEM)
+    found = [*held]
     if outcome.exit_code:
         for line in (outcome.head + b"\n" + outcome.tail).decode("utf-8", "replace").splitlines():
-            if KEPT_FROM.search(line):
-                found.update(dict.fromkeys(PATH_IN.findall(line)))
-    around = (*folders, *SYSTEM)
-    return [path for path in found if not any(is_below(path, folder) for folder in around)][:MOST_NAMED]
+            named = PATH_IN.findall(line) if KEPT_FROM.search(line) else ()
+            found += [path for path in named if not any(is_below(path, folder) for folder in around)]
+    return list(dict.fromkeys(found))[:MOST_NAMED]
 
 
 def _told(outcome: Outcome, timeout: int, held: Sequence[str]) -> dict[str, JSON]:
