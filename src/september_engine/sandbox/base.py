@@ -7,14 +7,14 @@ job; everything the job does not name is out of its reach.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 import msgspec
 
 from ..errors import EngineError
 
-__all__ = ["GRACE_SECONDS", "Job", "Outcome", "Sandbox", "SandboxFailed"]
+__all__ = ["GRACE_SECONDS", "Job", "OpeningSandbox", "Outcome", "Sandbox", "SandboxFailed"]
 
 GRACE_SECONDS = 2.0
 """The longest that a command is still there after its time is up or its call was cancelled."""
@@ -99,13 +99,6 @@ class Sandbox(Protocol):
         """Whether a command is held to what its job names: False only where the host's own code wants no walls."""
         ...
 
-    def problem(self, job: Job, /) -> str | None:
-        """Why it could not run this job as it asks, as far as can be told without running it; None where it can.
-
-        It may look at the disk, and is called before a person is asked about the command.
-        """
-        ...
-
     @property
     def scratch(self) -> tuple[str, ...]:
         """Folders that each command has to itself and that are gone after it: writing there changes nothing."""
@@ -116,5 +109,20 @@ class Sandbox(Protocol):
 
         It ends with the command, not with the last process that still holds its output: those are killed.
         Cancelling kills everything and takes at most `GRACE_SECONDS`. Raises `SandboxFailed`.
+        """
+        ...
+
+
+@runtime_checkable
+class OpeningSandbox(Sandbox, Protocol):
+    """A sandbox that can open paths outside of a job's folders, for one command.
+
+    With one that cannot, a command that needs such a path is refused, and nobody is asked about it.
+    """
+
+    def problem(self, job: Job, /) -> str | None:
+        """Why it could not run this job as it asks, as far as can be told without running it; None where it can.
+
+        It may look at the disk, and is called before a person is asked about the command.
         """
         ...

@@ -29,10 +29,6 @@ class Unconfined:
             raise ConfigurationError("Shell commands can only be watched over on Linux; elsewhere, they are not run.")
         self._python = python
 
-    def problem(self, job: Job, /) -> str | None:
-        """As the port says: there is nothing that it would keep a command from."""
-        return None
-
     async def run(self, job: Job, /) -> Outcome:
         """As the port says, but that nothing is protected, hidden or kept from the network."""
         order = Order(

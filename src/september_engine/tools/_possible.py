@@ -31,7 +31,8 @@ def need_possible(
 ) -> None:
     """Raise `ToolError` where the command could not be done although this were opened for it.
 
-    `folders` are the workspace's, `kept` are paths that commands may only read, `secret` those that they may not even read.
+    `folders` are the workspace's, `kept` are paths that commands may only read, `secret` those that they may not even
+    read.
     """
     for action in judged:
         if isinstance(action, Run) and (name := action.argv[0].rpartition("/")[2]) in OTHER_RIGHTS:

@@ -22,7 +22,7 @@ from .._patterns import is_below
 from ..errors import ConfigurationError
 from ..messages import JSON
 from ..permissions import Action, Effect, Network, Read, Run, Unknown, Write, beyond, effects_of
-from ..sandbox.base import GRACE_SECONDS, Job, Outcome, Sandbox, SandboxFailed
+from ..sandbox.base import GRACE_SECONDS, Job, OpeningSandbox, Outcome, Sandbox, SandboxFailed
 from ._bare import is_bare, undo_bare
 from ._possible import HIDDEN, PROTECTED, need_possible
 from .output import ToolError
@@ -129,10 +129,10 @@ def bash_tool(
         if not sandbox.confines:
             return
         judged = would(command)
+        need_possible(judged, opens, folders=folders, kept=kept, secret=[*secret, *outside, *_found(folders)])
         if network == "off" and any(isinstance(effect, Network) for effect in effects_of(judged)):
             raise ToolError("Commands have no network here, whatever a person says.", reason="network_off")
-        need_possible(judged, opens, folders=folders, kept=kept, secret=[*secret, *outside, *_found(folders)])
-        if not hasattr(sandbox, "problem"):  # one that was written for a release that opened nothing
+        if not isinstance(sandbox, OpeningSandbox):
             if opens:
                 raise ToolError("This sandbox cannot open anything outside of the workspace.", reason="sandboxed")
         elif (problem := sandbox.problem(job_of(command, judged, opens, 1))) is not None:
@@ -146,9 +146,7 @@ def bash_tool(
         judged = would(_checked(command))
         if granted:
             check({"command": command}, granted)
-            if not set(beyond(judged, folders)) <= set(granted):
-                text = "A path in this command does not lead to what was approved any more. Call it again to ask."
-                raise ToolError(text, reason="changed")
+            _need_unchanged([each.path for each in granted if isinstance(each, Write)], folders)
         outcome = await _outcome(sandbox, job_of(command, judged, granted, timeout), guarded)
         if not sandbox.confines:
             return _told(outcome, timeout, ())
@@ -251,6 +249,15 @@ def _leading(actions: Iterable[Action], folders: Sequence[str]) -> Iterator[Acti
             yield action
         else:
             yield from both(action)
+
+
+def _need_unchanged(granted: Sequence[str], folders: Sequence[str]) -> None:
+    """Raise `ToolError` where a link among what was approved leads to something else by now."""
+    for path in granted:
+        real = os.path.realpath(path)
+        if real not in granted and not any(is_below(real, one) for one in folders):
+            text = f"{path} does not lead to what was approved any more, so nothing was run. Call it again to ask."
+            raise ToolError(text, reason="changed")
 
 
 def _is_removed(path: str, actions: Iterable[Action]) -> bool:
