@@ -16,7 +16,7 @@ from september_engine import Engine, builtin_tools
 from september_engine.events import HitlRequest, ToolResult
 from september_engine.messages import JSON
 from september_engine.models.scripted import ScriptedModel, Step, call, say, turn
-from september_engine.permissions import Ask, Policy, Read, Rule, Write, beyond
+from september_engine.permissions import Action, Ask, Policy, Read, Rule, Write, beyond
 from september_engine.tools import ToolError
 from september_engine.tools.files import file_tools
 from september_engine.tools.workspace import Workspace
@@ -252,7 +252,13 @@ def test_a_remembered_call_speaks_for_what_it_did_and_not_for_where_a_link_leads
 
 
 def test_what_is_beyond_some_folders() -> None:
-    actions = [Read(path="/"), Read(path="/ws/a"), Read(path="/out/f"), Write(path="/out/f"), Read(path="/b")]
+    actions: list[Action] = [
+        Read(path="/"),
+        Read(path="/ws/a"),
+        Read(path="/out/f"),
+        Write(path="/out/f"),
+        Read(path="/b"),
+    ]
     assert beyond(actions, ["/ws"]) == (Write(path="/out/f"), Read(path="/b"))
 
 
@@ -274,7 +280,7 @@ def walls(request: pytest.FixtureRequest) -> str:
         ("sed -i s/old/new/ OUT/f && cd OUT && mkdir -p a/b && echo 1 > a/b/c", {"f": "new\n", "a": None}),
     ],
 )
-async def test_an_approved_command_is_done(place: Path, walls: str, command: str, left: dict[str, str | None]) -> None:
+async def test_an_approved_command_is_done(place: Path, walls: str, command: str, left: dict[str, object]) -> None:
     out = place / "out"
     seen = await told(place, call("bash", command=command.replace("OUT", str(out))), sandbox=walls)
     assert kinds(seen) == ["asked", "done"]
@@ -282,8 +288,8 @@ async def test_an_approved_command_is_done(place: Path, walls: str, command: str
     assert isinstance(seen[1].output, dict)
     assert seen[1].output["exit_code"] == 0, seen[1].output
     now = {each.name: each.read_text() if each.is_file() else None for each in out.iterdir()}
-    before = {"deep": None, "f": "old\n", "other": "other\n"}
-    assert now == {name: text for name, text in {**before, **left}.items() if text is not ...}
+    then: dict[str, object] = {"deep": None, "f": "old\n", "other": "other\n", **left}
+    assert now == {name: text for name, text in then.items() if text is not ...}
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
@@ -399,7 +405,7 @@ def test_what_is_asked_about_can_be_done_after_a_yes(path: str, name: str, overw
             return
         assert _files(place) == before
         tool.opened(opens)(**tool.decode(input))
-        changed = {name for name in _files(place).items() ^ before.items() for name in name[:1]}
+        changed = {path for path, _ in _files(place).items() ^ before.items()}
         assert changed <= {each for one in opens for each in _above(one.path, place)}
 
 

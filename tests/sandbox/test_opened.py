@@ -76,10 +76,11 @@ async def test_what_was_opened_is_made_changed_and_removed(
     command: str,
     opened: tuple[str, ...],
     removed: tuple[str, ...],
-    changed: dict[str, str | None],
+    changed: dict[str, object],
 ) -> None:
     assert await opening(sandbox, place, command, *opened, removed=removed) == 0
-    assert found(place) == {name: text for name, text in {**NEW, **changed}.items() if text is not ...}
+    left: dict[str, object] = {**NEW, **changed}
+    assert found(place) == {name: text for name, text in left.items() if text is not ...}
     assert [name for name in os.listdir(place / "out") if name.startswith(".september")] == []
 
 

@@ -88,73 +88,23 @@ def bash_tool(
 
     Raises `ConfigurationError` where a folder or bash is missing.
     """
-    folders = [_folder(path) for path in (root, *writable)]
+    folders = tuple(_folder(path) for path in (root, *writable))
     program = shell or shutil.which("bash", path=PATH)
     if program is None:
         raise ConfigurationError("bash is not installed, so there can be no bash tool.")
-    variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
-    kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
-    secret = [*(f"{folder}/.env" for folder in folders), *map(_place, hidden)]
-    guarded = [folder for folder in folders if sandbox.confines and not is_bare(folder)]
-    secret += _linked([*secret, *_found(folders)])
-    outside: list[str] = []  # what is kept from commands that a person lets reach out of the folders
+    commands = _Commands(
+        sandbox=sandbox,
+        judge=judge,
+        program=program,
+        folders=folders,
+        environment={**ENVIRONMENT, "HOME": folders[0], **(environment or {})},
+        kept=tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected)),
+        secret=[*(f"{folder}/.env" for folder in folders), *map(_place, hidden)],
+        guarded=tuple(folder for folder in folders if sandbox.confines and not is_bare(folder)),
+        has_network=network != "off",
+    )
 
-    def hide(paths: Iterable[str]) -> None:
-        found = [*map(_place, paths)]
-        places = [path for path in found if _inside(path, folders)]
-        secret.extend([*places, *_linked(places)])
-        outside.extend([*found, *map(os.path.realpath, found)])
-
-    def would(command: str) -> Sequence[Action]:
-        return tuple(_leading(_lasting(judge(command), sandbox.scratch, folders), folders))
-
-    def job_of(command: str, judged: Sequence[Action], granted: Sequence[Effect], seconds: float) -> Job:
-        opened = [effect.path for effect in granted if isinstance(effect, Write)]
-        return Job(
-            argv=(program, "--noprofile", "--norc", "-c", command),
-            cwd=folders[0],
-            environment=variables,
-            writable=tuple(folders),
-            protected=kept,
-            hidden=tuple(_hidden([*secret, *_found(folders)], folders)),
-            opened=tuple(opened),
-            removed=tuple(path for path in opened if _is_removed(path, judged)),
-            readable=tuple(effect.path for effect in granted if isinstance(effect, Read)),
-            network=network != "off" and any(map(_talks, judged)),
-            seconds=seconds,
-        )
-
-    def check(input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
-        command = _checked(str(bash.decode(input)["command"]))
-        if not sandbox.confines:
-            return
-        judged = would(command)
-        need_possible(judged, opens, folders=folders, kept=kept, secret=[*secret, *outside, *_found(folders)])
-        if network == "off" and any(isinstance(effect, Network) for effect in effects_of(judged)):
-            raise ToolError("Commands have no network here, whatever a person says.", reason="network_off")
-        if not isinstance(sandbox, OpeningSandbox):
-            if opens:
-                raise ToolError("This sandbox cannot open anything outside of the workspace.", reason="sandboxed")
-        elif (problem := sandbox.problem(job_of(command, judged, opens, 1))) is not None:
-            raise ToolError(problem, reason="sandbox_failed")
-
-    def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
-        command = input.get("command")
-        return would(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
-
-    async def run(command: str, timeout: int = SECONDS, *, granted: Sequence[Effect] = ()) -> dict[str, JSON]:
-        judged = would(_checked(command))
-        if granted:
-            check({"command": command}, granted)
-            _need_unchanged([each.path for each in granted if isinstance(each, Write)], folders)
-        outcome = await _outcome(sandbox, job_of(command, judged, granted, timeout), guarded)
-        if not sandbox.confines:
-            return _told(outcome, timeout, ())
-        open_to_it = [each.path for each in granted if not isinstance(each, Network)]
-        held = [] if granted else [each.path for each in beyond(judged, folders) if isinstance(each, Write)]
-        return _told(outcome, timeout, _kept_from(outcome, held, (*folders, *open_to_it)))
-
-    @tool(name="bash", timeout=TOOL_SECONDS, actions=actions)
+    @tool(name="bash", timeout=TOOL_SECONDS, actions=commands.actions)
     async def bash(
         command: Annotated[str, Meta(description="What bash runs, as `bash -c` does.")],
         timeout: Annotated[int, Meta(description="Seconds after which it is killed.", ge=1, le=MOST_SECONDS)] = SECONDS,
@@ -167,19 +117,100 @@ def bash_tool(
         call; the network is closed but for commands that name what they talk to. Only the workspace can be changed, and
         outside of it what the command itself names, after a person said yes; paths inside of scripts are not seen.
         """
-        return await run(command, timeout)
+        return await commands.run(command, timeout)
 
     def opened(granted: Sequence[Effect]) -> Callable[..., Coroutine[Any, Any, dict[str, JSON]]]:
-        return partial(run, granted=granted)
+        return partial(commands.run, granted=granted)
 
     return attrs.evolve(
         bash,
-        roots=tuple(folders),
+        roots=folders,
         confined=sandbox.confines,
-        hide=hide,
-        check=check,
+        hide=commands.hide,
+        check=commands.check,
         opened=opened if sandbox.confines else None,
     )
+
+
+@attrs.define(kw_only=True)
+class _Commands:
+    """What a `bash` tool runs, and where.
+
+    `kept` is what commands may only read. `secret` is what in the folders they may not even read, and `outside` what a
+    command that a person lets reach out of the folders may not reach. `guarded` are the folders that are no repository
+    by themselves, and stay so.
+    """
+
+    sandbox: Sandbox
+    judge: Callable[[str], Sequence[Action]]
+    program: str
+    folders: tuple[str, ...]
+    environment: Mapping[str, str]
+    kept: tuple[str, ...]
+    secret: list[str]
+    guarded: tuple[str, ...]
+    has_network: bool
+    outside: list[str] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.secret += _linked([*self.secret, *_found(self.folders)])
+
+    def hide(self, paths: Iterable[str]) -> None:
+        found = [*map(_place, paths)]
+        places = [path for path in found if _inside(path, self.folders)]
+        self.secret += [*places, *_linked(places)]
+        self.outside += [*found, *map(os.path.realpath, found)]
+
+    def actions(self, input: Mapping[str, JSON]) -> Sequence[Action]:
+        command = input.get("command")
+        return self.would(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
+
+    def would(self, command: str) -> Sequence[Action]:
+        return tuple(_leading(_lasting(self.judge(command), self.sandbox.scratch, self.folders), self.folders))
+
+    def check(self, input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
+        """Raise `ToolError` where the command could not be done although this were opened for it."""
+        command = _checked(str(input["command"]))
+        if not self.sandbox.confines:
+            return
+        judged = self.would(command)
+        secret = [*self.secret, *self.outside, *_found(self.folders)]
+        need_possible(judged, opens, folders=self.folders, kept=self.kept, secret=secret)
+        if not self.has_network and any(isinstance(effect, Network) for effect in effects_of(judged)):
+            raise ToolError("Commands have no network here, whatever a person says.", reason="network_off")
+        if not isinstance(self.sandbox, OpeningSandbox):
+            if opens:
+                raise ToolError("This sandbox cannot open anything outside of the workspace.", reason="sandboxed")
+        elif (problem := self.sandbox.problem(self._job(command, judged, opens, 1))) is not None:
+            raise ToolError(problem, reason="sandbox_failed")
+
+    async def run(self, command: str, timeout: int = SECONDS, *, granted: Sequence[Effect] = ()) -> dict[str, JSON]:
+        judged = self.would(_checked(command))
+        if granted:
+            self.check({"command": command}, granted)
+            _need_unchanged([each.path for each in granted if isinstance(each, Write)], self.folders)
+        outcome = await _outcome(self.sandbox, self._job(command, judged, granted, timeout), self.guarded)
+        if not self.sandbox.confines:
+            return _told(outcome, timeout, ())
+        open_to_it = [each.path for each in granted if not isinstance(each, Network)]
+        held = [] if granted else [each.path for each in beyond(judged, self.folders) if isinstance(each, Write)]
+        return _told(outcome, timeout, _kept_from(outcome, held, (*self.folders, *open_to_it)))
+
+    def _job(self, command: str, judged: Sequence[Action], granted: Sequence[Effect], seconds: float) -> Job:
+        opened = tuple(effect.path for effect in granted if isinstance(effect, Write))
+        return Job(
+            argv=(self.program, "--noprofile", "--norc", "-c", command),
+            cwd=self.folders[0],
+            environment=self.environment,
+            writable=self.folders,
+            protected=self.kept,
+            hidden=tuple(_hidden([*self.secret, *_found(self.folders)], self.folders)),
+            opened=opened,
+            removed=tuple(path for path in opened if _is_removed(path, judged)),
+            readable=tuple(effect.path for effect in granted if isinstance(effect, Read)),
+            network=self.has_network and any(map(_talks, judged)),
+            seconds=seconds,
+        )
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
