@@ -195,7 +195,8 @@ class ModelCall:
                     return Refuse(reason=f"Not run: {obstacle.message}", code=obstacle.reason)
                 told = [f"May {name} run with this input?", asked.reason, opening_in_words(opens)]
                 question = " ".join(filter(None, told))
-                return Ask(request_id=ids("hitl-"), question=question, remember=asked.remember, opens=opens)
+                remember = (*asked.remember, *self._resources.again(name, input, opens))
+                return Ask(request_id=ids("hitl-"), question=question, remember=remember, opens=opens)
 
     def _failed(self, error: ModelError) -> ModelFailed:
         world = self._resources.world

@@ -15,7 +15,7 @@ from .._turn.state import Request
 from ..messages import JSON
 from ..models.base import Model, window_of
 from ..models.prices import Prices
-from ..permissions import Action, Allow, Decision, Deny, Effect, Policy, Rule, Unknown, Write, beyond
+from ..permissions import Action, Allow, Decision, Deny, Effect, Policy, Read, Rule, Unknown, Write, beyond, effects_of
 from ..permissions import Ask as Refer
 from ..tools.output import ToolError
 from ..tools.tool import Tool
@@ -76,6 +76,13 @@ class Resources:
         if tool is None or tool.opened is None:
             return ()
         return beyond(_actions(tool, input), tool.roots)
+
+    def again(self, name: str, input: dict[str, JSON], opens: Sequence[Effect]) -> tuple[Rule, ...]:
+        """The rule that opens for the same call again what others would not: reading, about which nobody is asked."""
+        if not any(isinstance(effect, Read) for effect in opens):
+            return ()
+        effects = effects_of(_actions(self.tools[name], input))
+        return (Rule(effect="allow", tool=name, input=input, effects=effects),)
 
     async def obstacle(self, name: str, input: dict[str, JSON], opens: Sequence[Effect]) -> ToolError | None:
         """Why this call could not be done even after a yes that opens this, as far as can be told before it runs.
