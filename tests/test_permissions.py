@@ -331,7 +331,7 @@ def test_an_allow_rule_for_a_path_or_a_host_also_speaks_for_what_a_command_does_
 def test_always_for_some_host_is_not_always_for_every_host() -> None:
     asked = Policy().judge("fetch", {"url": "x"}, [Network(host="*")])
     assert isinstance(asked, Ask)
-    assert asked.remember == (Rule(effect="allow", tool="fetch", input={"url": "x"}),)
+    assert asked.remember == (Rule(effect="allow", tool="fetch", input={"url": "x"}, effects=(Network(host="*"),)),)
     assert isinstance(Policy().judge("fetch", {"url": "x"}, [Network(host="*")], remembered=asked.remember), Allow)
     other = Policy().judge("fetch", {"url": "y"}, [Network(host="evil.example")], remembered=asked.remember)
     assert isinstance(other, Ask)

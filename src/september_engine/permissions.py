@@ -22,6 +22,7 @@ __all__ = [
     "Ask",
     "Decision",
     "Deny",
+    "Effect",
     "Network",
     "Policy",
     "Read",
@@ -29,7 +30,10 @@ __all__ = [
     "Run",
     "Unknown",
     "Write",
+    "beyond",
+    "effects_of",
     "in_words",
+    "opening_in_words",
 ]
 
 
@@ -55,6 +59,9 @@ class Network(_Action, frozen=True, kw_only=True, tag="network"):
     host: str
 
 
+Effect: TypeAlias = Read | Write | Network
+
+
 class Run(_Action, frozen=True, kw_only=True, tag="run"):
     """Running a program with these decoded words; `effects` is what is known to come of it.
 
@@ -63,7 +70,7 @@ class Run(_Action, frozen=True, kw_only=True, tag="run"):
     """
 
     argv: tuple[str, ...]
-    effects: tuple[Read | Write | Network, ...] = ()
+    effects: tuple[Effect, ...] = ()
     opaque: bool = False
     unknown: str = ""
 
@@ -83,8 +90,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Without `run`, `read`, `write` and `network` it speaks for whole calls of the tool; with one of them, for the
     actions of this kind that match. In patterns, `*` stands for anything within one path segment or word and `**` for
     anything; a `run` pattern is a command as it is typed, and ends in ` **` where more words may follow. A rule that
-    is remembered for a call of one input has it in `input`; one that is remembered for a program has in `effects` what
-    was known to come of it, and speaks for no more, since the same words do something else in another folder.
+    is remembered for a call of one input has it in `input`. One that is remembered has in `effects` what was known to
+    come of the call or program, and speaks for no more: the same words do something else in another folder, or when a
+    symbolic link leads elsewhere.
 
     Args:
         effect: "allow", "ask" or "deny".
@@ -99,7 +107,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     write: str | None = None
     network: str | None = None
     input: dict[str, JSON] | None = None
-    effects: tuple[Read | Write | Network, ...] | None = None
+    effects: tuple[Effect, ...] | None = None
     reason: str = ""
 
 
@@ -178,6 +186,35 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         whole = whole or any(rule.effect == "ask" and call.is_whole(rule) for rule in self.rules)
         return Ask(reason=" ".join(dict.fromkeys(reasons)), remember=_remembering(call, held, whole=whole))
 
+    def opened(
+        self,
+        tool: str,
+        input: dict[str, JSON],
+        actions: Sequence[Action],
+        wanted: Sequence[Effect],
+        *,
+        roots: Sequence[str],
+        remembered: Sequence[Rule] = (),
+    ) -> tuple[Effect, ...]:
+        """Which of the wanted effects this call may have although they are outside of the tool's own folders.
+
+        For a call that no person was asked about. Only what is named is opened: what is below one of `roots`, what the
+        pattern of an allow rule matches, and what a person approved when an answer was remembered. A rule that allows a
+        whole tool or program names no path, so it opens none.
+        """
+        call = _Call(tool, input, tuple(actions))
+        rules = [rule for rule in (*self.rules, *remembered) if rule.effect == "allow" and rule.tool in ("*", tool)]
+
+        def is_named(effect: Effect) -> bool:
+            if not isinstance(effect, Network) and any(is_below(effect.path, root) for root in roots):
+                return True
+            return any(
+                _speaks_for(rule, effect) or (effect in (rule.effects or ()) and call.hit_by(rule) is not None)
+                for rule in rules
+            )
+
+        return tuple(filter(is_named, wanted))
+
     def _asked(self, call: _Call) -> list[str]:
         asking = [rule for rule in self.rules if rule.effect == "ask"]
         return [_said(rule, f"A rule asks before {hit}.") for rule in asking if (hit := call.hit_by(rule)) is not None]
@@ -212,6 +249,8 @@ class _Call(msgspec.Struct, frozen=True):
         """Whether the rule speaks for the call as a whole."""
         if rule.tool not in ("*", self.tool) or (rule.run, rule.read, rule.write, rule.network) != (None,) * 4:
             return False
+        if rule.effects is not None and not set(effects_of(self.actions)) <= set(rule.effects):
+            return False
         return rule.input is None or rule.input == self.input
 
     def hit_by(self, rule: Rule) -> str | None:
@@ -228,6 +267,29 @@ def _each(actions: Iterable[Action]) -> Iterator[Action]:
         yield action
         if isinstance(action, Run):
             yield from action.effects
+
+
+def effects_of(actions: Iterable[Action]) -> tuple[Effect, ...]:
+    """What is known to come of these actions, each once: what they name themselves, and what programs do."""
+    return tuple(dict.fromkeys(each for each in _each(actions) if isinstance(each, Read | Write | Network)))
+
+
+def beyond(actions: Iterable[Action], roots: Sequence[str]) -> tuple[Read | Write, ...]:
+    """Which of their effects on files are outside of these folders, what is written first.
+
+    Reading "/" stands for reading something that cannot be told, and is left out.
+    """
+    files = [each for each in effects_of(actions) if not isinstance(each, Network)]
+    outside = [each for each in files if not any(is_below(each.path, root) for root in roots)]
+    written = [each for each in outside if isinstance(each, Write)]
+    read = [each for each in outside if isinstance(each, Read) and each.path != "/"]
+    return (*written, *(each for each in read if not any(is_below(each.path, one.path) for one in written)))
+
+
+def opening_in_words(opens: Iterable[Effect]) -> str:
+    """What a yes opens, as the person who is asked reads it; "" where that is nothing."""
+    named = ", ".join(_named(effect) for effect in opens)
+    return f"A yes allows this call, and no other, {named}." if named else ""
 
 
 def _covered(action: Action, rules: Iterable[Rule], tool: str) -> bool:
@@ -277,7 +339,8 @@ def _touches(rule: Rule, action: Action) -> bool:
 def _remembering(call: _Call, actions: Iterable[Action], *, whole: bool) -> tuple[Rule, ...]:
     """The narrowest rules that answer this question for good."""
     if whole:
-        return (Rule(effect="allow", tool=call.tool, input=call.input if call.actions else None),)
+        effects = effects_of(call.actions) or None
+        return (Rule(effect="allow", tool=call.tool, input=call.input if call.actions else None, effects=effects),)
     return tuple(dict.fromkeys(_remembered(call.tool, action) for action in actions))
 
 

@@ -69,7 +69,14 @@ def test_what_would_be_obeyed_or_hidden_is_spelt_out() -> None:
         (b" 10%\r 50%\r100%\ndone\r", "100%\ndone"),
         (b"\r\r\n", "\n"),
         (b"N\bNA\bAM\bME\bE _\bx", "NAME x"),
-        (b"\b\bab\b\b\bc", "c"),
+        (b"\b\bab\b\b\bc", "ab\nc"),
+        (b"Ada\rBen\rCleo\n", "Ada\nBen\nCleo\n"),
+        (b"Ada\b\b\bBen\x1b[2K\rCleo", "Ada\nBen\nCleo"),
+        (b"1\r2\r3", "1\n2\n3"),
+        (b"id,5%\rname,6%\r", "id,5%\nname,6%"),
+        (b"10%\b\b\b20%\n|\b/\b-\bok", "20%\n-\nok"),
+        (b"get:  10% (1/9)\rget: 100% (9/9), done.\n", "get: 100% (9/9), done.\n"),
+        (b"9%|## | 1/9 [0:01<0:09, 1.1it/s]\r100%|###| 9/9 [0:09<0:00, 1kB/s]", "100%|###| 9/9 [0:09<0:00, 1kB/s]"),
         (b"a\0b\x07c\x7fd", "a\ufffdb\ufffdc\ufffdd"),
         (b"\xff\xfe \xc3( \xed\xa0\x80", "\ufffd\ufffd \ufffd( \ufffd\ufffd\ufffd"),
         (b"a" + bytes(63) + b"b", f"a{chr(0xFFFD) * 63}b"),
@@ -95,5 +102,5 @@ def test_no_terminal_and_no_store_is_troubled(raw: bytes) -> None:
 
 
 def test_much_of_it_takes_no_longer_than_it_must() -> None:
-    for raw in (b"a" * 50_000 + b"\b" * 50_000, b"\x1b[" * 50_000, b"\x1b]" * 50_000, b"\r" * 100_000):
+    for raw in (b"a" * 50_000 + b"\b" * 50_000, b"\x1b[" * 50_000, b"\x1b]" * 50_000, b"\r" * 100_000, b"ab\b" * 9_000):
         clean_terminal(raw)

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import msgspec
 import pytest
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from september_engine import ToolError, tool
 from september_engine._media.files import read_media
@@ -20,16 +22,19 @@ from september_engine._runtime.world import World
 from september_engine._turn.commands import CallModel, RunTool
 from september_engine._turn.inputs import ModelFailed, ModelReplied, ToolReturned
 from september_engine._turn.present import delta
+from september_engine._turn.state import Request
 from september_engine.errors import ModelError
 from september_engine.events import ContentBlockStart, ContentBlockStop, Event, TextDelta, ThinkingDelta
 from september_engine.messages import Usage
 from september_engine.models.base import BlockStarted, Chunk, Model, ModelRequest, Progress, TextChunk
 from september_engine.models.prices import PriceList
 from september_engine.models.scripted import Script, ScriptedModel, call, fail, hold, say, think, turn
-from september_engine.permissions import Policy
+from september_engine.permissions import Policy, Write
 from september_engine.store.base import TaskRow
 from september_engine.store.memory import MemoryStore
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
+from september_engine.tools.files import file_tools
+from september_engine.tools.workspace import Workspace
 from tests._turn.build import Turn
 from tests.engines import ticks
 
@@ -481,3 +486,14 @@ async def _advance(clock: FakeClock, *seconds: float) -> None:
     for each in seconds:
         await clock.until_asleep()
         await clock.advance(each)
+
+
+def test_a_question_of_an_earlier_release_opens_what_it_named(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    shared = resources(*file_tools(Workspace(tmp_path / "ws")))
+    command = RunTool(id="c", tool="write_file", input={"path": f"{tmp_path}/n", "content": "x"})
+    said = f"May write_file run with this input? It writes outside of the allowed folders: {tmp_path}/n."
+    asked = Request(id="hitl_1", kind="permission", question=said, tool_call_id="c", asked_at=0, answer="yes")
+    assert shared.verdict(command, (), asked) == (Write(path=f"{tmp_path}/n"),)
+    assert shared.verdict(command, (), replace(asked, question="May it run?")) == ()
+    assert shared.verdict(command, (), replace(asked, opens=())) == ()

@@ -233,6 +233,7 @@ class TestPeople:
                 question="May b run?",
                 tool_call_id="b",
                 digest=digest,
+                opens=(),
             )
         ]
         assert turn.then(starting("a", "b")) == ["started a"]

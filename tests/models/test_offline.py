@@ -10,7 +10,7 @@ from september_engine._turn.planning import PLAN_SCHEMA, steps_of
 from september_engine.errors import ConfigurationError
 from september_engine.messages import Block, Prompt, text_of
 from september_engine.models.base import Model, ModelRequest, Reply, TextChunk
-from september_engine.models.offline import OfflineModel
+from september_engine.models.offline import OfflineModel, _command_in
 from september_engine.testing.fakes import FakeClock
 from september_engine.testing.model_contract import ModelContract
 from september_engine.tools import tool
@@ -105,6 +105,13 @@ class TestOfflineModelThatCalls(TestOfflineModel):
         ("Find the latest commit and summarize it.", [word_count, git_log], "git_log", {}),
         ("Find the latest commit and summarize it.", [word_count, bash], "bash", {"command": "git log -1 --stat"}),
         ("Run the command `ls -l` please", [bash], "bash", {"command": "ls -l"}),
+        ("Run `ls -la`", [bash], "bash", {"command": "ls -la"}),
+        ("run the command: git status", [bash], "bash", {"command": "git status"}),
+        ("Please execute `pytest -q`.", [word_count, bash], "bash", {"command": "pytest -q"}),
+        ("Can you run this command: cat a.txt | wc -l?", [bash], "bash", {"command": "cat a.txt | wc -l"}),
+        ("run: make test", [bash], "bash", {"command": "make test"}),
+        ("Run ls -la", [bash], "bash", {"command": "ls -la"}),
+        ('Run the command "echo hi > /srv/x"', [bash], "bash", {"command": "echo hi > /srv/x"}),
         ("What is 12 + 30.5?", [word_count, add], "add", {"left": 12, "right": 30.5}),
         ("What is 12 plus 3?", [word_count, add], "add", {"left": 12, "right": 3}),
         ("What is 12 * 3?", [add, calculator], "calculator", {"expression": "12 * 3"}),
@@ -131,6 +138,13 @@ async def test_it_calls_the_tool_that_fits_with_the_questions_own_words(
 async def test_quoted_words_are_never_run_as_a_command() -> None:
     reply = await reply_to(ask("Summarise the commit 'rm -rf /'", bash))
     assert reply.content[1]["input"] == {"command": "git log -1 --stat"}
+
+
+@pytest.mark.parametrize(
+    "question", ["How do I run the app?", "Do not run `rm -rf x`'s twin", "Run faster next time", "Run a quick check"]
+)
+async def test_only_a_plain_request_to_run_something_is_one(question: str) -> None:
+    assert _command_in(question) is None
 
 
 async def test_it_says_what_it_cannot_look_at() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import attrs
 import pytest
@@ -395,7 +396,7 @@ async def test_what_a_person_allowed_outside_of_the_workspace_and_the_sandbox_di
         return (Run(argv=("rm",), effects=(Write(path="/etc/motd"), Write(path=f"{tmp_path}/x"))), Write(path="/etc"))
 
     held = await bash_tool(Recorder(), root=tmp_path, judge=judge)("rm -f x", 5)
-    note = "The sandbox lets nothing outside of the workspace be changed: /etc/motd, /etc is as it was."
-    assert held["notes"] == [note]
+    (note,) = cast("list[str]", held["notes"])
+    assert note.startswith("Outside of the workspace, and not open to this command: /etc/motd, /etc. A person is asked")
     free = await bash_tool(Unconfined(), root=tmp_path, judge=judge)("true", 5)
     assert "notes" not in free

@@ -50,7 +50,7 @@ class Call:
         """Code from elsewhere is not the workspace's code. Raises `NotUnderstood`."""
         path = path if path is not None else self.cwd
         if not is_below(path, self.start):
-            raise NotUnderstood(f"{self.program} runs what {path} says, which is not below {self.start}")
+            raise NotUnderstood(f"{self.program} runs what {path} says, which is not below {self.start}", writes=path)
 
 
 @attrs.frozen
@@ -86,7 +86,7 @@ Judge: TypeAlias = Callable[[Call], Outcome]
 
 def write(path: str) -> Write:
     if ".git" in path.lower().split("/"):
-        raise NotUnderstood(f"it changes {path}, which git reads and runs later")
+        raise NotUnderstood(f"it changes {path}, which git reads and runs later", writes=path)
     return Write(path=path)
 
 

@@ -6,7 +6,11 @@ __all__ = ["NotUnderstood", "UnknownProgram"]
 
 
 class NotUnderstood(Exception):
-    """The text ends the sentence "This asks because …"."""
+    """The text ends the sentence "This asks because …". `writes` is a path that may be changed, where one is known."""
+
+    def __init__(self, why: str, *, writes: str | None = None) -> None:
+        super().__init__(why)
+        self.writes = writes
 
 
 class UnknownProgram(NotUnderstood):

@@ -200,7 +200,7 @@ def _remote(call: Call) -> Outcome:
     given = [one.value for one in call.arguments]
     if given in ([], ["-v"], ["--verbose"]) or (given[0] == "get-url" and len(given) == 2):
         return Outcome(effects=(call.read(_here()),))
-    raise NotUnderstood("it may change where git reads from and writes to")
+    raise NotUnderstood("it may change where git reads from and writes to", writes=absolute(".git/config", call.cwd))
 
 
 def _config(call: Call) -> Outcome:
@@ -210,7 +210,8 @@ def _config(call: Call) -> Outcome:
         "--null",
     )
     if not options.has("-l", "--list", "--get", "--get-all", "--get-regexp"):
-        raise NotUnderstood("it may change the settings of git, which make it run programs")
+        settings = absolute(".git/config", call.cwd)
+        raise NotUnderstood("it may change the settings of git, which make it run programs", writes=settings)
     return Outcome(effects=(call.read(_here()),))
 
 

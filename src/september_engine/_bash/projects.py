@@ -14,7 +14,7 @@ from .call import Call, Inner, Judge, Outcome, leaves
 from .doubt import NotUnderstood
 from .network import ANY_HOST
 from .options import parse
-from .values import Argument
+from .values import Argument, absolute
 
 __all__ = ["PROGRAMS", "in_workspace"]
 
@@ -308,7 +308,9 @@ def _need_own(call: Call, words: Sequence[Argument]) -> None:
         if word.value is None and not (word.stays and word.begins):
             raise NotUnderstood(f"what `{word.source}` is cannot be told, and {call.program} may run it")
         if leaves(word, cwd=call.cwd, start=call.start):
-            raise NotUnderstood(f"`{word.source}` is not below {call.start}, and {call.program} may run or write it")
+            why = f"`{word.source}` is not below {call.start}, and {call.program} may run or write it"
+            plain = word.value is not None and not word.value.startswith("-") and "=" not in word.value
+            raise NotUnderstood(why, writes=absolute(word.value or "", call.cwd) if plain else None)
         if any(_is_refused((word.value or "").partition("=")[0], one) for one in refused):
             raise NotUnderstood(f"what {call.program} does with {word.source} is not known")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from ..permissions import Action, Network, Read, Run, Unknown
+from ..permissions import Action, Network, Read, Run, Unknown, Write
 from . import text, tree
 from .call import Call, Inner, Script, write
 from .doubt import NotUnderstood, UnknownProgram
@@ -98,6 +98,8 @@ class _Walk:
 
     def doubt(self, doubt: NotUnderstood) -> None:
         self.actions.append(Unknown(why=str(doubt)))
+        if doubt.writes is not None:
+            self.actions.append(Write(path=doubt.writes))
 
     def _node(self, node: Node, worlds: Worlds) -> Ends:
         """Judge it in each of these worlds; the worlds after it."""

@@ -19,6 +19,17 @@ _ESCAPES = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+LONGEST_STATE = 500
+"""Of a longer line that backspaces change, only what was new is repeated."""
+
+_BOLD = re.compile(r"([^\x08])(?:\x08\1)+")
+_UNDERLINED = re.compile(r"_\x08([^\x08_])")
+_TAKEN_BACK = re.compile("([^\x08]*)(\x08*)")
+_PROGRESS = re.compile(r"\d\s*%|\d\s*(?:/|of)\s*\d|\d\s*[kMGT]?i?B\b|[#=.█━▓▒░]{3}|^\s*[-|/\\]?\s*$")
+"""A percentage, a count out of another, an amount of data, a bar, a spinner."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+_UNITS = frozenset("b kb mb gb tb k m g t kib mib gib tib s ms h min it bytes".split())
 _UNREADABLE = re.compile(f"{REPLACEMENT}{{64,}}")
 
 
@@ -35,25 +46,49 @@ def clean_terminal(raw: bytes) -> str:
     """What a program wrote to its terminal, as text to read; never raises.
 
     What is not UTF-8, NUL and other control characters become U+FFFD, and 64 or more in a row their number. Escape
-    sequences are gone. Of a line that was written over (CR, as progress bars do), the last state stays.
+    sequences are gone. What a line was overwritten with (by CR or backspaces) stands on a line of its own, so that
+    nothing is lost; only of progress, which says the same with other numbers, the last state alone stays.
     """
     text = _ESCAPES.sub("", raw.decode("utf-8", "replace").replace("\r\n", "\n"))
-    text = "\n".join(_last_state(line) for line in text.split("\n"))
+    text = "\n".join(_states(line) for line in text.split("\n"))
     text = _CONTROL.sub(REPLACEMENT, text)
     return _UNREADABLE.sub(lambda run: f"[… {len(run[0])} unreadable characters …]", text)
 
 
-def _last_state(line: str) -> str:
-    line = next((state for state in reversed(line.split("\r")) if state), "")
-    if "\b" not in line:
+def _states(line: str) -> str:
+    """The states of a line, one below the other, without those that a later one of the same progress replaced."""
+    if "\r" not in line and "\b" not in line:
         return line
+    states = [state for written in line.split("\r") for state in _overstruck(written) if state.strip()]
     kept: list[str] = []
-    for character in line:  # a backspace takes one back, as manual pages do for bold
-        if character != "\b":
-            kept.append(character)
-        elif kept:
+    for state in states:
+        if kept and _is_progress(kept[-1], state):
             kept.pop()
-    return "".join(kept)
+        kept.append(state)
+    return "\n".join(kept) or line.rpartition("\r")[2].replace("\b", "")
+
+
+def _overstruck(line: str) -> list[str]:
+    """What a line showed before each run of backspaces, and at its end. Bold and underlined text is one state."""
+    line = _BOLD.sub(r"\1", _UNDERLINED.sub(r"\1", line))
+    states, shown = list[str](), ""
+    for text, back in _TAKEN_BACK.findall(line):
+        shown += text
+        if back:
+            states.append(shown if len(shown) <= LONGEST_STATE else text)
+            shown = shown[: max(len(shown) - len(back), 0)]
+    return [*states, shown]
+
+
+def _is_progress(one: str, next_one: str) -> bool:
+    """Whether both say how far something is, and the next one how far the same has come."""
+    if not (_PROGRESS.search(one) and _PROGRESS.search(next_one)):
+        return False
+    return _words_of(next_one)[: len(words := _words_of(one))] == words
+
+
+def _words_of(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text.lower()) if word not in _UNITS]
 
 
 class SurrogateJoiner:

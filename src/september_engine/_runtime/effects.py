@@ -29,7 +29,7 @@ from ..models.base import (
     ThinkingChunk,
 )
 from ..models.prices import cost_of
-from ..permissions import Allow, Deny, Rule
+from ..permissions import Allow, Deny, Rule, opening_in_words
 from ..tools.output import ToolError
 from .channel import Channel
 from .isolation import is_cancelled
@@ -105,7 +105,7 @@ class ModelCall:
             return self._failed(ModelError(f"The model adapter failed: {type(error).__name__}: {error}"))
         if reply is None:
             return self._failed(ModelError("The model's stream ended without an answer.", retryable=True))
-        return self._replied(reply)
+        return await self._replied(reply)
 
     async def _stream(self, model: Model, request: ModelRequest) -> Reply | None:
         emit, show, first = self._channel.emit, self._channel.show, self._command.first_block
@@ -136,7 +136,7 @@ class ModelCall:
             self._open = None
             self._channel.emit(block_stop(self._command.first_block, index, block_type))
 
-    def _replied(self, reply: Reply) -> ModelReplied:
+    async def _replied(self, reply: Reply) -> ModelReplied:
         world = self._resources.world
         now = world.clock.now_ms()
         return ModelReplied(
@@ -152,7 +152,7 @@ class ModelCall:
             stop_details=reply.stop_details,
             cost_usd=cost_of(self._resources.prices, reply.model, reply.usage),
             misfit=self._misfit(reply),
-            asks=self._asks(tool_uses(reply.content), now),
+            asks=await self._asks(tool_uses(reply.content), now),
         )
 
     def _misfit(self, reply: Reply) -> str | None:
@@ -163,10 +163,10 @@ class ModelCall:
         text = text_of(reply.content)
         return misfit_of(schema, text) if self._output is None else self._output.misfit(text)
 
-    def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
+    async def _asks(self, uses: Sequence[Block], now: int) -> list[Ask | Refuse | Write | None]:
         """What stands before each call; of notes, whether there is still room for them."""
         rules = remembered(self._facts) if uses else ()
-        asks = [self._before(use, rules) for use in uses]
+        asks = [await self._before(use, rules) for use in uses]
         if not any(isinstance(ask, WriteNote) for ask in asks):
             return asks
         notes = current(notes_of(self._facts), now)
@@ -178,7 +178,7 @@ class ModelCall:
                     asks[place] = Refuse(reason=problem, code="invalid_input")
         return asks
 
-    def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | Write | None:
+    async def _before(self, use: Block, rules: Sequence[Rule]) -> Ask | Refuse | Write | None:
         """What stands before this call: a question to a person, a refusal, or nothing; or what it writes by itself."""
         name, input = use["name"], use["input"]
         tool, ids = self._resources.tools.get(name), self._resources.world.ids
@@ -190,8 +190,13 @@ class ModelCall:
             case Deny(reason=reason):
                 return Refuse(reason=f"Not run: {reason}")
             case asked:
-                question = f"May {name} run with this input? {asked.reason}"
-                return Ask(request_id=ids("hitl-"), question=question, remember=asked.remember)
+                opens = self._resources.wanted(name, input)
+                if (obstacle := await self._resources.obstacle(name, input, opens)) is not None:
+                    return Refuse(reason=f"Not run: {obstacle.message}", code=obstacle.reason)
+                told = [f"May {name} run with this input?", asked.reason, opening_in_words(opens)]
+                question = " ".join(filter(None, told))
+                remember = (*asked.remember, *self._resources.again(name, input, opens))
+                return Ask(request_id=ids("hitl-"), question=question, remember=remember, opens=opens)
 
     def _failed(self, error: ModelError) -> ModelFailed:
         world = self._resources.world

@@ -11,13 +11,15 @@ from msgspec.structs import replace
 
 from .._turn.commands import RunTool
 from .._turn.limits import Limits
+from .._turn.state import Request
 from ..messages import JSON
 from ..models.base import Model, window_of
 from ..models.prices import Prices
-from ..permissions import Action, Allow, Decision, Deny, Policy, Rule, Unknown
+from ..permissions import Action, Allow, Decision, Deny, Effect, Policy, Read, Rule, Unknown, Write, beyond, effects_of
 from ..permissions import Ask as Refer
 from ..tools.output import ToolError
 from ..tools.tool import Tool
+from .isolation import in_thread
 from .media import Attachments
 from .remembering import Remembering
 from .threads import RecentThreads
@@ -68,15 +70,60 @@ class Resources:
             return Allow()
         return self.policy.judge(name, input, _actions(tool, input), declared=tool.declared, remembered=rules)
 
-    def refusal(self, command: RunTool, rules: Sequence[Rule], *, allowed: bool) -> str | None:
-        """Why a call that is about to begin may not run by the rules of now; `allowed` is a person's yes to it."""
+    def wanted(self, name: str, input: dict[str, JSON]) -> tuple[Effect, ...]:
+        """What this call would need opened, because it is outside of the tool's own folders."""
+        tool = self.tools.get(name)
+        if tool is None or tool.opened is None:
+            return ()
+        return beyond(_actions(tool, input), tool.roots)
+
+    def again(self, name: str, input: dict[str, JSON], opens: Sequence[Effect]) -> tuple[Rule, ...]:
+        """The rule that opens for the same call again what others would not: reading, about which nobody is asked."""
+        if not any(isinstance(effect, Read) for effect in opens):
+            return ()
+        effects = effects_of(_actions(self.tools[name], input))
+        return (Rule(effect="allow", tool=name, input=input, effects=effects),)
+
+    async def obstacle(self, name: str, input: dict[str, JSON], opens: Sequence[Effect]) -> ToolError | None:
+        """Why this call could not be done even after a yes that opens this, as far as can be told before it runs.
+
+        Cancelling stops the wait.
+        """
+        tool = self.tools.get(name)
+        if tool is None or tool.check is None:
+            return None
+        check, thread = tool.check, f"september-engine-check-{name}"
+        try:
+            await in_thread(lambda: check(input, opens), limiter=self.threads, name=thread)
+        except ToolError as error:
+            return error
+        except Exception:  # what it found out is that it does not know: the call itself will tell
+            return None
+        return None
+
+    def verdict(self, command: RunTool, rules: Sequence[Rule], approval: Request | None) -> str | tuple[Effect, ...]:
+        """What is opened for a call that is about to begin; or, as text, why it may not run by the rules of now.
+
+        `approval` is the request for it that a person said yes to.
+        """
         match self.judge(command.tool, command.input, rules):
             case Deny(reason=reason):
                 return f"Not run: {reason}"
-            case Refer(reason=reason) if not allowed:
+            case Refer(reason=reason) if approval is None:
                 return f"Not run, because the rules have changed: {reason} Call it again to ask."
-            case _:
-                return None
+        if approval is not None and approval.opens is not None:
+            return approval.opens
+        wanted = self.wanted(command.tool, command.input)
+        if approval is not None:  # asked by a release that named in the question what is written, and recorded no more
+            return tuple(each for each in wanted if isinstance(each, Write) and f": {each.path}." in approval.question)
+        tool = self.tools.get(command.tool)
+        if not wanted or tool is None:
+            return ()
+        # the roots of other tools are theirs; what is left is what the host itself allowed
+        theirs = {root for each in self.tools.values() for root in each.roots}
+        roots = [root for root in self.policy.roots if root not in theirs]
+        actions = _actions(tool, command.input)
+        return self.policy.opened(command.tool, command.input, actions, wanted, roots=roots, remembered=rules)
 
 
 def fits(tool: AnyTool, input: Mapping[str, JSON]) -> bool:

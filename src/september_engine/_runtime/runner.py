@@ -37,6 +37,7 @@ from .._turn.standing import standing
 from .._turn.state import TurnState, evolve, fold, remembered
 from ..errors import EngineError
 from ..events import Event
+from ..permissions import Effect
 from ..store.base import Blob, Store, TurnRow
 from .channel import Channel
 from .compacting import Compaction
@@ -275,23 +276,26 @@ class Runner:
     async def _obey(self, group: anyio.abc.TaskGroup) -> None:
         """Start what is owed. Where a call may not run any more, its result is there at once, and more may be owed."""
         while self.state.status == "running" and (commands := self._owed()):
-            refused: dict[str, str] = {}
+            verdicts: dict[str, str | tuple[Effect, ...]] = {}
             if starting := [command for command in commands if isinstance(command, RunTool)]:
-                refused = await self._refused(starting)
+                verdicts = await self._verdicts(starting)
+                refused = {call_id: said for call_id, said in verdicts.items() if isinstance(said, str)}
                 ids = [command.id for command in starting]
                 await self._decide(ToolsStarting(now=self._now(), tool_call_ids=ids, refused=refused))
             running = {call.id for call in self.state.calls if call.status == "running"}
             for command in commands:
-                if not isinstance(command, RunTool) or command.id in running:
-                    self._flights[_key(command)] = flight = Flight()
-                    group.start_soon(self._fly, command, flight)
+                if isinstance(command, RunTool):
+                    granted = verdicts[command.id]
+                    if command.id not in running or isinstance(granted, str):
+                        continue
+                    command = replace(command, granted=granted)
+                self._flights[_key(command)] = flight = Flight()
+                group.start_soon(self._fly, command, flight)
 
-    async def _refused(self, commands: Sequence[RunTool]) -> dict[str, str]:
-        """Which of these calls may not run by the rules of now, and why: an approval does not outrank a rule."""
+    async def _verdicts(self, commands: Sequence[RunTool]) -> dict[str, str | tuple[Effect, ...]]:
+        """By call: what is opened for it, or why it may not run by the rules of now; a yes does not outrank a rule."""
         rules = remembered([*(await self._ancestors()).facts, *self._facts])
-        allowed = {call.id for call in self.state.calls if self.state.allowed(call)}
-        why = {one.id: self._resources.refusal(one, rules, allowed=one.id in allowed) for one in commands}
-        return {call_id: reason for call_id, reason in why.items() if reason is not None}
+        return {one.id: self._resources.verdict(one, rules, self.state.approval(one.id)) for one in commands}
 
     def _owed(self) -> list[Command]:
         owed = todo(self.state, concurrency=self._resources.concurrency)

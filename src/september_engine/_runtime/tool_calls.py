@@ -16,6 +16,7 @@ from .._turn.notes import note_problem
 from .._turn.results import page_of
 from ..events import ToolResultError
 from ..messages import JSON
+from ..permissions import Effect
 from ..tools.output import ToolError, encode_error, encode_output
 from ..tools.tool import Called
 from .effects import write_of
@@ -82,7 +83,7 @@ async def _outcome(command: RunTool, resources: Resources, turn: Sequence[Fact],
         return None, encode_error(error)
     if tool.reads_results:
         return await _read_on(arguments, stored, page)
-    work = _guarded(tool, arguments, resources)
+    work = _guarded(tool, arguments, command.granted, resources)
     outcome = await isolated(work, clock=resources.world.clock, seconds=tool.timeout)
     if outcome is None:
         message = f"{tool.name} did not end within {tool.timeout:g} seconds and was stopped."
@@ -100,9 +101,12 @@ async def _read_on(arguments: Mapping[str, object], stored: Stored, page: int) -
     return page_of(body, offset, page), None
 
 
-async def _guarded(tool: AnyTool, arguments: Mapping[str, object], resources: Resources) -> _Outcome:
+async def _guarded(
+    tool: AnyTool, arguments: Mapping[str, object], granted: Sequence[Effect], resources: Resources
+) -> _Outcome:
     """Nothing a tool raises leaves here: not SystemExit, not KeyboardInterrupt, not a cancellation of its own."""
-    call: Callable[[], Any] = partial(tool.function, **arguments)
+    function = tool.function if tool.opened is None or not granted else tool.opened(granted)
+    call: Callable[[], Any] = partial(function, **arguments)
     encode = partial(encode_output, prepare=resources.attachments.prepare)
     thread = partial(in_thread, limiter=resources.threads, name=f"september-engine-tool-{tool.name}")
     try:

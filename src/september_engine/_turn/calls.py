@@ -55,6 +55,7 @@ def asked_of(state: TurnState, input: ModelReplied, uses: list[Block], broken: d
                     tool_call_id=call_id,
                     digest=Call(id=call_id, tool=use["name"], input=use["input"]).digest,
                     remember=ask.remember,
+                    opens=ask.opens,
                 )
             )
     return facts

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from ..messages import JSON
+from ..permissions import Effect
 from .size import budget_of, room_for_answer
 from .state import TurnState
 
@@ -54,11 +55,15 @@ class Compact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunTool(msgspec.Struct, frozen=True, kw_only=True):
-    """Run one call, after its intent is in the log (`ToolsStarting`)."""
+    """Run one call, after its intent is in the log (`ToolsStarting`).
+
+    `granted` is what this call may reach outside of its tool's own folders: what a person or a rule has opened for it.
+    """
 
     id: str
     tool: str
     input: dict[str, JSON]
+    granted: tuple[Effect, ...] = ()
 
 
 Command: TypeAlias = CallModel | Compact | MakePlan | RunTool

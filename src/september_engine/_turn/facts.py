@@ -13,7 +13,7 @@ import msgspec
 
 from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
-from ..permissions import Rule
+from ..permissions import Effect, Rule
 from .limits import Limits
 
 __all__ = [
@@ -178,7 +178,9 @@ class ToolFinished(_Fact, frozen=True, kw_only=True, tag="tool_finished"):
 class HumanAsked(_Fact, frozen=True, kw_only=True, tag="human_asked"):
     """Somebody's answer is outstanding.
 
-    `digest` is that of the call as it is shown; `remember` are the rules that a "yes, always" would lay down.
+    `digest` is that of the call as it is shown; `remember` are the rules that a "yes, always" would lay down. `opens`
+    is what a yes opens for this call outside of the tool's own folders; None where the question was asked before that
+    was recorded.
     """
 
     request_id: str
@@ -187,6 +189,7 @@ class HumanAsked(_Fact, frozen=True, kw_only=True, tag="human_asked"):
     tool_call_id: str
     digest: str = ""
     remember: tuple[Rule, ...] = ()
+    opens: tuple[Effect, ...] | None = None
 
 
 class HumanAnswered(_Fact, frozen=True, kw_only=True, tag="human_answered"):

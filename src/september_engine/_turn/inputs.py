@@ -8,7 +8,7 @@ import msgspec
 
 from ..events import PlanStep, ToolResultError
 from ..messages import JSON, Block, Usage
-from ..permissions import Rule
+from ..permissions import Effect, Rule
 from .facts import Compacted, RecalledItem
 from .limits import Limits
 
@@ -100,13 +100,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a person must be asked, and the id of the request should it come to that.
 
     A permission is asked before the tool may run, and `remember` would make the same call run by itself from then on.
-    The answer to a question is the call's result.
+    `opens` is what a yes opens for this call outside of the tool's own folders; the question names it. The answer to a
+    question is the call's result.
     """
 
     request_id: str
     question: str
     kind: Literal["permission", "question"] = "permission"
     remember: tuple[Rule, ...] = ()
+    opens: tuple[Effect, ...] = ()
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):

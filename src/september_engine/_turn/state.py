@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from .._context.stored import is_media
 from ..messages import JSON, Block, Usage, text_of, tool_uses
-from ..permissions import Rule
+from ..permissions import Effect, Rule
 from .facts import (
     AssistantCut,
     AssistantReplied,
@@ -72,7 +72,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to a person, open while `answer` is None."""
+    """A question to a person, open while `answer` is None. `opens` is as in `HumanAsked`."""
 
     id: str
     kind: Literal["permission", "question"]
@@ -81,6 +81,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: int
     digest: str = ""
     remember: tuple[Rule, ...] = ()
+    opens: tuple[Effect, ...] | None = None
     answer: str | None = None
 
 
@@ -172,12 +173,12 @@ class TurnState(msgspec.Struct, frozen=True, kw_only=True):
         """Questions nobody has answered, oldest first."""
         return tuple(request for request in self.requests if request.answer is None)
 
-    def allowed(self, call: Call) -> bool:
-        """Whether a person said yes to this very call."""
-        return any(
-            request.tool_call_id == call.id and request.kind == "permission" and request.answer == "yes"
-            for request in self.requests
-        )
+    def approval(self, call_id: str) -> Request | None:
+        """The request for this very call to which a person said yes."""
+        for request in self.requests:
+            if request.tool_call_id == call_id and request.kind == "permission" and request.answer == "yes":
+                return request
+        return None
 
     @property
     def waiting_since(self) -> int | None:
@@ -350,6 +351,7 @@ def _asked(state: TurnState, fact: HumanAsked) -> TurnState:
         asked_at=fact.at,
         digest=fact.digest,
         remember=fact.remember,
+        opens=fact.opens,
     )
     return _with_call(replace(state, requests=(*state.requests, request)), fact.tool_call_id, "asked")
 

@@ -47,6 +47,15 @@ _EMPTY = frozenset(
 _TEXT_NAMES = frozenset("text message query question input prompt content string sentence phrase".split())
 _SUM = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/×÷]\s*-?\(?\d+(?:\.\d+)?\)?)+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])")
+_PROGRAMS = "cat date df du echo find git grep head ls make node npm pip pwd pytest python python3 tail uname wc whoami"
+_RUN = re.compile(
+    r"(?i:(?:(?:please|now|then|can you|could you|would you)[\s,]+)*(?:run|execute)\s*(?::|\b))\s*"
+    r"(?:(?i:(?:(?:the|this|a)\s+)?(?:(?:shell|bash)\s+)?command)\s*:?\s*|"
+    rf"(?=[`:]|(?:{'|'.join(_PROGRAMS.split())})\b)|(?<=:)\s*)"
+    r"(?:`([^`]+)`|\"([^\"\n]+)\"|'([^'\n]+)'|([^\n`]+?))(?:[\s,]+please)?[.!?\s]*"
+)
+"""A plain request to run one command, and nothing else."""
+
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|`([^`]+)`|(?<!\w)\'([^\']+)\'(?!\w)')
 _PATH = re.compile(r"(?<!\S)(?:[\w.~-]*/[\w./~-]+|[\w-]+\.[a-z]{1,5})(?!\w)")
 
@@ -180,6 +189,11 @@ def _result_text(content: JSON) -> str:
 
 def _choose(tools: list[Block], question: str) -> tuple[Block, dict[str, JSON]] | None:
     """The tool that fits best and can be called with what the question holds; the first of equals."""
+    if (command := _command_in(question)) is not None:
+        for tool in tools:
+            schema = tool.get("input_schema")
+            if isinstance(schema, dict) and schema.get("required") == ["command"]:
+                return tool, {"command": command}
     asked = _words(_without_quotes(question))
     best: tuple[Block, dict[str, JSON]] | None = None
     most = 2
@@ -195,6 +209,12 @@ def _choose(tools: list[Block], question: str) -> tuple[Block, dict[str, JSON]] 
         if score > most and isinstance(schema, dict) and (input := _fill(schema, question)) is not None:
             best, most = (tool, input), score
     return best
+
+
+def _command_in(question: str) -> str | None:
+    """The command that a person plainly asks to be run, or None."""
+    found = _RUN.fullmatch(question.strip())
+    return None if found is None else next(filter(None, found.groups())).strip()
 
 
 def _words(text: str) -> frozenset[str]:

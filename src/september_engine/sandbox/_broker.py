@@ -12,11 +12,13 @@ import fcntl
 import os
 from _struct import pack, unpack_from
 
+from ._names import NAME_CALLS, Names, NotOpened, Wanted, below, opened, signed
 from ._syscalls import set_times
 
 __all__ = ["Broker"]
 
 RECEIVE, SEND, STILL_VALID = 0xC0502100, 0xC0182101, 0x40082102
+ADD_FILE, SEND_AT_ONCE, CONTINUE = 0x40182103, 2, 1
 REQUEST_BYTES = 80
 AT_FDCWD = -100
 NOFOLLOW, EMPTY_PATH = 0x100, 0x1000
@@ -35,12 +37,19 @@ class Broker:
     """
 
     def __init__(
-        self, listener: int, *, writable: tuple[str, ...], held: tuple[str, ...], fixed: tuple[str, ...]
+        self,
+        listener: int,
+        *,
+        writable: tuple[str, ...],
+        held: tuple[str, ...],
+        fixed: tuple[str, ...],
+        names: Names,
     ) -> None:
         self.listener = listener
         self._writable = writable
         self._held = held
         self._fixed = fixed
+        self._names = names
 
     def answer(self) -> None:
         """Take one call, do it or not, and let the command go on."""
@@ -50,6 +59,9 @@ class Broker:
         except OSError:  # the caller is gone already
             return
         ident, pid, _, number, _, _, *arguments = unpack_from("=QIIiIQ6Q", request)
+        if (name := NAME_CALLS.get(number)) is not None:
+            self._answer_name(ident, pid, name, arguments)
+            return
         try:
             self._serve(ident, pid, CALLS[number], arguments)
             code = 0
@@ -62,13 +74,43 @@ class Broker:
         except OSError:
             return
 
+    def _answer_name(self, ident: int, pid: int, call: str, arguments: list[int]) -> None:
+        """Do what was opened by its name; for all else the kernel goes on, and Landlock judges."""
+        code, flags, file = 0, 0, None
+        try:
+            memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                wanted = Wanted(pid, call, arguments, lambda address: text_at(memory, address))
+            finally:
+                os.close(memory)
+            fcntl.ioctl(self.listener, STILL_VALID, pack("=Q", ident))
+            try:
+                file = self._names.do(wanted)
+            except NotOpened:
+                flags = CONTINUE
+        except OSError as error:
+            code = error.errno or errno.EPERM
+        except ValueError:
+            code = errno.EINVAL
+        try:
+            if file is not None:
+                keep = os.O_CLOEXEC if wanted.flags & os.O_CLOEXEC else 0
+                fcntl.ioctl(self.listener, ADD_FILE, pack("=QIIII", ident, SEND_AT_ONCE, file, 0, keep))
+            else:
+                fcntl.ioctl(self.listener, SEND, pack("=QqiI", ident, 0, -code, flags))
+        except OSError:
+            return
+        finally:
+            if file is not None:
+                os.close(file)
+
     def _serve(self, ident: int, pid: int, call: str, arguments: list[int]) -> None:
         folder, path, value, flags = _meaning(call, arguments)
         memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            name = _text_at(memory, path) if path else b""
+            name = text_at(memory, path) if path else b""
             times = os.pread(memory, 32, value) if call == "utimensat" and value else None
-            target = _opened(pid, folder, name, follow=not flags & NOFOLLOW)
+            target = opened(pid, folder, name, follow=not flags & NOFOLLOW)
         finally:
             os.close(memory)
         try:
@@ -84,9 +126,9 @@ class Broker:
             os.close(target)
 
     def _may_change(self, path: str) -> bool:
-        if path in self._fixed or any(_below(path, held) for held in self._held):
+        if path in self._fixed or any(below(path, held) for held in self._held):
             return False
-        return any(_below(path, folder) for folder in self._writable)
+        return any(below(path, folder) for folder in self._writable)
 
 
 def _meaning(call: str, arguments: list[int]) -> tuple[int, int, int, int]:
@@ -96,42 +138,16 @@ def _meaning(call: str, arguments: list[int]) -> tuple[int, int, int, int]:
         case "chmod":
             return AT_FDCWD, first, second, 0
         case "fchmod":
-            return _signed(first), 0, second, 0
+            return signed(first), 0, second, 0
         case "fchmodat":
-            return _signed(first), second, third, 0
+            return signed(first), second, third, 0
         case _:
-            return _signed(first), second, third, fourth
+            return signed(first), second, third, fourth
 
 
-def _opened(pid: int, folder: int, name: bytes, *, follow: bool) -> int:
-    way = f"/proc/{pid}/cwd" if folder == AT_FDCWD else f"/proc/{pid}/fd/{folder}"
-    if name.startswith(b"/"):
-        return os.open(name, _how(follow))
-    start = os.open(way, os.O_PATH | os.O_CLOEXEC)
-    if not name:
-        return start
-    try:
-        return os.open(name, _how(follow), dir_fd=start)
-    finally:
-        os.close(start)
-
-
-def _how(follow: bool) -> int:
-    return os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-
-
-def _text_at(memory: int, address: int) -> bytes:
+def text_at(memory: int, address: int) -> bytes:
     """The text up to its NUL, which may be near the end of what can be read."""
     text, mark, _ = os.pread(memory, 4096, address).partition(b"\0")
     if not mark:
         raise OSError(errno.ENAMETOOLONG, "no end")
     return text
-
-
-def _signed(value: int) -> int:
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value >> 31 else value
-
-
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder + "/")

@@ -19,6 +19,7 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socket
 from . import _syscalls as kernel
 from ._broker import Broker
 from ._guard import Guard, TooLarge, remove_all, run_tool
+from ._names import Names
 from ._order import Order, Report
 
 __all__ = ["main"]
@@ -127,8 +128,10 @@ class Watcher:
     def _new_broker(self, listener: int) -> Broker:
         os.set_inheritable(listener, False)
         order = self._order
-        writable = (*order.writable, self._scratch or "")
-        return Broker(listener, writable=writable, held=order.held, fixed=order.fixed)
+        scratch = self._scratch or ""
+        names = Names(opened=order.opened, writable=order.writable, held=order.held, fixed=order.fixed, scratch=scratch)
+        writable = (*order.writable, *order.opened, scratch)
+        return Broker(listener, writable=writable, held=order.held, fixed=order.fixed, names=names)
 
     def _watch(self) -> int:
         while True:

@@ -13,7 +13,8 @@ class Order:
     `rules` are Landlock's: a path, the rights below it, and whether to follow a link there. Without `landlock` nothing
     is walled in: the command is only watched over. `program` is the seccomp filter. `guards` are pairs of a writable
     folder and a path below it that is to be as before; for the broker are `writable`, `held`, which
-    it leaves alone with all below, and `fixed`, which it leaves alone.
+    it leaves alone with all below, and `fixed`, which it leaves alone; what is `opened` it makes, changes and removes
+    for the command.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Order:
         writable: tuple[str, ...] = (),
         held: tuple[str, ...] = (),
         fixed: tuple[str, ...] = (),
+        opened: tuple[str, ...] = (),
     ) -> None:
         self.parent = parent
         self.argv = argv
@@ -46,6 +48,7 @@ class Order:
         self.writable = writable
         self.held = held
         self.fixed = fixed
+        self.opened = opened
 
     def dump(self) -> bytes:
         return marshal.dumps(vars(self))

@@ -47,6 +47,8 @@ _MACHINES = {
     "x86_64": _Machine(
         0xC000003E,
         _numbers(
+            "truncate=76 rename=82 rmdir=84 link=86 unlink=87 symlink=88 unlinkat=263 renameat=264 linkat=265 "
+            "symlinkat=266 renameat2=316 "
             "open=2 ioctl=16 shmget=29 shmat=30 socket=41 socketpair=53 clone=56 semget=64 shmdt=67 msgget=68 "
             "mkdir=83 creat=85 chmod=90 fchmod=91 chown=92 fchown=93 lchown=94 ptrace=101 syslog=103 utime=132 "
             "mknod=133 setpriority=141 sched_setparam=142 sched_setscheduler=144 pivot_root=155 chroot=161 mount=165 "
@@ -65,6 +67,7 @@ _MACHINES = {
     "aarch64": _Machine(
         0xC00000B7,
         _numbers(
+            "unlinkat=35 symlinkat=36 linkat=37 renameat=38 truncate=45 renameat2=276 "
             "setxattr=5 lsetxattr=6 fsetxattr=7 removexattr=14 lremovexattr=15 fremovexattr=16 inotify_add_watch=27 "
             "ioctl=29 ioprio_set=30 mknodat=33 mkdirat=34 umount2=39 mount=40 pivot_root=41 chroot=51 fchmod=52 "
             "fchmodat=53 fchownat=54 fchown=55 openat=56 utimensat=88 unshare=97 kexec_load=104 syslog=116 ptrace=117 "
@@ -100,6 +103,12 @@ UNSEEN_BY_LANDLOCK = (
 BROKERED = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "utimensat": None}
 """The same, but needed: these go to the broker. With the argument that holds the permissions."""
 
+NAMING = "link linkat rename renameat renameat2 rmdir symlink symlinkat truncate unlink unlinkat".split()
+OPENING = ("creat", "mkdir", "mkdirat", "open", "openat")
+"""What reaches files by their names. These go to the broker, too, where something was opened by its name: Landlock can
+allow what is in a folder, but not one name in it.
+"""
+
 MADE_WITH_MODE = {"creat": 1, "mkdir": 1, "mkdirat": 2, "mknod": 1, "mknodat": 2}
 OF_A_PROCESS = {
     "prlimit64": 0,
@@ -118,16 +127,17 @@ def known_machine() -> bool:
     return platform.machine() in _MACHINES
 
 
-def filter_for(*, landlock: bool, network: bool) -> bytes:
+def filter_for(*, landlock: bool, network: bool, names: bool = False) -> bytes:
     """The filter as the kernel takes it: instructions of 8 bytes.
 
-    Without `landlock` the command is taken to be in namespaces of its own (but for the network's, with `network`).
+    Without `landlock` the command is taken to be in namespaces of its own (but for the network's, with `network`). With
+    `names` the broker is handed what reaches files by their names.
     """
-    return _filter(platform.machine(), landlock, network)
+    return _filter(platform.machine(), landlock, network, names)
 
 
 @cache
-def _filter(name: str, landlock: bool, network: bool) -> bytes:
+def _filter(name: str, landlock: bool, network: bool, names: bool) -> bytes:
     program = _Program(_MACHINES[name])
     for name in FOREIGN:
         program.refuse(name, errno.EPERM)
@@ -136,9 +146,12 @@ def _filter(name: str, landlock: bool, network: bool) -> bytes:
     program.refuse_bits("clone", 0, NEW_NAMESPACES)
     program.refuse_values("ioctl", 1, (TIOCSTI, TIOCLINUX))
     for name, argument in MADE_WITH_MODE.items():
-        program.refuse_bits(name, argument, SET_ID_BITS)
+        program.refuse_bits(name, argument, SET_ID_BITS, otherwise=NOTIFY if names and name in OPENING else ALLOW)
     for name, flags, argument in (("open", 1, 2), ("openat", 2, 3)):
-        program.refuse_bits(name, argument, SET_ID_BITS, only_with=(flags, O_CREAT | O_TMPFILE))
+        only_with, otherwise = (flags, O_CREAT | O_TMPFILE), NOTIFY if names else ALLOW
+        program.refuse_bits(name, argument, SET_ID_BITS, only_with=only_with, otherwise=otherwise)
+    for name in NAMING if names else ():
+        program.add(name, [(RETURN, 0, 0, NOTIFY)])
     for name, mode in BROKERED.items():
         if mode is not None:
             program.refuse_bits(name, mode, SET_ID_BITS, otherwise=NOTIFY if landlock else ALLOW)

@@ -17,7 +17,7 @@ import attrs
 from ._placeholders import is_placeholder
 from .base import Job, SandboxFailed
 
-__all__ = ["Held", "outermost", "view_of"]
+__all__ = ["Held", "outermost", "problem_of", "view_of"]
 
 
 @attrs.frozen
@@ -55,6 +55,13 @@ def view_of(job: Job, *, readable: Sequence[str]) -> list[Held]:
     for folder in (job.cwd, *job.writable):
         if os.path.realpath(folder) != folder:
             raise SandboxFailed(f"{folder} is not where it seems: give the folder that it leads to.", path=folder)
+    for path in (*job.opened, *job.readable):
+        folder = os.path.dirname(path)
+        if os.path.realpath(folder) != folder:
+            raise SandboxFailed(f"{path} leads elsewhere, through a link: give the path that it leads to.", path=path)
+    for path in job.opened:
+        if any(one == path or one.startswith(f"{path.rstrip('/')}/") for one in (*job.writable, *job.hidden)):
+            raise SandboxFailed(f"{path} cannot be opened: it holds the workspace, or what is kept.", path=path)
     held: dict[str, Held] = {}
     for path, hidden in (*((each, True) for each in job.hidden), *((each, False) for each in job.protected)):
         one = _held(job, path, hidden)
@@ -63,6 +70,15 @@ def view_of(job: Job, *, readable: Sequence[str]) -> list[Held]:
         elif hidden and any(path == folder or path.startswith(f"{folder}/") for folder in readable):
             raise SandboxFailed(f"{path} cannot be hidden: it is in a folder that every command may read.", path=path)
     return list(held.values())
+
+
+def problem_of(job: Job, *, readable: Sequence[str]) -> str | None:
+    """What `view_of` would raise for this job, or that what is opened for it holds one of its folders; or None."""
+    try:
+        view_of(job, readable=readable)
+    except SandboxFailed as error:
+        return error.message
+    return None
 
 
 def _held(job: Job, path: str, hidden: bool) -> Held | None:

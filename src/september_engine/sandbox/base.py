@@ -7,14 +7,14 @@ job; everything the job does not name is out of its reach.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 import msgspec
 
 from ..errors import EngineError
 
-__all__ = ["GRACE_SECONDS", "Job", "Outcome", "Sandbox", "SandboxFailed"]
+__all__ = ["GRACE_SECONDS", "Job", "OpeningSandbox", "Outcome", "Sandbox", "SandboxFailed"]
 
 GRACE_SECONDS = 2.0
 """The longest that a command is still there after its time is up or its call was cancelled."""
@@ -37,6 +37,10 @@ class Job:
         writable: Folders it may read and change.
         protected: Paths inside of these that it may read only. One that does not exist cannot be made.
         hidden: Paths inside of these that it may not even read. One that does not exist cannot be made.
+        opened: What a person, or a rule, opened for this command outside of `writable`: each path, there or not, it may
+            make, change, replace and remove, with all below it, and nothing beside it.
+        removed: Those of `opened` that it is known to remove or to move away.
+        readable: What it may read besides, each with all below it.
         network: Whether it may talk to other hosts.
         seconds: How long it may take.
         head: Bytes kept from the beginning of what it writes to stdout and stderr.
@@ -52,6 +56,9 @@ class Job:
     writable: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     network: bool = False
     seconds: float = 120.0
     head: int = 24 * KIB
@@ -102,5 +109,20 @@ class Sandbox(Protocol):
 
         It ends with the command, not with the last process that still holds its output: those are killed.
         Cancelling kills everything and takes at most `GRACE_SECONDS`. Raises `SandboxFailed`.
+        """
+        ...
+
+
+@runtime_checkable
+class OpeningSandbox(Sandbox, Protocol):
+    """A sandbox that can open paths outside of a job's folders, for one command.
+
+    With one that cannot, a command that needs such a path is refused, and nobody is asked about it.
+    """
+
+    def problem(self, job: Job, /) -> str | None:
+        """Why it could not run this job as it asks, as far as can be told without running it; None where it can.
+
+        It may look at the disk, and is called before a person is asked about the command.
         """
         ...

@@ -19,8 +19,9 @@ from ..errors import ConfigurationError
 from ._placeholders import placeholders
 from ._process import ended, limit, limits_of, memory_file, outcome_of, read_soon, run_child
 from ._seccomp import filter_for, known_machine
+from ._stage import stage_problem, staged
 from ._system import NAMES, RESOLVER, SYSTEM_FOLDERS, namespaces_advice
-from ._view import Held, outermost, view_of
+from ._view import Held, outermost, problem_of, view_of
 from .base import GIB, Job, Outcome, SandboxFailed
 
 __all__ = ["Bubblewrap"]
@@ -74,6 +75,10 @@ class Bubblewrap:
             said = done.stderr.decode(errors="replace").strip()[-300:] or f"exit code {done.returncode}"
             raise ConfigurationError(f"bubblewrap does not work here: {said}. {namespaces_advice()}")
 
+    def problem(self, job: Job, /) -> str | None:
+        """As the port says."""
+        return problem_of(job, readable=(*SYSTEM_FOLDERS, *self._readable)) or stage_problem(job)
+
     async def run(self, job: Job, /) -> Outcome:
         """As the port says."""
         held = view_of(job, readable=(*SYSTEM_FOLDERS, *self._readable))
@@ -82,30 +87,39 @@ class Bubblewrap:
                 stack.enter_context(placeholders((one.path, one.folder) for one in held if one.state == "missing"))
             except OSError as error:
                 raise SandboxFailed(f"{error.filename} cannot be protected: {error.strerror}.") from error
+            stage = stack.enter_context(staged(job))
             files = _Files(stack)
             grip = _Namespace(stack, job)
-            command = self._command(job, [*self._arguments(job, held, files), *grip.arguments], files)
+            arguments = self._arguments(job, held, files, mounts=stage.mounts)
+            command = self._command(job, [*arguments, *grip.arguments], files)
             end = await run_child(command, job=job, files=(*files.numbers, *grip.files), grip=grip)
             ran = grip.ran()
         if not ran and not end.timed_out:
             said = b"".join(end.kept.parts()[:2]).decode(errors="replace").strip()
             raise SandboxFailed(f"bubblewrap could not confine the command: {said or f'exit code {end.code}'}.")
-        return outcome_of(end, end.code)
+        return outcome_of(end, end.code, tuple(stage.notes))
 
     def _command(self, job: Job, arguments: Sequence[str], files: _Files) -> list[str]:
         """The options go through a file, so that the command cannot read in /proc what was hidden from it."""
         return [self._program, "--args", str(files.add(_joined(arguments))), "--", *job.argv]
 
-    def _arguments(self, job: Job, held: Sequence[Held], files: _Files) -> Iterator[str]:
+    def _arguments(
+        self, job: Job, held: Sequence[Held], files: _Files, *, mounts: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[str]:
         yield from ("--unshare-all", "--unshare-user", "--uid", str(USER), "--gid", str(USER), "--cap-drop", "ALL")
         yield from ("--die-with-parent", "--new-session", "--hostname", "sandbox")
         if "--disable-userns" in self._options:
             yield "--disable-userns"
         if job.network:
             yield "--share-net"
+        staged, opened = [one for one in mounts if one[0] != one[1]], [one for one in mounts if one[0] == one[1]]
+        for source, path in staged:  # first, since what every command needs may be in the folder that one stands in for
+            yield from ("--bind", source, path)
         yield from self._system(job, files)
-        for path in self._readable:
+        for path in (*self._readable, *job.readable):
             yield from ("--ro-bind-try", path, path)
+        for source, path in opened:
+            yield from ("--bind", source, path)
         for path in outermost(job.writable):
             yield from ("--bind", path, path)
         yield from _exceptions(held)

@@ -21,7 +21,7 @@ from ._order import Order
 from ._process import limits_of
 from ._seccomp import filter_for, known_machine
 from ._system import DEVICES, NAMES, RESOLVER, SYSTEM_FOLDERS
-from ._view import Held, outermost, view_of
+from ._view import Held, outermost, problem_of, view_of
 from ._watched import BARE_PYTHON, check, run_watched
 from .base import Job, Outcome
 
@@ -63,6 +63,10 @@ class Landlock:
         if problem := check(self._order(job, []), python=python):
             raise ConfigurationError(f"Landlock does not work here: {problem}.")
 
+    def problem(self, job: Job, /) -> str | None:
+        """As the port says."""
+        return problem_of(job, readable=(*SYSTEM_FOLDERS, *self._readable))
+
     async def run(self, job: Job, /) -> Outcome:
         """As the port says."""
         held = view_of(job, readable=(*SYSTEM_FOLDERS, *self._readable))
@@ -81,12 +85,13 @@ class Landlock:
             limits=limits_of(job),
             landlock=True,
             tcp=not job.network,
-            rules=(*self._system(job), *_folders(job, hidden, fixed)),
-            program=filter_for(landlock=True, network=job.network),
+            rules=(*self._system(job), *_folders(job, hidden, fixed), *_opened(job)),
+            program=filter_for(landlock=True, network=job.network, names=bool(job.opened)),
             guards=tuple(dict.fromkeys((one.root, one.path) for one in guarded)),
             writable=job.writable,
             held=tuple(sorted(one.path for one in held)),
             fixed=tuple(sorted(fixed)),
+            opened=job.opened,
         )
 
     def _system(self, job: Job) -> Iterator[Rule]:
@@ -94,6 +99,14 @@ class Landlock:
             yield path, kernel.READ, True
         for path in DEVICES:
             yield path, kernel.FILE_RIGHTS, False
+
+
+def _opened(job: Job) -> Iterator[Rule]:
+    """What is there already; what is to be made, replaced or removed is for the broker."""
+    for path in job.opened:
+        yield path, WRITE, False
+    for path in job.readable:
+        yield path, kernel.READ, False
 
 
 def _folders(job: Job, hidden: Sequence[Held], fixed: set[str]) -> Iterator[Rule]:

@@ -13,7 +13,7 @@ from ._beneath import Outside
 from ._text import named
 from .output import ToolError
 
-__all__ = ["Changed", "Irregular", "Near", "ReadOnly", "refusal"]
+__all__ = ["Changed", "Irregular", "Near", "ReadOnly", "Repointed", "refusal"]
 
 NEAR = 3
 NEAR_AMONG = 2000
@@ -42,6 +42,10 @@ class Changed(OSError):
     """The file is not the one that was looked at."""
 
 
+class Repointed(Outside):
+    """The path leads outside of all roots, and not to what this call was granted."""
+
+
 class ReadOnly(OSError):
     """Nobody may write this file."""
 
@@ -50,6 +54,9 @@ def refusal(error: OSError | Outside, path: str, roots: Sequence[str], *, near: 
     """The error as a `ToolError`; `near` is for something that is not found."""
     name = named(path)
     match error:
+        case Repointed():
+            text = f"{name} does not lead to what was approved any more, so it was left alone. Call it again to ask."
+            return ToolError(text, reason="changed")
         case Outside():
             return ToolError(
                 f"{name} is outside of the workspace. File tools work only below {_listed(roots)}; "

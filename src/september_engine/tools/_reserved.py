@@ -23,7 +23,7 @@ GIT = ".git"
 
 
 class Reserved:
-    """Patterns, each from every root that a place is below; and paths that are hidden later.
+    """Patterns, each from every root that a place is below; and paths that are hidden later, wherever they are.
 
     Raises `ConfigurationError` for what is no pattern.
     """
@@ -58,12 +58,12 @@ class Reserved:
         return _among(self._protected, self._ways(place))
 
     def _is_path_hidden(self, place: Place) -> bool:
-        full = (*self._above[place.root], *_lowered(place.names))
+        full = (*self._above.get(place.root, ()), *_lowered(place.names))
         return any(full[:length] in self._paths for length in range(len(full) + 1))
 
     def _ways(self, place: Place) -> Iterator[Names]:
-        """The way to it from every root that it is below."""
-        for root in self._roots[place.root]:
+        """The way to it from every root that it is below; from "/" where a call was granted what is below none."""
+        for root in self._roots.get(place.root, [()]):
             if not root or _lowered(place.names[: len(root)]) == root:
                 yield place.names[len(root) :]
 

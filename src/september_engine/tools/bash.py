@@ -7,8 +7,10 @@ that can be read. A command that fails is a result; an error is only what kept i
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -19,25 +21,27 @@ from .._context.text import clean_terminal
 from .._patterns import is_below
 from ..errors import ConfigurationError
 from ..messages import JSON
-from ..permissions import Action, Network, Run, Unknown, Write
-from ..sandbox.base import GRACE_SECONDS, Job, Outcome, Sandbox, SandboxFailed
+from ..permissions import Action, Effect, Network, Read, Run, Unknown, Write, beyond, effects_of
+from ..sandbox.base import GRACE_SECONDS, Job, OpeningSandbox, Outcome, Sandbox, SandboxFailed
 from ._bare import is_bare, undo_bare
+from ._possible import HIDDEN, PROTECTED, need_possible
 from .output import ToolError
 from .tool import Tool, tool
 
 __all__ = ["MOST_SECONDS", "PROTECTED", "bash_tool"]
 
 MOST_SECONDS = 600
+SECONDS = 120
 TOOL_SECONDS = MOST_SECONDS + 2 * GRACE_SECONDS
 
 COMMAND_BYTES = 100_000
 """The kernel takes no argument much larger."""
 
-PROTECTED = (".git/hooks", ".git/config", ".git/config.worktree", ".git/commondir", ".git/modules")
-"""Of a repository: from where git would run what a command wrote there, later and outside of the sandbox."""
-
-HIDDEN = (".env", ".env.local", ".env.development", ".env.production", ".env.staging", ".env.test")
-"""Files with keys."""
+REMOVING = ("mv", "rm", "rmdir", "unlink")
+KEPT_FROM = re.compile("Permission denied|Read-only file system|No such file or directory|Device or resource busy")
+PATH_IN = re.compile(r"(?<![\w.])/[\w./@+~-]*[\w/@+~-]")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/dev", "/sys", "/tmp")
+MOST_NAMED = 3
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {
@@ -84,54 +88,129 @@ def bash_tool(
 
     Raises `ConfigurationError` where a folder or bash is missing.
     """
-    folders = [_folder(path) for path in (root, *writable)]
+    folders = tuple(_folder(path) for path in (root, *writable))
     program = shell or shutil.which("bash", path=PATH)
     if program is None:
         raise ConfigurationError("bash is not installed, so there can be no bash tool.")
-    variables = {**ENVIRONMENT, "HOME": folders[0], **(environment or {})}
-    kept = tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected))
-    secret = [*(f"{folder}/.env" for folder in folders), *map(_place, hidden)]
-    guarded = [folder for folder in folders if sandbox.confines and not is_bare(folder)]
-    secret += _linked([*secret, *_found(folders)])
+    commands = _Commands(
+        sandbox=sandbox,
+        judge=judge,
+        program=program,
+        folders=folders,
+        environment={**ENVIRONMENT, "HOME": folders[0], **(environment or {})},
+        kept=tuple(f"{folder}/{name}" for folder in folders for name in PROTECTED) + tuple(map(_place, protected)),
+        secret=[*(f"{folder}/.env" for folder in folders), *map(_place, hidden)],
+        guarded=tuple(folder for folder in folders if sandbox.confines and not is_bare(folder)),
+        has_network=network != "off",
+    )
 
-    def hide(paths: Iterable[str]) -> None:
-        places = [path for path in map(_place, paths) if _inside(path, folders)]
-        secret.extend([*places, *_linked(places)])
-
-    def would(command: str) -> Sequence[Action]:
-        return tuple(_lasting(judge(command), sandbox.scratch, folders))
-
-    def actions(input: Mapping[str, JSON]) -> Sequence[Action]:
-        command = input.get("command")
-        return would(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
-
-    @tool(name="bash", timeout=TOOL_SECONDS, actions=actions)
+    @tool(name="bash", timeout=TOOL_SECONDS, actions=commands.actions)
     async def bash(
         command: Annotated[str, Meta(description="What bash runs, as `bash -c` does.")],
-        timeout: Annotated[int, Meta(description="Seconds after which it is killed.", ge=1, le=MOST_SECONDS)] = 120,
+        timeout: Annotated[int, Meta(description="Seconds after which it is killed.", ge=1, le=MOST_SECONDS)] = SECONDS,
     ) -> dict[str, JSON]:
         """Run a bash command in the workspace and get its output, exit code and duration.
 
         Each call starts in the same folder, in a new shell: use `cd folder && …` within one command. Nothing goes on
         running after the call, so start no servers in the background for later. There is no terminal and no input.
-        Output is stdout and stderr as they came; a long one keeps its beginning and end. Only the workspace can be
-        changed; /tmp is emptied after each call; the network is closed but for commands that name what they talk to.
+        Output is stdout and stderr as they came; a long one keeps its beginning and end. /tmp is emptied after each
+        call; the network is closed but for commands that name what they talk to. Only the workspace can be changed, and
+        outside of it what the command itself names, after a person said yes; paths inside of scripts are not seen.
         """
-        judged = would(_checked(command))
-        job = Job(
-            argv=(program, "--noprofile", "--norc", "-c", command),
-            cwd=folders[0],
-            environment=variables,
-            writable=tuple(folders),
-            protected=kept,
-            hidden=tuple(_hidden([*secret, *_found(folders)], folders)),
-            network=network != "off" and any(map(_talks, judged)),
-            seconds=timeout,
-        )
-        held = _outside(judged, folders) if sandbox.confines else ()
-        return _told(await _outcome(sandbox, job, guarded), timeout, held)
+        return await commands.run(command, timeout)
 
-    return attrs.evolve(bash, roots=tuple(folders), confined=sandbox.confines, hide=hide)
+    def opened(granted: Sequence[Effect]) -> Callable[..., Coroutine[Any, Any, dict[str, JSON]]]:
+        return partial(commands.run, granted=granted)
+
+    return attrs.evolve(
+        bash,
+        roots=folders,
+        confined=sandbox.confines,
+        hide=commands.hide,
+        check=commands.check,
+        opened=opened if sandbox.confines else None,
+    )
+
+
+@attrs.define(kw_only=True)
+class _Commands:
+    """What a `bash` tool runs, and where.
+
+    `kept` is what commands may only read. `secret` is what in the folders they may not even read, and `outside` what a
+    command that a person lets reach out of the folders may not reach. `guarded` are the folders that are no repository
+    by themselves, and stay so.
+    """
+
+    sandbox: Sandbox
+    judge: Callable[[str], Sequence[Action]]
+    program: str
+    folders: tuple[str, ...]
+    environment: Mapping[str, str]
+    kept: tuple[str, ...]
+    secret: list[str]
+    guarded: tuple[str, ...]
+    has_network: bool
+    outside: list[str] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.secret += _linked([*self.secret, *_found(self.folders)])
+
+    def hide(self, paths: Iterable[str]) -> None:
+        found = [*map(_place, paths)]
+        places = [path for path in found if _inside(path, self.folders)]
+        self.secret += [*places, *_linked(places)]
+        self.outside += [*found, *map(os.path.realpath, found)]
+
+    def actions(self, input: Mapping[str, JSON]) -> Sequence[Action]:
+        command = input.get("command")
+        return self.would(command) if isinstance(command, str) else (Unknown(why="there is no command"),)
+
+    def would(self, command: str) -> Sequence[Action]:
+        return tuple(_leading(_lasting(self.judge(command), self.sandbox.scratch, self.folders), self.folders))
+
+    def check(self, input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
+        """Raise `ToolError` where the command could not be done although this were opened for it."""
+        command = _checked(str(input["command"]))
+        if not self.sandbox.confines:
+            return
+        judged = self.would(command)
+        secret = [*self.secret, *self.outside, *_found(self.folders)]
+        need_possible(judged, opens, folders=self.folders, kept=self.kept, secret=secret)
+        if not self.has_network and any(isinstance(effect, Network) for effect in effects_of(judged)):
+            raise ToolError("Commands have no network here, whatever a person says.", reason="network_off")
+        if not isinstance(self.sandbox, OpeningSandbox):
+            if opens:
+                raise ToolError("This sandbox cannot open anything outside of the workspace.", reason="sandboxed")
+        elif (problem := self.sandbox.problem(self._job(command, judged, opens, 1))) is not None:
+            raise ToolError(problem, reason="sandbox_failed")
+
+    async def run(self, command: str, timeout: int = SECONDS, *, granted: Sequence[Effect] = ()) -> dict[str, JSON]:
+        judged = self.would(_checked(command))
+        if granted:
+            self.check({"command": command}, granted)
+            _need_unchanged([each.path for each in granted if isinstance(each, Write)], self.folders)
+        outcome = await _outcome(self.sandbox, self._job(command, judged, granted, timeout), self.guarded)
+        if not self.sandbox.confines:
+            return _told(outcome, timeout, ())
+        open_to_it = [each.path for each in granted if not isinstance(each, Network)]
+        held = [] if granted else [each.path for each in beyond(judged, self.folders) if isinstance(each, Write)]
+        return _told(outcome, timeout, _kept_from(outcome, held, (*self.folders, *open_to_it)))
+
+    def _job(self, command: str, judged: Sequence[Action], granted: Sequence[Effect], seconds: float) -> Job:
+        opened = tuple(effect.path for effect in granted if isinstance(effect, Write))
+        return Job(
+            argv=(self.program, "--noprofile", "--norc", "-c", command),
+            cwd=self.folders[0],
+            environment=self.environment,
+            writable=self.folders,
+            protected=self.kept,
+            hidden=tuple(_hidden([*self.secret, *_found(self.folders)], self.folders)),
+            opened=opened,
+            removed=tuple(path for path in opened if _is_removed(path, judged)),
+            readable=tuple(effect.path for effect in granted if isinstance(effect, Read)),
+            network=self.has_network and any(map(_talks, judged)),
+            seconds=seconds,
+        )
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
@@ -182,11 +261,44 @@ def _lasting(actions: Iterable[Action], scratch: Sequence[str], folders: Sequenc
         yield action
 
 
-def _outside(actions: Iterable[Action], folders: Sequence[str]) -> Sequence[str]:
-    """What would be written outside of the folders: a person may have allowed it, and the sandbox still does not."""
-    each = (one for action in actions for one in (action.effects if isinstance(action, Run) else (action,)))
-    writes = dict.fromkeys(one.path for one in each if isinstance(one, Write))
-    return [path for path in writes if not any(is_below(path, folder) for folder in folders)]
+def _leading(actions: Iterable[Action], folders: Sequence[str]) -> Iterator[Action]:
+    """With where the paths outside of the folders really lead, beside what they are called."""
+
+    def both(effect: Effect) -> Iterator[Effect]:
+        yield effect
+        if isinstance(effect, Network) or any(is_below(effect.path, folder) for folder in folders):
+            return
+        real = os.path.realpath(effect.path)
+        if real != effect.path:
+            yield type(effect)(path=real)
+
+    for action in actions:
+        if isinstance(action, Run):
+            effects = tuple(dict.fromkeys(each for effect in action.effects for each in both(effect)))
+            yield msgspec.structs.replace(action, effects=effects)
+        elif isinstance(action, Unknown):
+            yield action
+        else:
+            yield from both(action)
+
+
+def _need_unchanged(granted: Sequence[str], folders: Sequence[str]) -> None:
+    """Raise `ToolError` where a link among what was approved leads to something else by now."""
+    for path in granted:
+        real = os.path.realpath(path)
+        if real not in granted and not any(is_below(real, one) for one in folders):
+            text = f"{path} does not lead to what was approved any more, so nothing was run. Call it again to ask."
+            raise ToolError(text, reason="changed")
+
+
+def _is_removed(path: str, actions: Iterable[Action]) -> bool:
+    """Whether the command is known to take this name away, and not only to change what has it."""
+    for action in actions:
+        if isinstance(action, Run) and Write(path=path) in action.effects:
+            name = action.argv[0].rpartition("/")[2]
+            if name in REMOVING or (name == "find" and "-delete" in action.argv):
+                return True
+    return False
 
 
 def _checked(command: str) -> str:
@@ -224,10 +336,25 @@ async def _outcome(sandbox: Sandbox, job: Job, guarded: Iterable[str]) -> Outcom
     return msgspec.structs.replace(outcome, notes=(*outcome.notes, *notes))
 
 
+def _kept_from(outcome: Outcome, held: Sequence[str], folders: Sequence[str]) -> Sequence[str]:
+    """The paths outside of the folders that the sandbox kept from a command, as far as its words and output tell."""
+    around = (*folders, *SYSTEM)
+    found = [*held]
+    if outcome.exit_code:
+        for line in (outcome.head + b"\n" + outcome.tail).decode("utf-8", "replace").splitlines():
+            named = PATH_IN.findall(line) if KEPT_FROM.search(line) else ()
+            found += [path for path in named if not any(is_below(path, folder) for folder in around)]
+    return list(dict.fromkeys(found))[:MOST_NAMED]
+
+
 def _told(outcome: Outcome, timeout: int, held: Sequence[str]) -> dict[str, JSON]:
     notes = list(outcome.notes)
     if held:
-        notes.append(f"The sandbox lets nothing outside of the workspace be changed: {', '.join(held)} is as it was.")
+        notes.append(
+            f"Outside of the workspace, and not open to this command: {', '.join(held)}. A person is asked before a "
+            "command that itself names what it changes there, as in `cp result.txt /srv/result.txt`; what a script or "
+            "the code of a program names is not seen."
+        )
     if outcome.timed_out:
         notes.append(f"It was killed because it took longer than {timeout} s.")
     told: dict[str, JSON] = {

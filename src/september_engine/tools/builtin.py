@@ -10,8 +10,9 @@ from .._bash import actions_of
 from ..permissions import Action
 from ..sandbox.base import Sandbox
 from ..sandbox.choice import Wanted, choose_sandbox
+from ._possible import HIDDEN
 from .ask_user import ask_user
-from .bash import HIDDEN, bash_tool
+from .bash import bash_tool
 from .files import file_tools
 from .tool import Tool
 from .workspace import Workspace

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import unified_diff
 
+import attrs
+
 from ..messages import JSON
-from ..permissions import Action
+from ..permissions import Action, Effect
 from ._text import named, printable
-from ._wants import writes
+from ._wants import writes, written
 from .output import ToolError
 from .tool import Tool, tool
 from .workspace import Workspace
@@ -34,36 +36,51 @@ def edit_file_tool(workspace: Workspace) -> Tool[..., str]:
     def actions(input: Mapping[str, JSON]) -> tuple[Action, ...]:
         return writes(workspace, input.get("path"))
 
+    def check(input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
+        asked = edit_file.decode(input)
+        path, old, new = str(asked["path"]), str(asked["old_text"]), str(asked["new_text"])
+        _edited(workspace.granting(written(opens)), path, old, new, asked.get("replace_all") is True, dry=True)
+
+    def opened(granted: Sequence[Effect]) -> Callable[..., str]:
+        return edit_file_tool(workspace.granting(written(granted))).function
+
     @tool(actions=actions)
     def edit_file(path: str, old_text: str, new_text: str, replace_all: bool = False) -> str:
         """Replace a text in a file. All else in it stays as it is, byte for byte.
 
         Args:
-            path: From the workspace's root, or absolute inside of the workspace.
+            path: From the workspace's root, or absolute. Outside of the workspace, a person is asked first.
             old_text: What is there now, exactly, with enough around it to occur only once. In a file whose lines end in
                 CRLF, a line break here means that.
             new_text: What shall be there instead.
             replace_all: Replace it everywhere it occurs.
         """
-        old, new = encoded(old_text).decode(), encoded(new_text).decode()
-        if not old:
-            text = "old_text is empty. Give the text to be replaced; write_file makes a new file."
-            raise ToolError(text, reason="no_match")
-        if old == new:
-            raise ToolError("old_text and new_text are the same; there is nothing to change.", reason="no_change")
-        shown, diff = named(path), ""
+        return _edited(workspace, path, old_text, new_text, replace_all)
 
-        def change(data: bytes) -> bytes:
-            nonlocal diff
-            before = _decoded(data, shown)
-            after = replaced(before, old, new, shown=shown, everywhere=replace_all)
-            diff = short_diff(before, after)
-            return after.encode()
+    return attrs.evolve(edit_file, check=check, opened=opened)
 
-        workspace.edit(path, change, most=MOST_BYTES)
-        return f"Changed {shown}:\n{diff}"
 
-    return edit_file
+def _edited(
+    workspace: Workspace, path: str, old_text: str, new_text: str, replace_all: bool, *, dry: bool = False
+) -> str:
+    """Edit the file, or with `dry` only find out whether it could be done. Raises `ToolError`."""
+    old, new = encoded(old_text).decode(), encoded(new_text).decode()
+    if not old:
+        text = "old_text is empty. Give the text to be replaced; write_file makes a new file."
+        raise ToolError(text, reason="no_match")
+    if old == new:
+        raise ToolError("old_text and new_text are the same; there is nothing to change.", reason="no_change")
+    shown, diff = named(path), ""
+
+    def change(data: bytes) -> bytes:
+        nonlocal diff
+        before = _decoded(data, shown)
+        after = replaced(before, old, new, shown=shown, everywhere=replace_all)
+        diff = "" if dry else short_diff(before, after)
+        return after.encode()
+
+    workspace.edit(path, change, most=MOST_BYTES, dry=dry)
+    return f"Changed {shown}:\n{diff}"
 
 
 def _decoded(data: bytes, shown: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated, Literal
 
@@ -11,11 +11,11 @@ import attrs
 import msgspec
 
 from ..messages import JSON
-from ..permissions import Action
+from ..permissions import Action, Effect
 from ._beneath import Names
 from ._glob import Glob
 from ._text import named
-from ._wants import reads
+from ._wants import read, reads
 from .output import ToolError
 from .tool import Tool, tool
 from .workspace import Entry, Workspace
@@ -35,6 +35,14 @@ def find_files_tool(
 
     def actions(input: Mapping[str, JSON]) -> tuple[Action, ...]:
         return reads(workspace, input.get("path", "."))
+
+    def check(input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
+        asked = find_files.decode(input)
+        glob_of(str(asked["pattern"]))
+        workspace.granting(read(opens)).check_read(str(asked.get("path", ".")))
+
+    def opened(granted: Sequence[Effect]) -> Callable[..., str]:
+        return find_files_tool(workspace.granting(read(granted)), seconds=seconds, clock=clock).function
 
     @tool(safe_to_repeat=True, timeout=seconds + 15, actions=actions)
     def find_files(
@@ -65,7 +73,7 @@ def find_files_tool(
                     found.add(entry)
         return found.told(seconds)
 
-    return find_files
+    return attrs.evolve(find_files, check=check, opened=opened)
 
 
 @attrs.define

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -11,11 +11,11 @@ import attrs
 import msgspec
 
 from ..messages import JSON
-from ..permissions import Action
+from ..permissions import Action, Effect
 from ._glob import Glob
 from ._matcher import Matcher, Stopped, matching
 from ._text import SNIFF_BYTES, binary_kind, printable
-from ._wants import reads
+from ._wants import read, reads
 from .find_files import glob_of
 from .output import ToolError
 from .tool import Tool, tool
@@ -38,6 +38,15 @@ def grep_tool(workspace: Workspace, *, seconds: float = SECONDS) -> Tool[..., st
 
     def actions(input: Mapping[str, JSON]) -> tuple[Action, ...]:
         return reads(workspace, input.get("path", "."))
+
+    def check(input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
+        asked = grep.decode(input)
+        if isinstance(glob := asked.get("glob"), str):
+            glob_of(glob)
+        workspace.granting(read(opens)).check_read(str(asked.get("path", ".")))
+
+    def opened(granted: Sequence[Effect]) -> Callable[..., str]:
+        return grep_tool(workspace.granting(read(granted)), seconds=seconds).function
 
     @tool(safe_to_repeat=True, timeout=seconds + 15, actions=actions)
     def grep(
@@ -65,7 +74,7 @@ def grep_tool(workspace: Workspace, *, seconds: float = SECONDS) -> Tool[..., st
             search.stopped = True
         return search.told(pattern, seconds)
 
-    return grep
+    return attrs.evolve(grep, check=check, opened=opened)
 
 
 @attrs.define

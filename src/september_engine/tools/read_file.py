@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import attrs
@@ -12,9 +12,9 @@ import msgspec
 
 from .._context.media import DOCUMENT_CHARS, IMAGE_TYPES, media_problem
 from ..messages import JSON, Block
-from ..permissions import Action
+from ..permissions import Action, Effect
 from ._text import SNIFF_BYTES, binary_kind, decoded
-from ._wants import reads
+from ._wants import read, reads
 from .output import ToolError
 from .tool import Tool, tool
 from .workspace import OpenFile, Workspace
@@ -38,6 +38,13 @@ def read_file_tool(workspace: Workspace) -> Tool[..., str | list[Block]]:
 
     def actions(input: Mapping[str, JSON]) -> tuple[Action, ...]:
         return reads(workspace, input.get("path"))
+
+    def check(input: Mapping[str, JSON], opens: Sequence[Effect]) -> None:
+        asked = read_file.decode(input)
+        workspace.granting(read(opens)).check_read(str(asked["path"]))
+
+    def opened(granted: Sequence[Effect]) -> Callable[..., str | list[Block]]:
+        return read_file_tool(workspace.granting(read(granted))).function
 
     @tool(safe_to_repeat=True, actions=actions)
     def read_file(
@@ -64,7 +71,7 @@ def read_file_tool(workspace: Workspace) -> Tool[..., str | list[Block]]:
                 raise ToolError(text, reason="not_text")
             return _page(file, offset, limit)
 
-    return read_file
+    return attrs.evolve(read_file, check=check, opened=opened)
 
 
 def _media_type(head: bytes) -> str | None:

@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
 import msgspec
@@ -20,11 +20,11 @@ import msgspec
 from .._turn.inputs import Write
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
-from ..permissions import Action
+from ..permissions import Action, Effect
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
-__all__ = ["Actions", "Called", "Tool", "ToolInputError", "Writes", "tool"]
+__all__ = ["Actions", "Called", "Check", "Opened", "Tool", "ToolInputError", "Writes", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +34,15 @@ Actions: TypeAlias = Callable[[Mapping[str, JSON]], Sequence[Action]]
 
 Writes: TypeAlias = Callable[[Mapping[str, JSON]], Write]
 """What a call with this input writes into the log. Raises `ToolInputError`."""
+
+Check: TypeAlias = Callable[[Mapping[str, JSON], Sequence[Effect]], None]
+"""Raises `ToolError` where a call with this input could not be done, even if these effects were opened for it.
+
+It only looks, and is called in a thread, before a person is asked about the call.
+"""
+
+Opened: TypeAlias = Callable[[Sequence[Effect]], Callable[..., Any]]
+"""The tool's function for one call that may have these effects outside of the tool's own folders, and no others."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -78,6 +87,9 @@ class Tool(Generic[P, R]):
         high_cost: A person is asked before each call, because it is dear.
         actions: What a call would do, where the rules are to look into it.
         roots: Absolute folders that the tool was made for: writing inside of them needs nobody's leave.
+        check: Whether a call could be done if a person said yes: nobody is asked about one that could not.
+        opened: Its function for a call that a person, or a rule, lets reach outside of `roots`. A tool without it is
+            not held to its roots, or cannot leave them whatever anybody says.
         hide: Puts files (absolute paths) out of reach of every later call: the engine tells its tools where its own
             database is.
         confined: Whether what it runs is held by a sandbox; False makes the engine ask before code that nobody has
@@ -100,6 +112,8 @@ class Tool(Generic[P, R]):
     high_cost: bool = False
     actions: Actions | None = None
     roots: tuple[str, ...] = ()
+    check: Check | None = None
+    opened: Opened | None = None
     hide: Callable[[Iterable[str]], None] | None = None
     confined: bool = True
     asks_person: bool = False

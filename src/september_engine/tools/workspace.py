@@ -1,26 +1,28 @@
 """The folders that file tools work in, and cannot leave.
 
 1. Everything is opened beneath a root through folders that are held open (`_beneath`): no link that is made or
-   swapped meanwhile leads out.
+   swapped meanwhile leads out. What a call was granted outside of them is opened from "/" through no link at all.
 2. What may not be seen or written is decided by the real names of what was reached.
 3. Only regular files are opened: a pipe or a device is refused before it can block.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import stat
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Literal, TypeAlias
 
 import attrs
 
+from .._patterns import is_below
 from ..errors import ConfigurationError
-from ._beneath import FOLDER, Names, Outside, Place, Spot, spot_at
+from ._beneath import FOLDER, Names, Outside, Place, Spot, spot_at, way
 from ._glob import Glob, Reached
-from ._refusals import Irregular, Near, refusal
+from ._refusals import Irregular, Near, ReadOnly, Repointed, refusal
 from ._replace import put
 from ._reserved import GIT, Reserved
 from ._roots import Roots
@@ -121,6 +123,7 @@ class Workspace:
         self._roots = Roots((root, *also))
         self._reserved = Reserved(self._roots, protected=protected, hidden=hidden)
         self._changes = threading.Lock()
+        self._granted: tuple[str, ...] = ()
         self.roots = self._roots.all
 
     @property
@@ -132,13 +135,31 @@ class Workspace:
         """Put files and folders, there or not, out of reach of every later call, in every root. Any thread may call it.
 
         Each is given by its absolute path, and meant where that leads now; a link by this name is hidden, too, and so
-        is a whole root in a folder that is hidden. What is outside changes nothing. Raises `ConfigurationError`.
+        is a whole root in a folder that is hidden. What is outside stays out of reach of calls that a person lets reach
+        there, too. Raises `ConfigurationError`.
         """
         self._reserved.hide(paths)
 
-    def absolute(self, path: str) -> str:
-        """The path as the policy judges it: absolute and normalised, wherever it leads. Nothing is looked up."""
-        return self._roots.absolute(path)
+    def granting(self, paths: Iterable[str]) -> Workspace:
+        """This workspace for one call that may also reach these real paths, and what is below them.
+
+        Symbolic links that lead to them may be followed; if one leads elsewhere by the time of the call, the call is
+        refused.
+        """
+        granting = copy.copy(self)
+        granting._granted = tuple(paths)
+        return granting
+
+    def paths(self, path: str) -> tuple[str, ...]:
+        """The path as the policy judges it: absolute and normalised, as it is written and, where links lead elsewhere,
+        where it leads now. Of one that leads into a root from outside, only the latter: that is all it reaches.
+        """
+        written = self._roots.absolute(path)
+        real = _real(written)
+        if real is None or real == written:
+            return (written,)
+        leads_in = self._roots.place(real) is not None and self._roots.place(written) is None
+        return (real,) if leads_in else (written, real)
 
     @contextmanager
     def reading(self, path: str) -> Iterator[OpenFile]:
@@ -160,10 +181,29 @@ class Workspace:
             put(spot, data, before=before)
         return before
 
-    def edit(self, path: str, change: Callable[[bytes], bytes], *, most: int) -> None:
+    def check_write(self, path: str, *, replace: bool) -> None:
+        """Raise the `ToolError` that `write` would raise now, as far as that can be told without writing."""
+        place = self._place(path)
+        with self._refusing(path, place):
+            try:
+                with self._writable(place) as spot:
+                    before = _status(spot)
+                    if before is not None and not replace:
+                        raise FileExistsError
+                    _need_writable(spot, before)
+            except FileNotFoundError:  # a folder is missing, and would be made in the last one that is there
+                while place.names:
+                    place = Place(place.root, place.names[:-1])
+                    with suppress(FileNotFoundError), self._writable(place) as spot:
+                        os.close(os.open(spot.name, FOLDER, dir_fd=spot.folder))  # or it is no folder
+                        if not os.access(spot.name, os.W_OK | os.X_OK, dir_fd=spot.folder):
+                            raise PermissionError from None
+                        return
+
+    def edit(self, path: str, change: Callable[[bytes], bytes], *, most: int, dry: bool = False) -> None:
         """Replace a file by what `change` makes of its bytes, at most so many. Raises `ToolError`.
 
-        One change at a time: of two edits of one file, the second sees the first.
+        One change at a time: of two edits of one file, the second sees the first. With `dry` nothing is written.
         """
         place = self._place(path)
         with self._refusing(path, place), self._changes, self._writable(place) as spot:
@@ -173,7 +213,19 @@ class Workspace:
                     raise ToolError(text, reason="too_large")
                 with open(file.file, "rb", closefd=False) as source:
                     data = source.read(most)
-            put(spot, change(data), before=file.status)
+            changed = change(data)
+            if dry:
+                _need_writable(spot, file.status)
+            else:
+                put(spot, changed, before=file.status)
+
+    def check_read(self, path: str) -> None:
+        """Raise the `ToolError` that reading at this path would raise now, as far as that can be told."""
+        place = self._place(path)
+        with self._refusing(path, place), self._visible(place) as spot:
+            if not os.access(spot.name, os.R_OK, dir_fd=spot.folder):
+                os.stat(spot.name, dir_fd=spot.folder, follow_symlinks=False)  # it may not be there at all
+                raise PermissionError
 
     def walk(self, path: str, *, only: Glob | None = None) -> Generator[Entry, None, None]:
         """What is visible at and below a path: folder by folder, by name. Links are named and not followed.
@@ -228,15 +280,25 @@ class Workspace:
             raise ToolError(
                 "This is not a path that can exist; it is empty or has NUL in it.", reason="invalid_path"
             ) from None
-        place = self._roots.place(self.absolute(path))
+        written = self._roots.absolute(path)
+        if self._granted and (granted := self._granted_place(written)) is not None:
+            return granted
+        place = self._roots.place(written)
         if place is None:
-            raise refusal(Outside(), path, self.roots)
+            raise refusal(Repointed() if self._granted else Outside(), path, self.roots)
         return place
+
+    def _granted_place(self, written: str) -> Place | None:
+        """Where this path leads outside of the roots, if that is what this call was granted."""
+        real = _real(written)
+        if real is None or self._roots.place(real) is not None or not any(is_below(real, one) for one in self._granted):
+            return None
+        return Place("/", way("/", real) or ())
 
     @contextmanager
     def _visible(self, place: Place) -> Iterator[Spot]:
         self._check(place, writing=False)
-        with spot_at(place, others=self._roots.tops) as spot:
+        with self._spot(place) as spot:
             self._check(spot.place, writing=False)
             yield spot
 
@@ -246,9 +308,14 @@ class Workspace:
             self._check(made, writing=True)
 
         check(place)
-        with spot_at(place, others=self._roots.tops, make=check if make else None) as spot:
+        with self._spot(place, make=check if make else None) as spot:
             check(spot.place)
             yield spot
+
+    def _spot(self, place: Place, *, make: Callable[[Place], None] | None = None) -> AbstractContextManager[Spot]:
+        if place.root not in self._roots.tops:  # granted by its real path, on which there is no link
+            return spot_at(place, links=0, make=make)
+        return spot_at(place, others=self._roots.tops, make=make)
 
     def _check(self, place: Place, *, writing: bool) -> None:
         if self._reserved.hides(place):
@@ -268,9 +335,13 @@ class Workspace:
         except FileNotFoundError as error:
             raise refusal(error, path, self.roots, near=self._near(place)) from error
         except (OSError, Outside, Irregular) as error:
+            if self._granted and isinstance(error, Outside):
+                raise refusal(Repointed(), path, self.roots) from error
             raise refusal(error, path, self.roots) from error
 
     def _near(self, place: Place) -> Near | None:
+        if place.root not in self._roots.tops:  # what else is outside is nobody's business
+            return None
         for depth in range(len(place.names) - 1, -1, -1):
             folder = Place(place.root, place.names[:depth])
             try:
@@ -302,6 +373,22 @@ def _listed(spot: Spot) -> Iterator[tuple[int, list[os.DirEntry[str]]]]:
         yield folder, listed
     finally:
         os.close(folder)
+
+
+def _real(path: str) -> str | None:
+    """Where the path leads now, through all links; None where it is none that can exist."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _need_writable(spot: Spot, before: os.stat_result | None) -> None:
+    """Raise what keeps this file from being made or replaced, as far as can be told."""
+    if before is not None and not before.st_mode & 0o222:
+        raise ReadOnly
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=spot.folder):
+        raise PermissionError
 
 
 def _status(spot: Spot) -> os.stat_result | None:
