@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
-import msgspec
 
 from .._turn.inputs import Write
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
 from ..permissions import Action
+from ._forms import Object
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
@@ -106,7 +106,7 @@ class Tool(Generic[P, R]):
     reads_results: bool = False
     writes: Writes | None = None
     told: bool = False
-    _parameters: type[msgspec.Struct]
+    _parameters: Object
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, as if it had never been decorated."""
@@ -137,12 +137,11 @@ class Tool(Generic[P, R]):
         Raises `ToolInputError`.
         """
         try:
-            decoded = msgspec.convert(input, self._parameters, strict=True, str_keys=True)
-        except Exception as error:  # a type's own __post_init__ takes part, and may raise anything
-            names = ", ".join(self._parameters.__struct_fields__) or "none"
+            decoded: dict[str, object] = self._parameters.read(input)
+        except Exception as error:  # a type's own code takes part, and may raise anything
+            names = ", ".join(field.name for field in self._parameters.fields) or "none"
             raise ToolInputError(f"Invalid input for {self.name}: {error} (its parameters: {names})") from error
-        values = ((name, getattr(decoded, name)) for name in self._parameters.__struct_fields__)
-        return {name: value for name, value in values if value is not msgspec.UNSET}
+        return decoded
 
 
 @overload
