@@ -35,6 +35,7 @@ LAYERS: Mapping[str, int] = {
     "events": 0,
     "settings": 0,
     "_seams": 0,
+    "_extras": 0,
     # 1 core: pure
     "permissions": 1,
     "_patterns": 1,
@@ -126,7 +127,7 @@ by module.
 
 BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings")
+HTTP_MAY_IMPORT = ("_extras", "engine", "streams", "events", "errors", "memory.base", "messages", "settings")
 
 CORE_MAY_IMPORT = frozenset(
     """
@@ -154,7 +155,8 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("memory.minilm",),
     "tokenizers": ("memory.minilm",),
     "tree_sitter": ("_bash.tree",),
-    "typing_extensions": ("streams",),  # for the type checker alone
+    "pydantic": ("tools._pydantic",),  # where an annotation was made with it
+    "typing_extensions": ("streams", "engine", "blocking"),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }
 """Third parties: where each may be imported. What is in neither is not a dependency."""
@@ -354,7 +356,7 @@ def exports(modules: Modules) -> Iterator[str]:
 
 
 def sizes(
-    modules: Modules, *, lines: int = 400, function: int = 60, except_for: Mapping[str, str] | None = None
+    modules: Modules, *, lines: int = 600, function: int = 60, except_for: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """What has grown beyond one idea. `except_for` gives the reason of a named exception."""
     allowed = except_for or {}

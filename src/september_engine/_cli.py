@@ -20,18 +20,17 @@ from ._machine import embedder_here, tools_in
 from ._person import Person
 from ._terminal import BOLD, DIM, Terminal
 from .engine import Engine
-from .errors import ConfigurationError, EngineError
+from .errors import BrokenExtra, ConfigurationError, EngineError, MissingExtra
 from .events import Error, HitlRequest
 from .settings import Settings
 from .streams import Replay, Turn
 
 serve_engine: Callable[..., int] | None
+no_server = "serve needs the server extra: pip install 'september-engine[server]'"
 try:
     from .http.serve import serve_engine
-except ModuleNotFoundError as missing:
-    if missing.name is None or missing.name.startswith("september_engine"):
-        raise
-    serve_engine = None
+except (MissingExtra, BrokenExtra) as error:  # the other commands go without
+    serve_engine, no_server = None, error.message
 
 __all__ = ["main"]
 
@@ -162,7 +161,7 @@ def _doctor() -> int:
 
 def _serve(settings: Settings, *, host: str, port: int) -> int:
     if serve_engine is None:
-        raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
+        raise ConfigurationError(no_server)
     tools, missing = tools_in(settings.allowed_roots)
     warnings = [f"there is no bash tool: {missing}"] if missing is not None else []
     embedder, without = embedder_here()

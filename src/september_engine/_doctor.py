@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 import attrs
 
+from ._extras import EXTRAS
 from .sandbox.choice import Availability, report
 
 __all__ = ["Finding", "examine"]
-
-EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "server": ("hypercorn", "starlette"),
-    "sandbox": ("tree_sitter", "tree_sitter_bash"),
-    "prices": ("genai_prices",),
-    "media": ("PIL", "pypdf"),
-}
-"""Each extra, and the modules that it brings."""
 
 
 @attrs.frozen

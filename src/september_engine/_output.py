@@ -35,7 +35,7 @@ class Output(Generic[T]):
     Raises `InvalidRequest` for a type that a model cannot be asked for.
     """
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: type[T]) -> None:
         try:
             self._form = Forms().of(kind)
             whole = _on_top(self._form)

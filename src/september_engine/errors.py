@@ -13,7 +13,7 @@ One root, three families:
     │   ├── HitlNotPending            404  HITL_NOT_PENDING
     │   └── HitlAlreadyAnswered       409  HITL_ALREADY_ANSWERED
     ├── the machine's or the operator's doing
-    │   ├── ConfigurationError        (at start-up, never over HTTP)
+    │   ├── ConfigurationError        (at start-up, never over HTTP; MissingExtra and BrokenExtra at imports)
     │   ├── EngineClosed              503  SHUTTING_DOWN
     │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
     │   ├── MigrationRequired         503  MIGRATION_REQUIRED
@@ -36,6 +36,7 @@ from typing import ClassVar, Literal
 from .messages import JSON
 
 __all__ = [
+    "BrokenExtra",
     "ConfigurationError",
     "EngineClosed",
     "EngineError",
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidType",
     "MessageNotFound",
     "MigrationRequired",
+    "MissingExtra",
     "ModelError",
     "PayloadTooLarge",
     "StoreBusy",
@@ -161,6 +163,36 @@ class HitlAlreadyAnswered(EngineError):
 
 class ConfigurationError(EngineError):
     """A setting cannot be used. Raised at start-up, before any work is accepted."""
+
+
+class MissingExtra(ConfigurationError, ModuleNotFoundError):
+    """A package is not installed; the text says which extra brings it. `except ImportError` catches it, too.
+
+    Attributes:
+        name: The package.
+    """
+
+    def __init__(self, message: str, /, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class BrokenExtra(ConfigurationError, ImportError):
+    """A package is installed but does not load; the text says why. `except ImportError` catches it, too.
+
+    Attributes:
+        name: The module that could not be imported, where that is known.
+    """
+
+    def __init__(self, message: str, /, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class EngineClosed(EngineError):

@@ -21,16 +21,19 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
 
 import anyio
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-from hypercorn.typing import ASGIFramework
 from starlette.applications import Starlette
 
+from .._extras import extra
 from ..engine import Engine
 from ..errors import ConfigurationError
 from .app import create_app
 from .auth import LOOPBACK
 from .logs import configure
+
+with extra("server", "september_engine.http.serve"):
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from hypercorn.typing import ASGIFramework
 
 __all__ = ["serve_engine"]
 

@@ -11,6 +11,7 @@ import inspect
 import math
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -187,13 +188,14 @@ def tool(
     """Make a function a tool: `@tool`, `@tool(timeout=5.0)`, or `tool(instance.method, name="lookup")`.
 
     The name and description come from the function and its docstring, the schema from its annotations. A parameter is
-    described by the docstring's section on arguments (Google, NumPy or reST), or by
-    `Annotated[int, msgspec.Meta(description="…", ge=1)]`, which wins.
+    described by the docstring's section on arguments (Google, NumPy or reST), or by its annotation, which wins:
+    `Annotated[int, msgspec.Meta(description="…", ge=1)]`, `Annotated[int, pydantic.Field(le=5)]`. A constraint there is
+    checked and told to the model; one that is not known raises.
 
     Args:
         function: Sync or async; also a bound method, a `functools.partial`, or an object with `__call__`.
         name: Letters, digits, `_` and `-`, at most 64.
-        description: Instead of the docstring's.
+        description: Instead of the docstring's. Without either, a `UserWarning` says so; "" is a way to mean it.
         timeout: Seconds one call may take; None for no limit.
         safe_to_repeat: Running it twice does no harm.
         requires_permission: Ask a person before each call.
@@ -204,14 +206,22 @@ def tool(
     """
     scope = dict(sys._getframe(1).f_locals)
 
-    def make(function: Callable[P, R]) -> Tool[P, R]:
+    def make(function: Callable[P, R], *, stacklevel: int = 2) -> Tool[P, R]:
         plain = plain_function(function)
         chosen = name if name is not None else _name_of(function)
         _check(chosen, timeout, plain)
         parameters = parameters_of(function, chosen, scope)
+        described = description_of(function) if description is None else description
+        if description is None and not described:
+            warnings.warn(
+                f"Tool '{chosen}' has no docstring, so the model is not told what it does: write one, or pass "
+                "tool(…, description='…').",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
         return Tool(
             name=chosen,
-            description=description_of(function) if description is None else description,
+            description=described,
             input_schema=input_schema(parameters, function, chosen),
             function=function,
             is_async=_is_async(function),
@@ -223,7 +233,7 @@ def tool(
             parameters=parameters,
         )
 
-    return make if function is None else make(function)
+    return make if function is None else make(function, stacklevel=3)
 
 
 def _name_of(function: Callable[..., object]) -> str:
