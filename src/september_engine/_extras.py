@@ -41,11 +41,11 @@ def extra(name: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in packages:
+        absent = (error.name or "").partition(".")[0]
+        if absent not in packages or _installed(absent):
             raise _broken(package, purpose, error) from error
         raise MissingExtra(
-            f"{purpose} needs the package {error.name}, which is not installed: pip install '{package}'",
-            name=error.name or "",
+            f"{purpose} needs the package {absent}, which is not installed: pip install '{package}'", package=absent
         ) from error
     except ImportError as error:
         raise _broken(package, purpose, error) from error
@@ -60,9 +60,16 @@ def load(name: str, purpose: str, packages: Sequence[str]) -> None:
             importlib.import_module(package)
 
 
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # of a finder that knows better, or a module without a spec
+        return False
+
+
 def _broken(package: str, purpose: str, error: ImportError) -> BrokenExtra:
     return BrokenExtra(
         f"{purpose} needs packages that are installed but do not load ({error}). Try to install them again: "
         f"pip install --force-reinstall '{package}'",
-        name=error.name or "",
+        package=error.name,
     )

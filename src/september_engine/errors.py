@@ -165,34 +165,21 @@ class ConfigurationError(EngineError):
     """A setting cannot be used. Raised at start-up, before any work is accepted."""
 
 
-class MissingExtra(ConfigurationError, ModuleNotFoundError):
-    """A package is not installed; the text says which extra brings it. `except ImportError` catches it, too.
-
-    Attributes:
-        name: The package.
-    """
-
-    def __init__(self, message: str, /, *, name: str = "") -> None:
-        super().__init__(message)
-        self.name = name
+class _NoImport(ConfigurationError, ImportError):
+    def __init__(self, message: str, /, **details: JSON) -> None:
+        super().__init__(message, **details)
+        self.name = details.get("package")  # as every ImportError has it
 
     def __str__(self) -> str:
         return self.message
 
 
-class BrokenExtra(ConfigurationError, ImportError):
-    """A package is installed but does not load; the text says why. `except ImportError` catches it, too.
+class MissingExtra(_NoImport, ModuleNotFoundError):
+    """A package is not installed, `details["package"]`; the text says how to get it. An `ImportError`, too."""
 
-    Attributes:
-        name: The module that could not be imported, where that is known.
-    """
 
-    def __init__(self, message: str, /, *, name: str = "") -> None:
-        super().__init__(message)
-        self.name = name
-
-    def __str__(self) -> str:
-        return self.message
+class BrokenExtra(_NoImport):
+    """A package is installed but does not load; the text says why. An `ImportError`, too."""
 
 
 class EngineClosed(EngineError):
