@@ -200,7 +200,7 @@ class Built:
     keys: frozenset[str] = frozenset()
 
     def schema(self, parts: Definitions) -> dict[str, JSON]:
-        made = {**self.inner.schema(parts), **self.says}
+        made = {**self.says, **{key: said for key, said in self.inner.schema(parts).items() if key not in self.says}}
         if self.also:
             made["description"] = f"{made['description']} {self.also}" if made.get("description") else self.also
         return made
@@ -224,7 +224,7 @@ class Items:
 
     def schema(self, parts: Definitions) -> dict[str, JSON]:
         item = self.item.schema(parts)
-        return {**msgspec.json.schema(self.kind), **({"items": item} if item else {})}
+        return {"type": "array", **({"items": item} if item else {}), **msgspec.json.schema(self.kind)}
 
     def read(self, value: JSON) -> Any:
         given = _converted(value, self._list)
@@ -243,8 +243,8 @@ class Tuple:
 
     def schema(self, parts: Definitions) -> dict[str, JSON]:
         items = [item.schema(parts) for item in self.items]
-        made: dict[str, JSON] = {"type": "array", "minItems": len(items), "maxItems": len(items), "items": False}
-        return {**made, "prefixItems": items} if items else made
+        made: dict[str, JSON] = {"type": "array", "minItems": len(items), "maxItems": len(items)}
+        return {**made, **({"prefixItems": items} if items else {}), "items": False}
 
     def read(self, value: JSON) -> Any:
         given = _converted(value, list)

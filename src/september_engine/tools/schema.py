@@ -157,7 +157,10 @@ def _docstring(function: AnyFunction) -> docstring_parser.Docstring:
 def _describe(properties: dict[str, JSON], function: AnyFunction) -> None:
     for parameter in _docstring(function).params:
         if parameter.arg_name in properties and parameter.description:
-            properties[parameter.arg_name].setdefault("description", parameter.description.strip())
+            described = properties[parameter.arg_name]
+            described.setdefault("description", parameter.description.strip())
+            if "default" in described:
+                described["default"] = described.pop("default")  # last, as in earlier releases: the same prompt
 
 
 _PER_NAME = ("properties", "$defs", "patternProperties")
