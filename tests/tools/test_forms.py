@@ -78,6 +78,21 @@ def test_what_is_plainest_is_tried_last(options: list[Form]) -> None:
     assert union.read({"a": 1}) == {"a": 1}
 
 
+def test_unions_in_unions_are_tried_within_bounds_and_then_given_up() -> None:
+    one, other = small("n"), small("n")
+    union = OneOf([one, other])
+    for each in (one, other):
+        each.fields = [Field("n", "n", union, required=True)]
+    value: Any = 5
+    for _ in range(100):
+        value = {"n": value}
+    for _ in range(2):  # the tries of one value are its own
+        with pytest.raises(Misfit):
+            union.read(value)
+    long = Items(list[Any], OneOf([small("n"), NUMBER, TEXT]), list)
+    assert OneOf([NUMBER, long]).read(["a"] * 5_000) == ["a"] * 5_000
+
+
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Annotated, Any, Protocol
 
@@ -23,6 +25,11 @@ __all__ += ["OneOf", "Scalar", "Tuple"]
 ONE_OF = "it must be one of"
 MOST_CHOICES = 50
 """Choices that an error lists."""
+
+MOST_TRIES = 16
+"""Forms that are tried on average for each part of a value, over all its unions."""
+
+_this_thread = threading.local()
 
 _WRONG_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 
@@ -372,11 +379,14 @@ class OneOf:
 
     def read(self, value: JSON) -> Any:
         misfits: list[Misfit] = []
-        for option in sorted(self._named_by(value), key=lambda option: rank(option, value)):
-            try:
-                return option.read(value)
-            except Misfit as misfit:
-                misfits.append(misfit)
+        with _tries_for(value) as tries:
+            for option in sorted(self._named_by(value), key=lambda option: rank(option, value)):
+                if next(tries, None) is None:
+                    raise Misfit("It could be too many things; no more are tried")
+                try:
+                    return option.read(value)
+                except Misfit as misfit:
+                    misfits.append(misfit)
         wrong = [None if each.at else _WRONG_TYPE.fullmatch(each.why) for each in misfits]
         near = [each for each, match in zip(misfits, wrong, strict=True) if match is None]
         expected = " | ".join(dict.fromkeys(match[1] for match in wrong if match))
@@ -397,6 +407,27 @@ class OneOf:
             if option.tag[0] in value and value[option.tag[0]] == option.tag[1]
         ]
         return tagged or self.options
+
+
+@contextmanager
+def _tries_for(value: JSON) -> Iterator[Iterator[int]]:
+    """The tries that are left for the whole value: unions in unions could take 2 to the power of their depth."""
+    outer = getattr(_this_thread, "tries", None)
+    _this_thread.tries = outer or iter(range(MOST_TRIES * (_parts_of(value) + MOST_TRIES)))
+    try:
+        yield _this_thread.tries
+    finally:
+        _this_thread.tries = outer
+
+
+def _parts_of(value: JSON) -> int:
+    """How many values there are in it, itself included."""
+    waiting, count = [value], 0
+    while waiting:
+        each = waiting.pop()
+        count += 1
+        waiting += each if isinstance(each, list) else each.values() if isinstance(each, dict) else ()
+    return count
 
 
 @attrs.define(eq=False)
