@@ -37,6 +37,7 @@ LAYERS: Mapping[str, int] = {
     "settings": 0,
     "_seams": 0,
     "_forks": 0,
+    "_extras": 0,
     # 1 core: pure
     "permissions": 1,
     "_patterns": 1,
@@ -134,7 +135,17 @@ by module.
 
 BY_MODULE = ("memory", "models", "sandbox", "store", "")
 CORE, ADAPTERS, SHELL, HTTP = 1, 3, 4, 6
-HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "messages", "settings", "_forks")
+HTTP_MAY_IMPORT = (
+    "_extras",
+    "_forks",
+    "engine",
+    "streams",
+    "events",
+    "errors",
+    "memory.base",
+    "messages",
+    "settings",
+)
 
 CORE_MAY_IMPORT = frozenset(
     """
@@ -162,7 +173,8 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("memory.minilm",),
     "tokenizers": ("memory.minilm",),
     "tree_sitter": ("_bash.tree",),
-    "typing_extensions": ("streams",),  # for the type checker alone
+    "pydantic": ("tools._pydantic",),  # where an annotation was made with it
+    "typing_extensions": ("streams", "engine", "blocking"),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }
 """Third parties: where each may be imported. What is in neither is not a dependency."""

@@ -189,7 +189,7 @@ class TestLimitsOfOneTurn:
                 with pytest.raises(InvalidRequest, match=why):
                     engine.execute("Hi", task_id="t", limits=limits)
             with pytest.raises(InvalidRequest, match="must be Limits"):
-                engine.execute("Hi", task_id="t", limits={"usd": 1})  # type: ignore[arg-type]
+                engine.execute("Hi", task_id="t", limits={"usd": 1})  # type: ignore[call-overload]
             assert (await engine.execute("Hi", task_id="t")).text == "Hi."
 
 

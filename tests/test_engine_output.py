@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import msgspec
@@ -37,6 +38,26 @@ async def test_the_result_has_the_value(bench: Bench) -> None:
 async def test_a_value_that_is_no_object_is_unwrapped(bench: Bench) -> None:
     async with bench.running([say('{"value":[3,5]}')]) as engine:
         assert (await engine.execute("Which?", task_id="t", output=list[int])).output == [3, 5]
+
+
+class Refused(msgspec.Struct):
+    because: str
+
+
+async def test_a_union_of_classes_and_a_choice_of_words_are_values_too(bench: Bench) -> None:
+    answers = [say(f'{{"value":{ADA}}}'), say('{"value":{"because":"No."}}'), say('{"value":"yes"}')]
+    async with bench.running(answers) as engine:
+        assert (await engine.execute("Who?", task_id="t", output=Person | Refused)).output == Person("Ada", 36)
+        assert (await engine.execute("Who?", task_id="t", output=Person | Refused)).output == Refused("No.")
+        assert (await engine.execute("Is it?", task_id="t", output=Literal["yes", "no"])).output == "yes"
+
+
+async def test_a_model_that_chooses_what_there_is_not_is_told_what_there_is(bench: Bench) -> None:
+    model = ScriptedModel([say('{"value":"maybe"}'), say('{"value":"no"}')])
+    async with bench.running(model) as engine:
+        assert (await engine.execute("Is it?", task_id="t", output=Literal["yes", "no"])).output == "no"
+    told = model.requests[1].prompt.messages[-1]["content"][0]["text"]
+    assert 'it must be one of "yes", "no"' in told
 
 
 async def test_tools_are_used_on_the_way(bench: Bench) -> None:

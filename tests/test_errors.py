@@ -41,6 +41,8 @@ CONTRACT = {
     "MigrationRequired": ("MIGRATION_REQUIRED", 503),
     "StoreCorrupt": ("INTERNAL_ERROR", 500),
     "ConfigurationError": ("INTERNAL_ERROR", 500),
+    "MissingExtra": ("INTERNAL_ERROR", 500),
+    "BrokenExtra": ("INTERNAL_ERROR", 500),
     "EngineError": ("INTERNAL_ERROR", 500),
 }
 MODEL = {

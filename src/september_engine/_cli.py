@@ -23,18 +23,17 @@ from ._program import load_engine
 from ._terminal import BOLD, DIM, Terminal
 from ._wiring import DEFAULT_SYSTEM
 from .engine import Engine
-from .errors import ConfigurationError, EngineError
+from .errors import BrokenExtra, ConfigurationError, EngineError, MissingExtra
 from .events import Error, HitlRequest
 from .settings import Settings
 from .streams import Replay, Turn
 
 serve_engine: Callable[..., int] | None
+no_server = "serve needs the server extra: pip install 'september-engine[server]'"
 try:
     from .http.serve import serve_engine
-except ModuleNotFoundError as missing:
-    if missing.name is None or missing.name.startswith("september_engine"):
-        raise
-    serve_engine = None
+except (MissingExtra, BrokenExtra) as error:  # the other commands go without
+    serve_engine, no_server = None, error.message
 
 __all__ = ["main"]
 
@@ -197,7 +196,7 @@ def _doctor() -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     if serve_engine is None:
-        raise ConfigurationError("serve needs the server extra: pip install 'september-engine[server]'")
+        raise ConfigurationError(no_server)
     if options.engine is not None:
         own = [f"--{name}" for name in ("db", "model", "system", "memory") if getattr(options, name) is not None]
         if own:

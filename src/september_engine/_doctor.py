@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
 
+from ._extras import EXTRAS
 from ._machine import embedder_here
 from .errors import ConfigurationError
 from .memory.base import Embedder
@@ -20,15 +21,6 @@ from .sandbox.choice import Availability, report
 from .settings import DOTENV, Settings, variables_in
 
 __all__ = ["Finding", "examine"]
-
-EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "server": ("hypercorn", "starlette"),
-    "sandbox": ("tree_sitter", "tree_sitter_bash"),
-    "prices": ("genai_prices",),
-    "media": ("PIL", "pypdf"),
-    "embeddings": ("numpy", "tokenizers", "safetensors"),
-}
-"""Each extra, and the modules that it brings."""
 
 PROVIDER_KEYS = ("LLM_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 """The variables with the provider's key, the first before the others."""

@@ -1,6 +1,6 @@
 """Output: a Python type as what an answer must be: its JSON Schema for the model, and the check of the answer.
 
-Both are made from the type by msgspec, so they cannot disagree. A model answers with an object; where the type is none
+Both are made from the type's form, so they cannot disagree. A model answers with an object; where the type is none
 (a list, a number, a union), the value is wrapped into one, and unwrapped again when it is read.
 """
 
@@ -13,6 +13,8 @@ import msgspec
 from ._context.fits import misfit as schema_misfit
 from .errors import InvalidRequest
 from .messages import JSON
+from .tools._annotations import Forms, settled
+from .tools._forms import Definitions, Field, Form, Misfit, Object
 from .tools.schema import untitled
 
 __all__ = ["Output", "misfit_of"]
@@ -27,33 +29,34 @@ class Output(Generic[T]):
     """What an answer must be. `schema` is an object's, complete in itself, in JSON values.
 
     Args:
-        kind: A msgspec Struct, dataclass, TypedDict, attrs class, or any type that JSON can say: `list[int]`, …
+        kind: A msgspec Struct, dataclass, TypedDict, NamedTuple, attrs class, pydantic model, or any type that JSON can
+            say: `list[int]`, `Literal[…]`, a union, …
 
     Raises `InvalidRequest` for a type that a model cannot be asked for.
     """
 
     def __init__(self, kind: type[T]) -> None:
         try:
-            (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/$defs/{name}")
-            top = components[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema
-            self._wrapped = top.get("type") != "object"
+            self._form = Forms().of(kind)
+            whole = _on_top(self._form)
+            self._wrapped = whole.get("type") != "object"
             if self._wrapped:
-                kind = cast("type[T]", msgspec.defstruct("Output", [(VALUE, kind)], forbid_unknown_fields=True))
-                top = {"type": "object", "properties": {VALUE: schema}, "required": [VALUE]}
-            self._decoder = msgspec.json.Decoder(kind)
-            whole = {**top, "$defs": components} if _refers(top) else top
-            raw = msgspec.json.encode(untitled(whole))
+                value = Field(VALUE, VALUE, self._form, required=True)
+                self._form = Object("Output", dict, [value], closed=True)
+                whole = _on_top(self._form)
+            raw = msgspec.json.encode(settled(untitled(whole)))
         except Exception as error:  # a type's own code takes part, and may raise anything
             raise InvalidRequest(
                 f"output={kind!r} cannot be asked for ({str(error).strip().splitlines()[-1]}). "
-                "Use a dataclass, TypedDict, attrs class or msgspec Struct of JSON types, or such a type itself."
+                "Use a dataclass, TypedDict, attrs class, msgspec Struct or pydantic model of JSON types, or such a "
+                "type itself."
             ) from error
         self.schema: dict[str, JSON] = _closed(msgspec.json.decode(raw), "output")
 
     def read(self, text: str) -> T:
-        """The value that an answer is. Raises whatever says that it is none; most often `msgspec.ValidationError`."""
-        value: Any = self._decoder.decode(text)
-        return cast("T", value.value if self._wrapped else value)
+        """The value that an answer is. Raises whatever says that it is none; most often `Misfit`."""
+        value = self._form.read(msgspec.json.decode(text))
+        return cast("T", value[VALUE] if self._wrapped else value)
 
     def misfit(self, text: str) -> str | None:
         """Why an answer is not such a value, or None."""
@@ -77,7 +80,16 @@ def _why(text: str, error: Exception) -> str:
     if not text.strip():
         return "It has no text."
     said = str(error).strip().rstrip(".") or type(error).__name__
-    return f"{said}." if isinstance(error, msgspec.ValidationError) else f"{type(error).__name__}: {said}."
+    return f"{said}." if isinstance(error, Misfit) else f"{type(error).__name__}: {said}."
+
+
+def _on_top(form: Form) -> dict[str, JSON]:
+    """The form's schema with its parts, and not as a reference to one of them."""
+    parts = Definitions()
+    schema = form.schema(parts)
+    while list(schema) == ["$ref"]:
+        schema = parts.schemas[schema["$ref"].removeprefix("#/$defs/")]
+    return {**schema, "$defs": parts.schemas} if _refers(schema) else schema
 
 
 def _refers(schema: JSON) -> bool:

@@ -104,7 +104,10 @@ def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTo
     named: dict[str, AnyTool] = {}
     if not isinstance(tools, Iterable):
         raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
-    for tool in (*tools, *own):
+    given = list(tools)
+    if isinstance(tools, set | frozenset):  # it has no order of its own, and the tools begin every prompt
+        given.sort(key=lambda tool: str(getattr(tool, "name", "")))
+    for tool in (*given, *own):
         if not isinstance(tool, Tool):
             raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
         if tool.name in named:

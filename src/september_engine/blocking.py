@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import CancelledError, Future
 from contextlib import nullcontext, suppress
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -38,6 +38,9 @@ from .permissions import Policy
 from .settings import Settings
 from .store.base import Store
 from .streams import EventStream, Replay, T, Turn, TurnResult
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 __all__ = ["BlockingEngine", "BlockingMemory", "BlockingNotes", "BlockingTurn"]
 
@@ -264,6 +267,7 @@ class BlockingEngine:
         while (event := self._call(lambda: _next(stream))) is not None:
             yield event
 
+    @overload
     def execute(
         self,
         message: str,
@@ -275,10 +279,37 @@ class BlockingEngine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: type[T] | None = None,
-    ) -> BlockingTurn[T]:
+    ) -> BlockingTurn[T]: ...
+
+    @overload
+    def execute(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        media: Sequence[Media] = (),
+        direct: bool = False,
+        edit_message_id: str | None = None,
+        retry_message_id: str | None = None,
+        limits: Limits | None = None,
+        output: TypeForm[T],
+    ) -> BlockingTurn[T]: ...
+
+    def execute(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        media: Sequence[Media] = (),
+        direct: bool = False,
+        edit_message_id: str | None = None,
+        retry_message_id: str | None = None,
+        limits: Limits | None = None,
+        output: Any = None,
+    ) -> BlockingTurn[Any]:
         """Start one turn and return it for reading. Raises what `Engine.execute` raises."""
 
-        async def start() -> Turn[T]:  # async, because a portal would await the turn itself
+        async def start() -> Turn[Any]:  # async, because a portal would await the turn itself
             return self._engine.execute(
                 message,
                 task_id=task_id,

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ._notebook import Requests
 from ._output import Output
@@ -53,6 +53,9 @@ from .permissions import Policy
 from .settings import Settings
 from .store.base import Seizable, Store
 from .streams import Replay, T, Turn
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 __all__ = ["Engine", "Health"]
 
@@ -258,6 +261,7 @@ class Engine:
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @overload
     def execute(
         self,
         message: str,
@@ -269,7 +273,34 @@ class Engine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: type[T] | None = None,
-    ) -> Turn[T]:
+    ) -> Turn[T]: ...
+
+    @overload
+    def execute(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        media: Sequence[Media] = (),
+        direct: bool = False,
+        edit_message_id: str | None = None,
+        retry_message_id: str | None = None,
+        limits: Limits | None = None,
+        output: TypeForm[T],
+    ) -> Turn[T]: ...
+
+    def execute(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        media: Sequence[Media] = (),
+        direct: bool = False,
+        edit_message_id: str | None = None,
+        retry_message_id: str | None = None,
+        limits: Limits | None = None,
+        output: Any = None,
+    ) -> Turn[Any]:
         """Start one turn on a thread, at once, and return it for reading.
 
         Args:
@@ -281,8 +312,8 @@ class Engine:
             edit_message_id: Replace this message of a person; what followed stops counting.
             retry_message_id: Run again from this message (for an answer: from the message it answers).
             limits: What this turn may spend, in place of the engine's limits; None for those.
-            output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
-                `output` is such a value.
+            output: A type that the final answer must be, as JSON: a Struct, a dataclass, a pydantic model, `list[int]`,
+                `Literal["yes", "no"]`, `A | None`, … The result's `output` is such a value.
 
         Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
         `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file

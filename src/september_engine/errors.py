@@ -13,7 +13,7 @@ One root, three families:
     │   ├── HitlNotPending            404  HITL_NOT_PENDING
     │   └── HitlAlreadyAnswered       409  HITL_ALREADY_ANSWERED
     ├── the machine's or the operator's doing
-    │   ├── ConfigurationError        (at start-up, never over HTTP)
+    │   ├── ConfigurationError        (at start-up, never over HTTP; MissingExtra and BrokenExtra at imports)
     │   ├── EngineClosed              503  SHUTTING_DOWN
     │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
     │   ├── MigrationRequired         503  MIGRATION_REQUIRED
@@ -37,6 +37,7 @@ from typing import ClassVar, Literal
 from .messages import JSON
 
 __all__ = [
+    "BrokenExtra",
     "ConfigurationError",
     "EngineClosed",
     "EngineError",
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidType",
     "MessageNotFound",
     "MigrationRequired",
+    "MissingExtra",
     "ModelError",
     "PayloadTooLarge",
     "StoreBusy",
@@ -163,6 +165,23 @@ class HitlAlreadyAnswered(EngineError):
 
 class ConfigurationError(EngineError):
     """A setting cannot be used. Raised at start-up, before any work is accepted."""
+
+
+class _NoImport(ConfigurationError, ImportError):
+    def __init__(self, message: str, /, **details: JSON) -> None:
+        super().__init__(message, **details)
+        self.name = details.get("package")  # as every ImportError has it
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MissingExtra(_NoImport, ModuleNotFoundError):
+    """A package is not installed, `details["package"]`; the text says how to get it. An `ImportError`, too."""
+
+
+class BrokenExtra(_NoImport):
+    """A package is installed but does not load; the text says why. An `ImportError`, too."""
 
 
 class EngineClosed(EngineError):

@@ -89,3 +89,8 @@ def test_what_is_not_understood_fits(schema: dict[str, Any]) -> None:
 def test_a_constant_is_that_value() -> None:
     assert misfit({"const": 1}, 1) is None
     assert misfit({"const": 1}, True) == "Expected 1 - at `$`."
+
+
+@pytest.mark.parametrize(("step", "value", "fits"), [(3, 6, True), (3, 4, False), (0.1, 0.3, True), (0, 1, True)])
+def test_a_number_is_a_multiple_of_what_it_must_be(step: float, value: float, fits: bool) -> None:
+    assert (misfit({"type": "number", "multipleOf": step}, value) is None) is fits

@@ -306,7 +306,7 @@ async def test_a_message_that_was_told_in_brief_can_be_edited_and_retried(kind: 
         turns = [await engine.execute(f"{number}: {LONG}", task_id="t") for number in range(8)]
         assert any(map(is_summary, model.requests))
         target = {f"{kind}_message_id": turns[1].user_message_id}
-        await engine.execute("1: otherwise", task_id="t", **target)  # type: ignore[arg-type]
+        await engine.execute("1: otherwise", task_id="t", **target)  # type: ignore[call-overload]
         sent = [
             first_text(Prompt(system="", tools=[], messages=[message]))
             for message in model.requests[-1].prompt.messages

@@ -298,3 +298,8 @@ def test_a_long_message_keeps_its_head() -> None:
     told = encode_error(ValueError("x" * 1_000_000))
     assert told.message.startswith("ValueError: xxx")
     assert len(told.message) < 5000
+
+
+def test_a_set_is_shown_in_one_order() -> None:
+    assert encode_output({"plum", "amber", "teal", "ivory"}) == ["amber", "ivory", "plum", "teal"]
+    assert encode_output({"a": frozenset({(2, "b"), (1, "a")})}) == {"a": [[1, "a"], [2, "b"]]}

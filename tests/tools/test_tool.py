@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -89,7 +90,10 @@ def test_decode_gives_the_annotated_types() -> None:
         ({}, "missing required field `value`"),
         ({"value": "2"}, "Expected `float`, got `str` - at `$.value`"),
         ({"value": -1}, "Expected `float` >= 0.0 - at `$.value`"),
-        ({"value": 1, "units": "yards"}, "Invalid enum value 'yards' - at `$.units`"),
+        (
+            {"value": 1, "units": "yards"},
+            'Invalid enum value \'yards\' - at `$.units` (it must be one of "km", "miles")',
+        ),
         ({"value": 1, "unit": "km"}, "unknown field `unit` (its parameters: value, units, exact)"),
         ({"value": 1, "exact": None}, "Expected `bool`, got `null` - at `$.exact`"),
         ({"value": 1, "exact": 1}, "Expected `bool`, got `int` - at `$.exact`"),
@@ -161,6 +165,21 @@ def test_async_is_what_is_called_not_what_is_below_a_wrapper() -> None:
 def test_a_name_the_api_refuses_is_refused_when_the_tool_is_made(name: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be a tool's name"):
         tool(convert.function, name=name)
+
+
+def test_a_tool_without_a_docstring_is_told_where_it_is_made() -> None:
+    def bare(x: int) -> int:
+        return x
+
+    with pytest.warns(UserWarning, match="Tool 'bare' has no docstring") as told:
+        tool(bare)
+        tool(name="bare")(bare)
+    assert {each.filename for each in told} == {__file__}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tool(bare, description="").description == ""
+        assert tool(bare, description="It is told.").description == "It is told."
+        assert tool(word_count.function).description
 
 
 def test_a_lambda_needs_a_name() -> None:

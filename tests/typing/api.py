@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import msgspec
 
@@ -40,11 +40,23 @@ class Trip(msgspec.Struct):
     city: str
 
 
+class Stay(msgspec.Struct):
+    nights: int
+
+
 async def turns(engine: Engine, blocking: BlockingEngine) -> None:
     assert_type(engine.execute("Hi", task_id="t"), Turn[None])
     assert_type(engine.execute("Hi", task_id="t", output=Trip), Turn[Trip])
     assert_type((await engine.execute("Hi", task_id="t", output=Trip)).output, Trip)
     assert_type((await engine.execute("Hi", task_id="t", output=list[Trip])).output, list[Trip])
+    assert_type((await engine.execute("Hi", task_id="t", output=Literal["yes", "no"])).output, Literal["yes", "no"])
+    assert_type((await engine.execute("Hi", task_id="t", output=Trip | None)).output, Trip | None)
+    assert_type((await engine.execute("Hi", task_id="t", output=Trip | Stay)).output, Trip | Stay)
+    assert_type(blocking.execute("Hi", task_id="t", output=Literal["yes"]).result().output, Literal["yes"])
+    assert_type(blocking.execute("Hi", task_id="t", output=Trip | None).result().output, Trip | None)
+    engine.execute("Hi", task_id="t", output=5)  # type: ignore[call-overload]
+    maybe: type[Trip] | None = Trip
+    assert_type(engine.execute("Hi", task_id="t", output=maybe), Turn[Trip])
     assert_type((await engine.execute("Hi", task_id="t")).cost_usd, float | None)
     assert_type(blocking.execute("Hi", task_id="t", output=Trip).result().output, Trip)
     plain: Turn = engine.execute("Hi", task_id="t")  # what needs no parameter may go without

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError
+from .._extras import extra
 from .doubt import NotUnderstood
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ KINDS = COMMANDS | frozenset(
 def starts_of(text: str) -> frozenset[int]:
     """Where commands begin, in characters. Raises `NotUnderstood` for what cannot be parsed or is not allowed.
 
-    Raises `ConfigurationError` where tree-sitter is not installed.
+    Raises `MissingExtra` where tree-sitter is not installed.
     """
     raw = text.encode()
     root = _parser().parse(raw).root_node
@@ -64,11 +64,7 @@ def _nodes(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
 
 @cache
 def _parser() -> tree_sitter.Parser:
-    try:
+    with extra("sandbox", "Judging shell commands"):
         import tree_sitter
         import tree_sitter_bash
-    except ImportError as error:
-        raise ConfigurationError(
-            "Judging shell commands needs the sandbox extra: pip install 'september-engine[sandbox]'."
-        ) from error
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))

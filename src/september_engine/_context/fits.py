@@ -5,6 +5,7 @@ Total: any schema and any value give an answer and never an exception. What is n
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -30,13 +31,14 @@ _BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
     "maximum": lambda value, bound: value <= bound,
     "exclusiveMinimum": lambda value, bound: value > bound,
     "exclusiveMaximum": lambda value, bound: value < bound,
+    "multipleOf": lambda value, step: math.isclose(value / step, round(value / step), rel_tol=1e-9, abs_tol=1e-9),
     "minLength": lambda value, bound: len(value) >= bound,
     "maxLength": lambda value, bound: len(value) <= bound,
     "minItems": lambda value, bound: len(value) >= bound,
     "maxItems": lambda value, bound: len(value) <= bound,
     "pattern": lambda value, pattern: re.search(pattern, value) is not None,
 }
-_OF_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_OF_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _OF_TEXT = ("minLength", "maxLength", "pattern")
 _OF_LISTS = ("minItems", "maxItems")
 
@@ -102,7 +104,7 @@ def _out_of_bounds(schema: Mapping[str, JSON], value: JSON, at: str) -> Iterator
 def _keeps(name: str, value: JSON, bound: JSON) -> bool:
     try:
         return bool(_BOUNDS[name](value, bound))
-    except (TypeError, re.error):  # a bound that is none
+    except (TypeError, ArithmeticError, re.error):  # a bound that is none
         return True
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from threading import Semaphore
 
 from .._context.media import IMAGE_TYPES, media_problem
-from ..errors import ConfigurationError
+from .._extras import load
 from ..messages import Block
 from ..settings import Settings
 from .documents import look_into
@@ -24,7 +23,7 @@ AT_ONCE = 2
 def preparation(settings: Settings) -> Callable[[Block], Block] | None:
     """What is to be done to each image and document before it is stored, or None for nothing. It raises `Unusable`.
 
-    Raises `ConfigurationError` where a package is missing that this needs.
+    Raises `MissingExtra` where a package is missing that this needs.
     """
     shrinks, looks = settings.media_image_resize_enabled, settings.media_presend_validation_enabled
     needed = {
@@ -32,11 +31,7 @@ def preparation(settings: Settings) -> Callable[[Block], Block] | None:
         "MEDIA_PRESEND_VALIDATION_ENABLED": ("PIL", "pypdf") if looks else (),
     }
     for variable, packages in needed.items():
-        if any(importlib.util.find_spec(package) is None for package in packages):
-            raise ConfigurationError(
-                f"{variable} is true, and that needs packages that are not installed: "
-                "pip install 'september-engine[media]'"
-            )
+        load("media", f"{variable} is true, which", packages)
     if not shrinks and not looks:
         return None
     return partial(_prepared, shrinks=shrinks, looks=looks, places=Semaphore(AT_ONCE))

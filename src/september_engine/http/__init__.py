@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+from .._extras import extra
+
+with extra("server", "september_engine.http"):  # before any module of this package can be imported
+    import starlette  # noqa: F401
+
 from .app import create_app
 from .auth import LOOPBACK
 

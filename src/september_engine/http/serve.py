@@ -22,17 +22,20 @@ from contextlib import suppress
 from typing import Any, cast
 
 import anyio
-from hypercorn.asyncio import serve
-from hypercorn.config import Config, Sockets
-from hypercorn.typing import ASGIFramework
 from starlette.applications import Starlette
 
+from .._extras import extra
 from .._forks import LoopFiles, at_fork
 from ..engine import Engine
 from ..errors import ConfigurationError
 from .app import create_app
 from .auth import LOOPBACK
 from .logs import configure
+
+with extra("server", "september_engine.http.serve"):
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config, Sockets
+    from hypercorn.typing import ASGIFramework
 
 __all__ = ["serve_engine"]
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .._extras import extra
 from ..errors import ConfigurationError
 from .base import KINDS, Kind, VectorRow
 
@@ -29,16 +30,12 @@ MOST_ALIKE = 4_096
 class VectorIndex:
     """The vectors of one model. Every method may be called in any thread.
 
-    Raises `ConfigurationError` where NumPy is not installed.
+    Raises `MissingExtra` where NumPy is not installed.
     """
 
     def __init__(self, dimensions: int) -> None:
-        try:
+        with extra("embeddings", "An index of vectors"):
             import numpy
-        except ImportError as missing:
-            raise ConfigurationError(
-                'Vectors need NumPy. Install it: pip install "september-engine[embeddings]"'
-            ) from missing
         self._np = numpy
         self._dimensions = dimensions
         self._lock = threading.Lock()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from .._extras import extra
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,12 +57,10 @@ class MiniLMEmbedder:
     dimensions = WIDTH
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        try:
+        with extra("embeddings", "MiniLM"):
             import numpy
             from safetensors.numpy import load
             from tokenizers import BertWordPieceTokenizer
-        except ImportError as missing:
-            raise ConfigurationError(f"MiniLM needs the package {missing.name}. Install it: {INSTALL}") from missing
         self._np = numpy
         place = _installed() if folder is None else Path(folder)
         weights = _checked(place / "model.safetensors", WEIGHTS_SHA256)

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from msgspec.structs import replace
 
+from .._extras import extra
 from ..errors import ConfigurationError, ModelError
 from ..messages import JSON
 from ._claude_errors import (
@@ -101,7 +102,8 @@ class AnthropicModel:
         self._connections = Connections()
         # resolved here, because to the SDK a variable that is set to nothing is an address
         url = _checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL)
-        import anthropic
+        with extra("", "AnthropicModel"):
+            import anthropic
 
         self._status_error = anthropic.APIStatusError
         self._connection_error = anthropic.APIConnectionError

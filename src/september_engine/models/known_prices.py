@@ -6,18 +6,24 @@ not mean that it costs as much.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import ModuleType
 
+from .._extras import extra
+from ..errors import BrokenExtra
 from ..messages import Usage
 
 __all__ = ["KnownPrices"]
+
+logger = logging.getLogger(__name__)
 
 PROVIDER = "anthropic"
 
 
 def _load() -> ModuleType:
-    import genai_prices
+    with extra("prices", "A price list"):
+        import genai_prices
 
     return genai_prices
 
@@ -39,7 +45,9 @@ class KnownPrices:
             return None
         try:
             prices = self._list = self._list or self._load()
-        except ImportError:
+        except ImportError as error:
+            if isinstance(error, BrokenExtra):  # not installing it is a choice, this is none
+                logger.warning("%s", error.message)
             self._missing = True
             return None
         used = prices.Usage(

@@ -6,11 +6,14 @@ import hashlib
 from contextlib import AbstractAsyncContextManager
 
 import anyio
-import pytest
 
+from .._extras import extra
 from ..errors import Fenced
 from ..store.base import Blob, Store
 from .store_writer import Writer
+
+with extra("dev", "september_engine.testing.store_contract"):
+    import pytest
 
 __all__ = ["BlobContract"]
 

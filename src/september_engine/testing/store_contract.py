@@ -14,14 +14,17 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 
 import anyio
-import pytest
 from msgspec.structs import replace
 
+from .._extras import extra
 from ..errors import EngineError, Fenced, StoreInUse
 from ..store.base import Batch, EventRow, FactRow, Store
 from ._blob_contract import BlobContract
 from ._store_long_threads import LongThreadContract
 from .store_writer import Writer
+
+with extra("dev", "september_engine.testing.store_contract"):
+    import pytest
 
 __all__ = ["StoreContract"]
 

@@ -13,6 +13,9 @@ from .._turn.inputs import WriteNote
 from .._turn.notes import note_problem
 from ..errors import ConfigurationError
 from ..messages import JSON
+from ._annotations import Forms, settled
+from ._forms import Definitions, Form
+from .schema import untitled
 from .tool import Tool, ToolInputError, tool
 
 __all__ = ["NoteKeys", "note_tool"]
@@ -26,13 +29,15 @@ class NoteKeys:
     """
 
     kinds: Mapping[str, Any] | None = None
+    _forms: dict[str, Form] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         for key, kind in (self.kinds or {}).items():
             if (problem := note_problem(WriteNote(key=key, value=0), {})) is not None:
                 raise ConfigurationError(f"notes={{…}} has a key that cannot be one. {problem}")
             try:
-                msgspec.json.schema(kind)
+                self._forms[key] = Forms().of(kind)
+                self.schema(key)
             except Exception as error:  # a type's own code takes part, and may raise anything
                 why = str(error).strip().splitlines()[-1]
                 raise ConfigurationError(f"The type of the note {key!r} has no JSON Schema ({why}).") from error
@@ -44,15 +49,20 @@ class NoteKeys:
         if key not in self.kinds:
             return f"There is no key {key!r}. Keys: {', '.join(self.kinds)}."
         try:
-            msgspec.convert(value, self.kinds[key], strict=True)
+            self._forms[key].read(value)
         except Exception as error:  # a type's own __post_init__ takes part, and may raise anything
             return f"The value of {key!r} does not fit: {error}."
         return None
 
+    def schema(self, key: str) -> dict[str, JSON]:
+        """The JSON Schema of what stands under this key."""
+        parts = Definitions()
+        schema = self._forms[key].schema(parts)
+        return dict(settled(untitled({**schema, **({"$defs": parts.schemas} if parts.schemas else {})})))
+
     def listed(self) -> str:
         """The keys with their schemas, one a line."""
-        schemas = {key: msgspec.json.schema(kind) for key, kind in (self.kinds or {}).items()}
-        return "\n".join(f"- {key}: {msgspec.json.encode(schema).decode()}" for key, schema in schemas.items())
+        return "\n".join(f"- {key}: {msgspec.json.encode(self.schema(key)).decode()}" for key in self._forms)
 
 
 @tool(safe_to_repeat=True)

@@ -125,6 +125,9 @@ class _Encoder:
         match value:
             case Mapping():
                 return self._object(value.items())
+            case set() | frozenset():  # in one order, so that the same result is the same text in every process
+                made = self._array(value)
+                return made if self._room <= 0 else sorted(made, key=msgspec.json.encode)
             case list() | tuple() | Set():
                 return self._array(value)
         if (fields := _fields(value)) is not None:

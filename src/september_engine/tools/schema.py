@@ -1,8 +1,8 @@
-"""From a function's signature to a struct, and from the struct to JSON Schema.
+"""From a function's signature to the form of its input, and from the form to JSON Schema.
 
-The struct is the one truth: the schema the model reads and the check its input must pass are made from it, so they
-cannot disagree. A parameter with a default becomes a field that may be left out (`UNSET`); the function then applies
-its own default, whatever object that is.
+The form is the one truth: the schema the model reads and the check its input must pass are made from it, so they
+cannot disagree. A parameter with a default is a field that may be left out; the function then applies its own default,
+whatever object that is.
 
 Annotations written as strings are resolved in the function's globals, its closure, and the names that are local where
 the decorator stands, in that order of preference from the inside out.
@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, TypeAlias, Union, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
 
 import docstring_parser
 import msgspec
@@ -23,6 +22,10 @@ import msgspec
 from .._context.definitions import unusable_names
 from ..errors import ConfigurationError
 from ..messages import JSON
+from ._annotations import Forms, settled
+from ._fields import shown_default
+from ._forms import Definitions, Field, Object
+from ._pydantic import made_with_pydantic
 
 __all__ = ["AnyFunction", "description_of", "input_schema", "parameters_of", "plain_function", "untitled"]
 
@@ -48,8 +51,8 @@ def plain_function(function: AnyFunction) -> AnyFunction:
     return getattr(type(function).__call__, "__func__", type(function).__call__)
 
 
-def parameters_of(function: AnyFunction, name: str, scope: Mapping[str, object]) -> type[msgspec.Struct]:
-    """The parameters as a struct that refuses unknown names. `scope` holds the names around the decorator.
+def parameters_of(function: AnyFunction, name: str, scope: Mapping[str, object]) -> Object:
+    """The parameters as an object that refuses unknown names. `scope` holds the names around the decorator.
 
     What a `functools.partial` already binds by keyword belongs to the host: the model neither sees nor sets it.
     Raises `ConfigurationError` for a parameter that cannot be described to a model.
@@ -58,43 +61,44 @@ def parameters_of(function: AnyFunction, name: str, scope: Mapping[str, object])
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"Tool '{name}' has no signature that can be read; wrap it in a function.") from error
-    fields: list[Any] = []
+    forms = Forms(scope)
+    fields: list[Field] = []
     for parameter in signature.parameters.values():
         if parameter.name in _bound(function):
             continue
         if (problem := _UNUSABLE.get(parameter.kind)) is not None:
             raise ConfigurationError(f"Tool '{name}' {problem.format(name=parameter.name)}.")
-        kind = _resolved(function, parameter, name, scope)
-        fields.append((parameter.name, kind) if parameter.default is _MISSING else _optional(parameter.name, kind))
-    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-
-
-def input_schema(parameters: type[msgspec.Struct], function: AnyFunction, name: str) -> dict[str, JSON]:
-    """The JSON Schema of the parameters, an object on top, with descriptions from the docstring where `Meta` has none.
-
-    Raises `ConfigurationError` for a type that JSON Schema cannot tell, and a name that the Messages API refuses.
-    """
-    for field in msgspec.structs.fields(parameters):
+        kind, default = _resolved(function, parameter, name, scope), parameter.default
+        if default is not _MISSING and made_with_pydantic(default) and type(default).__name__ == "FieldInfo":
+            raise ConfigurationError(
+                f"Parameter '{parameter.name}' of tool '{name}' has pydantic's Field as its default, which a function "
+                f"does not know: write '{parameter.name}: Annotated[int, Field(…)] = 5', with its own type and default."
+            )
         try:
-            msgspec.json.schema(field.type)
+            form = forms.of(kind)
+            form.schema(Definitions())
         except Exception as error:  # a type's own code takes part, and may raise anything
             raise ConfigurationError(
-                f"Parameter '{field.name}' of tool '{name}' has a type that a model cannot be told about "
+                f"Parameter '{parameter.name}' of tool '{name}' has a type that a model cannot be told about "
                 f"({str(error).strip().splitlines()[-1]}). "
-                "Use JSON types, dataclasses, TypedDicts, attrs classes or msgspec Structs, defined at module level."
+                "Use JSON types, dataclasses, TypedDicts, attrs classes, msgspec Structs or pydantic models."
             ) from error
-    (reference,), components = msgspec.json.schema_components((parameters,), ref_template="#/$defs/{name}")
-    top = components.pop(reference["$ref"].removeprefix("#/$defs/"))
-    schema: dict[str, JSON] = {
-        "type": "object",
-        "properties": _untitled_each(top["properties"]),
-        "required": top["required"],
-        "additionalProperties": False,
-    }
-    if components:
-        schema["$defs"] = _untitled_each(components)
+        shown = msgspec.UNSET if default is _MISSING else shown_default(default)
+        fields.append(Field(parameter.name, parameter.name, form, default is _MISSING, shown))
+    return Object(name, dict, fields, closed=True)
+
+
+def input_schema(parameters: Object, function: AnyFunction, name: str) -> dict[str, JSON]:
+    """The JSON Schema of the parameters, an object on top, described by the docstring where nothing else does.
+
+    Raises `ConfigurationError` for a name that the Messages API refuses.
+    """
+    parts = Definitions()
+    schema = parameters.inline(parts)
+    if parts.schemas:
+        schema["$defs"] = parts.schemas
+    schema = dict(settled(untitled(schema)))
     _describe(schema["properties"], function)
-    _show_defaults(schema["properties"], parameters, function)
     if unusable := unusable_names(schema):
         raise ConfigurationError(
             f"Tool '{name}' has the parameter or field '{unusable[0]}', a name that models do not take: "
@@ -139,12 +143,7 @@ def _resolved(function: AnyFunction, parameter: inspect.Parameter, name: str, sc
             f"The annotation of parameter '{parameter.name}' of tool '{name}' cannot be resolved ({error}). "
             "Define its type at module level, or import it outside of 'if TYPE_CHECKING'."
         ) from error
-    kind = hints[parameter.name]
-    return Any if kind is object else kind
-
-
-def _optional(name: str, kind: Any) -> tuple[str, object, object]:
-    return (name, Union[kind, msgspec.UnsetType], msgspec.UNSET)  # noqa: UP007 (the type is only known at run time)
+    return hints[parameter.name]
 
 
 def _docstring(function: AnyFunction) -> docstring_parser.Docstring:
@@ -158,23 +157,10 @@ def _docstring(function: AnyFunction) -> docstring_parser.Docstring:
 def _describe(properties: dict[str, JSON], function: AnyFunction) -> None:
     for parameter in _docstring(function).params:
         if parameter.arg_name in properties and parameter.description:
-            properties[parameter.arg_name].setdefault("description", parameter.description.strip())
-
-
-def _show_defaults(properties: dict[str, JSON], parameters: type[msgspec.Struct], function: AnyFunction) -> None:
-    """A default is shown where it is JSON that the parameter itself would take."""
-    kinds = {field.name: field.type for field in msgspec.structs.fields(parameters)}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name not in properties or parameter.default is _MISSING:
-            continue
-        try:
-            shown = msgspec.to_builtins(parameter.default, str_keys=True)
-            msgspec.json.encode(shown)
-            msgspec.convert(shown, kinds[parameter.name], strict=True, str_keys=True)
-        except Exception:  # a default may be any object; one that cannot be shown is left out
-            continue
-        if not (isinstance(shown, float) and not math.isfinite(shown)):
-            properties[parameter.name].setdefault("default", shown)
+            described = properties[parameter.arg_name]
+            described.setdefault("description", parameter.description.strip())
+            if "default" in described:
+                described["default"] = described.pop("default")  # last, as in earlier releases: the same prompt
 
 
 _PER_NAME = ("properties", "$defs", "patternProperties")

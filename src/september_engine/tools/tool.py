@@ -11,16 +11,17 @@ import inspect
 import math
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
-import msgspec
 
 from .._turn.inputs import Write
 from ..errors import ConfigurationError
 from ..messages import JSON, Block
 from ..permissions import Action, Effect
+from ._forms import Object
 from .output import ToolError
 from .schema import description_of, input_schema, parameters_of, plain_function
 
@@ -120,7 +121,7 @@ class Tool(Generic[P, R]):
     reads_results: bool = False
     writes: Writes | None = None
     told: bool = False
-    _parameters: type[msgspec.Struct]
+    _parameters: Object
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, as if it had never been decorated."""
@@ -151,12 +152,11 @@ class Tool(Generic[P, R]):
         Raises `ToolInputError`.
         """
         try:
-            decoded = msgspec.convert(input, self._parameters, strict=True, str_keys=True)
-        except Exception as error:  # a type's own __post_init__ takes part, and may raise anything
-            names = ", ".join(self._parameters.__struct_fields__) or "none"
+            decoded: dict[str, object] = self._parameters.read(input)
+        except Exception as error:  # a type's own code takes part, and may raise anything
+            names = ", ".join(field.name for field in self._parameters.fields) or "none"
             raise ToolInputError(f"Invalid input for {self.name}: {error} (its parameters: {names})") from error
-        values = ((name, getattr(decoded, name)) for name in self._parameters.__struct_fields__)
-        return {name: value for name, value in values if value is not msgspec.UNSET}
+        return decoded
 
 
 @overload
@@ -202,13 +202,14 @@ def tool(
     """Make a function a tool: `@tool`, `@tool(timeout=5.0)`, or `tool(instance.method, name="lookup")`.
 
     The name and description come from the function and its docstring, the schema from its annotations. A parameter is
-    described by the docstring's section on arguments (Google, NumPy or reST), or by
-    `Annotated[int, msgspec.Meta(description="…", ge=1)]`, which wins.
+    described by the docstring's section on arguments (Google, NumPy or reST), or by its annotation, which wins:
+    `Annotated[int, msgspec.Meta(description="…", ge=1)]`, `Annotated[int, pydantic.Field(le=5)]`. A constraint there is
+    checked and told to the model; one that is not known raises.
 
     Args:
         function: Sync or async; also a bound method, a `functools.partial`, or an object with `__call__`.
         name: Letters, digits, `_` and `-`, at most 64.
-        description: Instead of the docstring's.
+        description: Instead of the docstring's. Without either, a `UserWarning` says so; "" is a way to mean it.
         timeout: Seconds one call may take; None for no limit.
         safe_to_repeat: Running it twice does no harm.
         requires_permission: Ask a person before each call.
@@ -219,14 +220,22 @@ def tool(
     """
     scope = dict(sys._getframe(1).f_locals)
 
-    def make(function: Callable[P, R]) -> Tool[P, R]:
+    def make(function: Callable[P, R], *, stacklevel: int = 2) -> Tool[P, R]:
         plain = plain_function(function)
         chosen = name if name is not None else _name_of(function)
         _check(chosen, timeout, plain)
         parameters = parameters_of(function, chosen, scope)
+        described = description_of(function) if description is None else description
+        if description is None and not described:
+            warnings.warn(
+                f"Tool '{chosen}' has no docstring, so the model is not told what it does: write one, or pass "
+                "tool(…, description='…').",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
         return Tool(
             name=chosen,
-            description=description_of(function) if description is None else description,
+            description=described,
             input_schema=input_schema(parameters, function, chosen),
             function=function,
             is_async=_is_async(function),
@@ -238,7 +247,7 @@ def tool(
             parameters=parameters,
         )
 
-    return make if function is None else make(function)
+    return make if function is None else make(function, stacklevel=3)
 
 
 def _name_of(function: Callable[..., object]) -> str:
