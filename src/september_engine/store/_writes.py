@@ -10,8 +10,9 @@ import sqlite3
 from msgspec.structs import replace
 
 from ..errors import Fenced, StoreCorrupt
+from . import _branches as branches
 from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_crc, task_row, turn_row
-from .base import Batch, Blob, TaskRow
+from .base import Batch, Blob, TaskRow, stands_at
 
 __all__ = ["OpenTurns", "delete_task", "holds", "trim_events", "write_batch"]
 
@@ -56,6 +57,8 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
         stored_turn = None if found is None else find_turn(db, found[0], _turn_id(batch))
         task = _put_task(db, found, batch)
         turn = _put_turn(db, task, stored_turn, batch)
+        if batch.task is not None:
+            _move(db, task, batch, None if found is None else found[1])
         if batch.turn is not None and batch.turn.ended_at is not None:
             open_turns.forget(batch.task_id)
         else:
@@ -69,6 +72,15 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
         _put_blob(db, task, blob)
     events = [_checked((task, event.ts, turn, event.type, event.body)) for event in batch.events]
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+
+
+def _move(db: sqlite3.Connection, task: int, batch: Batch, before: TaskRow | None) -> None:
+    """Where the task does not stand at the turn it stood at, nor at one that goes on from it, it has left turns."""
+    assert batch.task is not None
+    stood, stands = before and stands_at(before), stands_at(batch.task)
+    goes_on = batch.turn is not None and (batch.turn.turn_id, batch.turn.parent) == (stands, stood)
+    if stands != stood and not goes_on:
+        branches.move(db, task=task, task_id=batch.task_id, turn_id=stands, at=batch.task.last_ts)
 
 
 def _checked(row: Row) -> Row:
@@ -133,7 +145,7 @@ def _put_turn(db: sqlite3.Connection, task: int, stored: Row | None, batch: Batc
     if stored is None:
         bounds = (min(times, default=0), max(times, default=0), min(seqs, default=0), max(seqs, default=0))
         values = (task, row.turn_id, row.parent, row.message_id, row.started_at, row.ended_at, *bounds)
-        turn = db.execute("INSERT INTO turns VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)", values).lastrowid
+        turn = db.execute("INSERT INTO turns VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)", values).lastrowid
         assert turn is not None
     else:
         turn, *head, _, first_ts, last_ts, first_seq, last_seq, _ = stored
@@ -204,6 +216,7 @@ def delete_task(db: sqlite3.Connection, task_id: str, open_turns: OpenTurns) -> 
         "AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.blob = blobs.blob AND task != ?1)",
         found,
     )
+    db.execute("DELETE FROM memory_turns WHERE task_id = ?", (task_id,))
     for table in ("blob_uses", "events", "turns", "tasks"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", found)
     return True
