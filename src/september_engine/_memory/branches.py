@@ -173,12 +173,12 @@ def _settled(members: Sequence[Memory], about: _About, at: int | None) -> dict[s
     before = {memory.id: memory for memory in members}
     after = {memory.id: _standing(memory, about, at) for memory in members}
     for place, memory in enumerate(members):
-        came_back = before[memory.id].retired_because == LEFT and after[memory.id].retired_at is None
+        came_back = before[memory.id].retired_at is not None and after[memory.id].retired_at is None
         if not came_back or slot_of(memory) is None:
             continue
         for later in members[place + 1 :]:  # what came while it was away was not held against it
             newer, older = after[later.id], after[memory.id]
-            if newer.retired_at is None and older.retired_at is None and may_replace(newer, older):
+            if not is_left(newer) and older.retired_at is None and may_replace(newer, older):
                 after[newer.id] = replace(newer, supersedes=(*newer.supersedes, older.id))
                 after[older.id] = _superseded(older, newer)
     return after

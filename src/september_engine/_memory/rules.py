@@ -177,7 +177,7 @@ def forgotten(memory: Memory, *, at: int, because: str, turn: tuple[str, str] | 
     comes_back = memory.superseded_by is not None or memory.retired_because == LEFT
     if memory.retired_at is not None and (not comes_back or is_erased(memory)):
         return memory
-    if turn is not None or memory.retired_at is not None:
+    if turn is not None or memory.retired_at is not None or memory.forgotten:
         task_id, turn_id = turn or (None, "")
         if any((each.task_id, each.turn_id) == (task_id, turn_id) for each in memory.forgotten):
             return memory

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..errors import Fenced, StoreCorrupt
 from . import _branches as branches
 from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_crc, task_row, turn_row
-from .base import Batch, Blob, TaskRow, stands_at
+from .base import Batch, Blob, TaskRow, leaves_turns, stands_at
 
 __all__ = ["OpenTurns", "delete_task", "holds", "trim_events", "write_batch"]
 
@@ -57,8 +57,9 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
         stored_turn = None if found is None else find_turn(db, found[0], _turn_id(batch))
         task = _put_task(db, found, batch)
         turn = _put_turn(db, task, stored_turn, batch)
-        if batch.task is not None:
-            _move(db, task, batch, None if found is None else found[1])
+        if batch.task is not None and leaves_turns(None if found is None else stands_at(found[1]), batch):
+            stands, at = stands_at(batch.task), batch.task.last_ts
+            branches.move(db, task=task, task_id=batch.task_id, turn_id=stands, at=at)
         if batch.turn is not None and batch.turn.ended_at is not None:
             open_turns.forget(batch.task_id)
         else:
@@ -72,15 +73,6 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
         _put_blob(db, task, blob)
     events = [_checked((task, event.ts, turn, event.type, event.body)) for event in batch.events]
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
-
-
-def _move(db: sqlite3.Connection, task: int, batch: Batch, before: TaskRow | None) -> None:
-    """Where the task does not stand at the turn it stood at, nor at one that goes on from it, it has left turns."""
-    assert batch.task is not None
-    stood, stands = before and stands_at(before), stands_at(batch.task)
-    goes_on = batch.turn is not None and (batch.turn.turn_id, batch.turn.parent) == (stands, stood)
-    if stands != stood and not goes_on:
-        branches.move(db, task=task, task_id=batch.task_id, turn_id=stands, at=batch.task.last_ts)
 
 
 def _checked(row: Row) -> Row:

@@ -33,6 +33,7 @@ __all__ = [
     "Tasks",
     "TurnRow",
     "Turns",
+    "leaves_turns",
     "stands_at",
 ]
 
@@ -135,6 +136,19 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     blobs: Sequence[Blob] = ()
     claim: bool = False
     barrier: bool = True
+
+
+def leaves_turns(stood: str | None, batch: Batch) -> bool:
+    """Whether this batch may leave turns, or bring some back, where the task stood at this turn before.
+
+    It does not where the task goes on with this very turn or from it: so almost never.
+    """
+    if batch.task is None:
+        return False
+    stands = stands_at(batch.task)
+    if batch.turn is None:
+        return stands != stood
+    return batch.turn.turn_id != stands or (stands != stood and batch.turn.parent != stood)
 
 
 class EventLog(Protocol):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
 from ..memory.inprocess import InProcessMemories
-from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow, stands_at
+from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow, leaves_turns, stands_at
 
 __all__ = ["MemoryStore"]
 
@@ -101,21 +101,19 @@ class MemoryStore:
         for blob in batch.blobs:
             task.blobs[blob.sha256] = self._blobs.setdefault(blob.sha256, blob)
         task.events += batch.events
-        before = task.row
+        stood = stands_at(task.row)
         if batch.task is not None:
             task.row = replace(batch.task, epoch=batch.epoch, trimmed_to=task.row.trimmed_to)
         elif batch.events:
             task.row = replace(task.row, epoch=batch.epoch, last_ts=batch.events[-1].ts)
         else:
             task.row = replace(task.row, epoch=batch.epoch)
-        self._move(task, stood=stands_at(before))
+        if leaves_turns(stood, batch):
+            self._move(task)
 
-    def _move(self, task: _Task, *, stood: str | None) -> None:
-        """Where the task does not stand at the turn it stood at, mark the turns that it left, and what they say."""
+    def _move(self, task: _Task) -> None:
+        """Mark the turns that are not part of the conversation now, and what they say in memory."""
         stands, task_id = stands_at(task.row), task.row.task_id
-        turn = None if stands is None else task.turns.get(stands)
-        if stands == stood or (turn is not None and turn.row.parent == stood):
-            return
         left = task.turns.keys() - {turn.row.turn_id for turn in task.line(stands)}
         marks = {(task_id, turn_id): turn_id in left for turn_id in sorted(left ^ task.left)}
         task.left = set(left)
