@@ -172,16 +172,22 @@ def _settled(members: Sequence[Memory], about: _About, at: int | None) -> dict[s
     """What becomes of the memories of one slot, or of one that has none."""
     before = {memory.id: memory for memory in members}
     after = {memory.id: _standing(memory, about, at) for memory in members}
-    for place, memory in enumerate(members):
-        came_back = before[memory.id].retired_at is not None and after[memory.id].retired_at is None
-        if not came_back or slot_of(memory) is None:
-            continue
-        for later in members[place + 1 :]:  # what came while it was away was not held against it
-            newer, older = after[later.id], after[memory.id]
-            if not is_left(newer) and older.retired_at is None and may_replace(newer, older):
-                after[newer.id] = replace(newer, supersedes=(*newer.supersedes, older.id))
-                after[older.id] = _superseded(older, newer)
+    ids = list(after)
+    for place, id_ in enumerate(ids):
+        came_back = before[id_].retired_at is not None and after[id_].retired_at is None
+        if came_back and slot_of(after[id_]) is not None:  # while it was away, it was not held against the others
+            pairs = [(id_, older) for older in ids[:place]] + [(newer, id_) for newer in ids[place + 1 :]]
+            for newer, older in pairs:
+                _hold_against(after, newer, older)
     return after
+
+
+def _hold_against(memories: dict[str, Memory], newer: str, older: str) -> None:
+    """Let the newer memory take the place of the older one, as it would have when it came."""
+    new, old = memories[newer], memories[older]
+    if old.retired_at is None and not is_left(new) and may_replace(new, old):
+        memories[newer] = replace(new, supersedes=(*new.supersedes, older))
+        memories[older] = _superseded(old, new)
 
 
 def _standing(memory: Memory, about: _About, at: int | None) -> Memory:
