@@ -101,19 +101,24 @@ def moved(
     """
     stored = {row.id: row for row in rows}
     memories = {row.id: _marked(memory, left) for row in rows if (memory := _read(row)) is not None}
-    groups: dict[str, list[str]] = {}
+    slots: dict[str, None] = {}
+    groups: list[list[str]] = []
     for row in rows:
-        if row.id in memories:
-            erased_or_alone = row.slot is None or is_erased(memories[row.id])
-            members = [row] if erased_or_alone else [each for each in beside(row.slot or "") if _read(each) is not None]
-            groups[f"only {row.id}" if erased_or_alone else f"all of {row.slot}"] = [each.id for each in members]
-            for each in members:
-                if each.id not in memories:
-                    stored[each.id], memories[each.id] = each, memory_of(each)
+        if row.id not in memories:
+            continue
+        if row.slot is None or is_erased(memories[row.id]):
+            groups.append([row.id])
+        else:
+            slots[row.slot] = None
+    for slot in slots:
+        members = [each for each in beside(slot) if each.id in memories or _read(each) is not None]
+        groups.append([each.id for each in members])
+        stored |= {each.id: each for each in members if each.id not in memories}
+        memories |= {each.id: memory_of(each) for each in members if each.id not in memories}
     wanted = {each.superseded_by for each in memories.values()} - {None, *memories}
     outside = [memory for row in known(sorted(filter(None, wanted))) if (memory := _read(row)) is not None]
     about, after = _About([*memories.values(), *outside]), dict(memories)
-    for ids in groups.values():
+    for ids in groups:
         after |= _settled([memories[id_] for id_ in ids], about, at)
     changed = [_row(stored[id_], memory) for id_, memory in after.items()]
     return [row for row in changed if row.body != stored[row.id].body]
