@@ -77,6 +77,7 @@ LAYERS: Mapping[str, int] = {
     "tools.builtin": 3,
     "store.memory": 3,
     "store.sqlite": 3,
+    "store._branches": 3,
     "store._connection": 3,
     "store._lock": 3,
     "store._memories": 3,

@@ -46,6 +46,7 @@ TESTED_THROUGH: Mapping[str, str] = {
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",
     "sandbox._watched": "sandbox/test_process.py",
+    "store._branches": "memory/test_branches.py",
     "store._connection": "store/test_sqlite.py",
     "store._reads": "store/test_sqlite.py",
     "store._writer": "store/test_sqlite.py",

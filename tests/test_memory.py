@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from september_engine import BlockingEngine, Settings
+from september_engine._memory.rules import LEFT
 from september_engine._turn.exchange import episode_id
 from september_engine._turn.facts import Recalled, decode_fact
 from september_engine.engine import Engine
@@ -186,19 +187,18 @@ class TestWhatTurnsLeave:
             [last] = [each for each in await engine.memory.page(kinds=["episode"]) if each.source.origin == "agent"]
         assert last.source.trust == "inferred"  # it was left behind with the turn that read it
 
-    async def test_an_edit_supersedes_what_it_leaves_behind_with_a_trail(self) -> None:
+    async def test_what_an_edit_leaves_is_not_current_and_says_why(self) -> None:
         async with Bench().running(echo, memory=True) as engine:
             await engine.execute("One.", task_id="a")
             second = await engine.execute("Two.", task_id="a")
             await engine.execute("Three.", task_id="a")
-            edited = await engine.execute("Zwei.", task_id="a", edit_message_id=second.user_message_id)
+            await engine.execute("Zwei.", task_id="a", edit_message_id=second.user_message_id)
             assert await said(engine) == ["One.", "You said: One.", "Zwei.", "You said: Zwei."]
             assert len(await said(engine, past=True)) == 8
             old = await engine.memory.get(episode_id("a", second.turn_id, "user"))
-            assert old.superseded_by == episode_id("a", edited.turn_id, "user")
-            assert [getattr(each, "text", "") for each in await engine.memory.history(old.id)][-1] == "Zwei."
+            assert (old.retired_because, old.superseded_by) == (LEFT, None)
 
-    async def test_a_branch_that_is_taken_up_again_is_remembered_again(self) -> None:
+    async def test_a_branch_that_is_taken_up_again_is_current_again(self) -> None:
         async with Bench().running(echo, memory=True) as engine:
             first = await engine.execute("One.", task_id="a")
             second = await engine.execute("Two.", task_id="a")
@@ -206,8 +206,7 @@ class TestWhatTurnsLeave:
             assert await said(engine) == ["Eins.", "You said: Eins."]
             await engine.execute("-", task_id="a", retry_message_id=second.user_message_id)
             assert sorted(await said(engine)) == sorted(["One.", "You said: One.", "Two.", "You said: Two."])
-            await settled(engine)
-            assert len(await said(engine, past=True)) == 10
+            assert len(await said(engine, past=True)) == 8
 
     async def test_what_was_forgotten_does_not_come_back_by_itself(self) -> None:
         bench = Bench()
@@ -230,7 +229,7 @@ class TestWhatTurnsLeave:
             assert await engine.delete("a")
             assert await said(engine) == []
             retired = {memory.retired_because for memory in await engine.memory.page(past=True)}
-            assert retired == {"its task was deleted", "superseded", ""}
+            assert retired == {"its task was deleted", LEFT, ""}
             assert [type(memory) for memory in await engine.memory.page()] == [Knowledge]
 
     async def test_a_memory_that_fails_does_not_keep_a_task_from_being_deleted(

@@ -30,9 +30,9 @@ class BlockingMemory:
         """Remember these, in order, and return what now says each."""
         return self._call(lambda: self._memory().remember(*memories))
 
-    def forget(self, memory_id: str, *, because: str) -> Memory:
+    def forget(self, memory_id: str, *, because: str, turn: tuple[str, str] | None = None) -> Memory:
         """Retire a memory; it stays readable with the reason."""
-        return self._call(lambda: self._memory().forget(memory_id, because=because))
+        return self._call(lambda: self._memory().forget(memory_id, because=because, turn=turn))
 
     def erase(self, *ids: str, because: str) -> list[Memory]:
         """Take what these memories say out of memory for good."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
+from september_engine._memory.rows import row_of
 from september_engine._runtime import remembering as module
 from september_engine._runtime.remembering import Remembering, forgetting
-from september_engine._turn.exchange import Exchange, episode_id
-from september_engine.memory.base import Episode, Memory, Source
+from september_engine._turn.exchange import episode_id
+from september_engine.memory.base import Memory
 from september_engine.memory.longterm import LongTermMemory
 from september_engine.models.scripted import say
 from september_engine.store.base import FactRow
 from tests.engines import Bench, echo, ticks
-
-UNTRUSTED = Episode(
-    id="mem_x", text="A cat.", at=1, speaker="assistant", source=Source(origin="agent", trust="untrusted")
-)
 
 
 class Died(BaseException):
@@ -122,7 +120,7 @@ async def test_a_store_that_fails_while_the_past_is_looked_through_ends_nothing(
     assert "OSError: The disk is gone." in caplog.text
 
 
-async def test_what_an_edit_leaves_behind_goes_though_only_an_untrusted_answer_takes_its_place() -> None:
+async def test_what_an_edit_leaves_goes_whatever_takes_its_place() -> None:
     bench = Bench()
     picture = {"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}}
     async with bench.running([say("Hello Ana."), say("A cat.")], memory=True) as engine:
@@ -130,11 +128,22 @@ async def test_what_an_edit_leaves_behind_goes_though_only_an_untrusted_answer_t
         await engine.execute(".", task_id="a", edit_message_id=done.user_message_id, media=[picture])
         await engine.remembered()
         assert [each.text for each in await engine.memory.page()] == [".", "A cat."]  # type: ignore[union-attr]
-        one = remembering(bench, engine.memory)
-        wordless = Exchange(turn_id="turn_x", parent=None, previous=done.turn_id, episodes=(UNTRUSTED,))
-        await engine.memory.remember(Episode(id=episode_id("a", done.turn_id, "user", again=1), text="I am Ana.", at=1))
-        await one._write("a", wordless)
-        assert "I am Ana." not in [each.text for each in await engine.memory.page()]  # type: ignore[union-attr]
+
+
+async def test_what_an_early_release_retired_is_written_again_when_its_branch_comes_back() -> None:
+    bench = Bench()
+    async with bench.running(echo, memory=True) as engine:
+        done = await engine.execute("One.", task_id="a")
+        await engine.remembered()
+        [*sides] = await engine.memory.page()
+        await bench.store.memories.put(  # type: ignore[attr-defined]
+            [row_of(replace(side, retired_at=1, retired_because=module.LEFT)) for side in sides]
+        )
+        assert await engine.memory.page() == []
+        await remembering(bench, engine.memory)._record("a")
+        kept = await engine.memory.page()
+    assert [each.text for each in kept] == ["One.", "You said: One."]  # type: ignore[union-attr]
+    assert kept[0].id == episode_id("a", done.turn_id, "user", again=1)
 
 
 async def test_turns_that_leave_nothing_are_not_read_again_with_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,18 +210,6 @@ async def test_however_many_tasks_there_are_each_is_looked_at(monkeypatch: pytes
     await remembering(bench, memory)._look_back()
     assert {each.source.task_id for each in await memory.page()} == set("abcde")
     await bench.store.aclose()
-
-
-async def test_what_was_left_behind_by_a_turn_that_said_nothing_comes_back_with_its_branch() -> None:
-    bench = Bench()
-    async with bench.running(echo, memory=True) as engine:
-        done = await engine.execute("One.", task_id="a")
-        await engine.remembered()
-        one = remembering(bench, engine.memory)
-        await one._write("a", Exchange(turn_id="turn_x", parent=None, previous=done.turn_id, episodes=()))
-        assert await engine.memory.page() == []
-        await one._record("a")
-        assert [each.text for each in await engine.memory.page()] == ["One.", "You said: One."]  # type: ignore[union-attr]
 
 
 async def test_a_retry_leaves_the_first_try_behind_though_the_same_is_said_at_the_same_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from september_engine._memory.records import Mention
 from september_engine._turn.exchange import (
     EPISODE_BYTES,
     QUESTION_CHARS,
@@ -111,12 +112,10 @@ def test_what_does_not_count_or_says_nothing_leaves_nothing() -> None:
     assert [episode.speaker for episode in exchange.episodes] == ["assistant"]
 
 
-def test_an_edit_knows_that_it_left_a_branch() -> None:
-    edited = exchange_of(Turn(kind="edit", target="msg_0", parent=None, previous="turn_0").facts, inside=())
-    plain = exchange_of(Turn(parent="turn_0", previous="turn_0").facts, inside=())
-    assert edited is not None
-    assert plain is not None
-    assert (edited.left, plain.left) == (True, False)
+def test_both_sides_name_the_turn_that_they_came_from() -> None:
+    exchange = exchange_of(Turn(replied(text("Hello."))).facts, inside=())
+    assert exchange is not None
+    assert {each.mentions for each in exchange.episodes} == {(Mention(task_id="task", turn_id=exchange.turn_id),)}
 
 
 def test_a_long_message_is_remembered_by_its_beginning_and_end() -> None:

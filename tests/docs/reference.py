@@ -272,7 +272,22 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
     "Stores": [(sqlite, ["SQLiteStore"]), (memory, ["MemoryStore"])],
     "Memory": [
         (longterm, ["LongTermMemory"]),
-        (remembered, ["Episode", "Knowledge", "Person", "Relation", "Trait", "Source", "Hit", "Soul", "Embedder"]),
+        (
+            remembered,
+            [
+                "Episode",
+                "Knowledge",
+                "Person",
+                "Relation",
+                "Trait",
+                "Source",
+                "Mention",
+                "Forgetting",
+                "Hit",
+                "Soul",
+                "Embedder",
+            ],
+        ),
         (minilm, ["MiniLMEmbedder"]),
     ],
     "For tests": [(fakes, ["FakeClock", "FakeIds", "SequenceRandom", "World"])],

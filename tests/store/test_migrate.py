@@ -15,7 +15,17 @@ from september_engine.store.base import Batch, TaskRow
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
-BEFORE_MEMORIES = """
+BEFORE_LEFT_BRANCHES = """
+ALTER TABLE turns DROP COLUMN left_behind;
+ALTER TABLE memories DROP COLUMN left_behind;
+DROP TABLE memory_turns;
+DROP INDEX memories_by_slot;
+CREATE INDEX memories_by_slot ON memories (slot) WHERE slot IS NOT NULL AND current = 1;
+DELETE FROM memory_marks;
+PRAGMA user_version = 5;
+"""
+BEFORE_MEMORIES = f"""
+{BEFORE_LEFT_BRANCHES}
 DROP TABLE memory_marks;
 DROP TABLE memory_terms;
 DROP TABLE memory_words;

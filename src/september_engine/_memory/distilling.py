@@ -130,6 +130,7 @@ def _memory(item: _Fact | _Somebody | _Tie, episode: Episode, place: list[Any]) 
     common: dict[str, Any] = {
         "id": f"mem_{hashlib.sha256(msgspec.json.encode([DISTILLED, *place])).hexdigest()[:24]}",
         "source": source,
+        "mentions": episode.mentions,
     }
     match item:
         case _Fact():

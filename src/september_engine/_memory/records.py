@@ -15,9 +15,11 @@ __all__ = [
     "KINDS",
     "TRUST",
     "Episode",
+    "Forgetting",
     "Kind",
     "Knowledge",
     "Memory",
+    "Mention",
     "Origin",
     "Person",
     "Relation",
@@ -59,10 +61,38 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str = ""
 
 
+class Mention(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One turn in which a memory was said. Without a task it is the program around the engine that said it.
+
+    `source` is what this turn would give it as its source; None is the memory's own. `left` says that the turn is not
+    part of its conversation now: an edit or retry went another way, or the turn did not count.
+    """
+
+    task_id: str | None = None
+    turn_id: str = ""
+    source: Source | None = None
+    left: bool = False
+
+
+class Forgetting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """That a memory was forgotten, when (unix ms), why, and in which turn; without a task, by the program.
+
+    While its turn is `left`, it does not count.
+    """
+
+    at: Whole
+    because: str
+    task_id: str | None = None
+    turn_id: str = ""
+    left: bool = False
+
+
 class _Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     """What every memory has. Without an id or a time of recording it is given both when it is remembered.
 
-    `supersedes` names the memories whose place it took.
+    `supersedes` names the memories whose place it took. `mentions` are the turns in which it was said: once none of
+    them is part of its conversation any more, it is not current; () is for what a program put in, which stays.
+    `forgotten` are the times when it was forgotten in a turn.
     """
 
     id: str = ""
@@ -72,6 +102,8 @@ class _Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     superseded_by: str | None = None
     retired_at: Whole | None = None
     retired_because: str = ""
+    mentions: tuple[Mention, ...] = ()
+    forgotten: tuple[Forgetting, ...] = ()
 
 
 class Episode(_Memory, frozen=True, kw_only=True, tag="episode"):

@@ -9,7 +9,7 @@ from .heads import head_of
 from .records import Episode, Knowledge, Memory, Person, Relation, Trait
 from .words import spoken, terms_of
 
-__all__ = ["MemoryRow", "memory_of", "row_of", "said_at", "slot_of", "speaker_of", "text_of"]
+__all__ = ["MemoryRow", "body_of", "memory_of", "row_of", "said_at", "slot_of", "speaker_of", "text_of"]
 
 
 class MemoryRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -43,7 +43,7 @@ def row_of(memory: Memory) -> MemoryRow:
         id=memory.id,
         kind=type(memory).__struct_config__.tag,  # type: ignore[arg-type]  # a str in all five
         at=said_at(memory),
-        body=_encoder.encode(memory),
+        body=body_of(memory),
         words=" ".join(terms_of(text_of(memory))),
         speaker=speaker_of(memory),
         task_id="" if episode is not None and memory.source.task_id is None else memory.source.task_id,
@@ -51,6 +51,11 @@ def row_of(memory: Memory) -> MemoryRow:
         slot=slot_of(memory),
         current=memory.retired_at is None,
     )
+
+
+def body_of(memory: Memory) -> bytes:
+    """The whole memory, byte for byte what is exported."""
+    return _encoder.encode(memory)
 
 
 def memory_of(row: MemoryRow) -> Memory:

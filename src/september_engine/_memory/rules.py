@@ -8,23 +8,47 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import InvalidRequest
-from .records import KINDS, TRUST, Episode, Kind, Knowledge, Memory, Person, Relation, Source, Trait, Trust
+from .records import (
+    KINDS,
+    TRUST,
+    Episode,
+    Forgetting,
+    Kind,
+    Knowledge,
+    Memory,
+    Mention,
+    Person,
+    Relation,
+    Source,
+    Trait,
+    Trust,
+)
 
 __all__ = [
     "ERASED",
+    "LEFT",
     "Outcome",
     "as_read",
+    "believable",
     "check_kinds",
     "checked",
     "erased",
     "forgotten",
     "is_erased",
+    "may_replace",
+    "mentioned",
     "says",
     "settled",
 ]
 
 ERASED = "Erased."
 """All that an erased memory says."""
+
+LEFT = "its turn is no longer part of the conversation"
+"""Why a memory is not current whose turns an edit or retry has left."""
+
+MOST_MENTIONS = 100
+"""A memory keeps the turns in which it was said first, and no more than this: it is written whole with each."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Memory] = msgspec.json.Decoder(Memory)
@@ -63,15 +87,20 @@ def checked(memory: Memory) -> Memory:
         raise InvalidRequest("A memory must say something: it is blank.")
     if isinstance(memory, Knowledge | Relation) and not 0 <= memory.confidence <= 1:
         raise InvalidRequest(f"The confidence {memory.confidence} is not between 0 and 1.")
-    most = TRUST[memory.source.origin]
-    if _RANK[memory.source.trust] > _RANK[most]:
-        memory = replace(memory, source=replace(memory.source, trust=most))
+    if (source := believable(memory.source)) is not memory.source:
+        memory = replace(memory, source=source)
     if isinstance(memory, Trait) and memory.source.trust == "untrusted":
         raise InvalidRequest(
             f"What came from a {memory.source.origin} cannot change who the agent is. "
             "Ask the person, and remember it as theirs."
         )
     return memory
+
+
+def believable(source: Source) -> Source:
+    """The source with no more trust than its origin has."""
+    most = TRUST[source.origin]
+    return replace(source, trust=most) if _RANK[source.trust] > _RANK[most] else source
 
 
 def _is_blank(memory: Memory) -> bool:
@@ -89,14 +118,15 @@ def _is_blank(memory: Memory) -> bool:
 def settled(new: Memory, standing: Sequence[Memory]) -> Outcome:
     """Remember `new`, where the current memories `standing` fill its slot or are named by its `supersedes`.
 
-    The very same fact again is no new memory. What is only read somewhere does not replace what somebody stated: both
-    stand, and a recall shows both.
+    The very same fact again is no new memory, but the old one notes where else it was said. What is only read somewhere
+    does not replace what somebody stated: both stand, and a recall shows both.
     """
     for old in standing:
         again = says(old) == says(new) and not isinstance(new, Episode)  # what is said again was said twice
         if again and _RANK[old.source.trust] >= _RANK[new.source.trust]:
-            return Outcome((), old)
-    replaced = [old for old in standing if old.id != new.id and _may_replace(new, old)]
+            kept = mentioned(old, new)
+            return Outcome(() if kept is old else (kept,), kept)
+    replaced = [old for old in standing if old.id != new.id and may_replace(new, old)]
     new = replace(new, supersedes=tuple(old.id for old in replaced))
     retired = [
         replace(old, superseded_by=new.id, retired_at=new.recorded_at, retired_because="superseded") for old in replaced
@@ -104,7 +134,19 @@ def settled(new: Memory, standing: Sequence[Memory]) -> Outcome:
     return Outcome((*retired, new), new)
 
 
-def _may_replace(new: Memory, old: Memory) -> bool:
+def mentioned(old: Memory, new: Memory) -> Memory:
+    """`old`, which says the same as `new`, with the turns of that one. What a program put in stays without any."""
+    known = {(each.task_id, each.turn_id) for each in old.mentions}
+    more = new.mentions or (Mention(),)
+    more = tuple(replace(each, source=new.source) for each in more if (each.task_id, each.turn_id) not in known)
+    if not old.mentions or (None, "") in known or not more or len(known) + len(more) > MOST_MENTIONS:
+        return old
+    first = [each if each.source is not None else replace(each, source=old.source) for each in old.mentions]
+    return replace(old, mentions=(*first, *more))
+
+
+def may_replace(new: Memory, old: Memory) -> bool:
+    """Whether what says `new` can take the place of `old`."""
     return not (new.source.trust == "untrusted" and old.source.trust == "stated")
 
 
@@ -121,12 +163,29 @@ def says(memory: Memory) -> Memory:
         superseded_by=None,
         retired_at=None,
         retired_because="",
+        mentions=(),
+        forgotten=(),
     )
 
 
-def forgotten(memory: Memory, *, at: int, because: str) -> Memory:
-    """The memory, no longer current. One that is not current stays as it is."""
-    return memory if memory.retired_at is not None else as_read(replace(memory, retired_at=at, retired_because=because))
+def forgotten(memory: Memory, *, at: int, because: str, turn: tuple[str, str] | None = None) -> Memory:
+    """The memory, no longer current. One that is not current stays so; where an edit could bring it back, it notes that
+    it was forgotten.
+
+    `turn` is the task and turn in which that happened: once an edit or retry leaves it, the memory is current again.
+    """
+    comes_back = memory.superseded_by is not None or memory.retired_because == LEFT
+    if memory.retired_at is not None and (not comes_back or is_erased(memory)):
+        return memory
+    if turn is not None or memory.retired_at is not None or memory.forgotten:
+        task_id, turn_id = turn or (None, "")
+        if any((each.task_id, each.turn_id) == (task_id, turn_id) for each in memory.forgotten):
+            return memory
+        new = Forgetting(at=at, because=because, task_id=task_id, turn_id=turn_id)
+        memory = replace(memory, forgotten=(*memory.forgotten, new))
+    if memory.retired_at is not None:
+        return as_read(memory)
+    return as_read(replace(memory, retired_at=at, retired_because=because))
 
 
 def is_erased(memory: Memory) -> bool:
@@ -139,8 +198,13 @@ def erased(memory: Memory, *, at: int, because: str) -> Memory:
 
     Its id stays, so that neither a turn nor an older export brings it back.
     """
-    source = replace(memory.source, detail="")
-    kept = as_read(replace(memory, source=source, retired_at=memory.retired_at or at, retired_because=because))
+    kept = replace(
+        memory,
+        source=replace(memory.source, detail=""),
+        mentions=tuple(replace(each, source=None) for each in memory.mentions),
+        forgotten=(),
+    )
+    kept = as_read(replace(kept, retired_at=memory.retired_at or at, retired_because=because))
     match kept:
         case Episode():
             return replace(kept, text=ERASED, speaker=None)

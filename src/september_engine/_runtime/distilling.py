@@ -108,6 +108,8 @@ class Distilling:
         if episodes:
             try:
                 found = distilled(await self._ask(episodes), episodes)
+                if await self._memory.known([episode.id for episode in episodes]) != episodes:
+                    return True  # some were left or forgotten meanwhile: the others are asked about alone
                 await self._memory.remember(*found, repeat=True)
             except (ValueError, InvalidRequest, ModelError) as error:
                 if isinstance(error, ModelError) and not (error.bad_history or error.code == "CONTEXT_OVERFLOW"):

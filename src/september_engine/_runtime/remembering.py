@@ -2,13 +2,13 @@
 
 Nobody waits for it, and nothing is lost or written twice: each side of a turn has an id that follows from the turn, so
 whatever a crash or a failing store has left out is found missing and written later, at the task's next turn or at the
-next start. What an edit or retry leaves behind is superseded by what took its place.
+next start. Which of it an edit or retry has left is the store's to say: see `Memories`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import anyio
@@ -18,7 +18,7 @@ from .._memory.records import Episode, Memory
 from .._seams import Clock
 from .._turn.exchange import SPEAKERS, Exchange, episode_id, exchange_of
 from ..memory.base import LongTerm
-from ..store.base import Store, TurnRow
+from ..store.base import Store, stands_at
 from .distilling import Distilling
 from .threads import read_turn
 
@@ -27,6 +27,8 @@ __all__ = ["Remembering", "forgetting"]
 logger = logging.getLogger(__name__)
 
 LEFT = "an edit or retry left it behind"
+"""What 0.1 wrote, which retired what was left and wrote it anew where a thread went back to it."""
+
 DELETED = "its task was deleted"
 PAGE = 100
 LOOK_SECONDS = 60.0
@@ -106,11 +108,14 @@ class Remembering:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _record(self, task_id: str) -> None:
-        """Write what is missing of the thread that the task stands on; what cannot be written now is missing later."""
+        """Write what is missing of the thread that the task stands on; what cannot be written now is missing later.
+
+        From the open turn on, where there is one: an edit that runs has left what the thread stood at before.
+        """
         try:
             async with self._one_at_a_time:
                 row = await self._store.task(task_id)
-                turn_id = None if row is None else row.head
+                turn_id = None if row is None else stands_at(row)
                 missing: list[Exchange] = []
                 written = self._written.pop(task_id, None)
                 while turn_id is not None and turn_id != written and not await self._is_remembered(task_id, turn_id):
@@ -148,23 +153,8 @@ class Remembering:
             id_, there = await self._side(task_id, exchange.turn_id, str(episode.speaker))
             if there is None:
                 new.append(replace(episode, id=id_))
-        left = await self._left(task_id, exchange) if exchange.left else []
-        if left and not (new and new[0].source.origin == "person"):  # an answer alone may replace nothing that was said
-            await self.memory.forget_all(left, because=LEFT)
-            left = []
         if new:
-            await self.memory.remember(replace(new[0], supersedes=tuple(left)), *new[1:])
-
-    async def _left(self, task_id: str, exchange: Exchange) -> list[str]:
-        """The current episodes of the branch that this turn left behind."""
-        turns = {turn.turn_id: turn for turn in await self._store.turns(task_id)}
-        kept = _line(turns, exchange.parent)
-        return [
-            memory.id
-            for turn_id in _line(turns, exchange.previous)
-            if turn_id not in kept
-            for memory in await self._sides(task_id, turn_id)
-        ]
+            await self.memory.remember(*new)
 
     async def _sides(self, task_id: str, turn_id: str) -> list[Memory]:
         """The current episodes of a turn."""
@@ -235,12 +225,3 @@ async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIter
 
 def _was_left(memory: Memory) -> bool:
     return memory.superseded_by is not None or memory.retired_because == LEFT
-
-
-def _line(turns: dict[str, TurnRow], turn_id: str | None) -> Sequence[str]:
-    """A turn and its ancestors."""
-    line: list[str] = []
-    while turn_id is not None and turn_id in turns:
-        line.append(turn_id)
-        turn_id = turns[turn_id].parent
-    return line

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -32,7 +31,7 @@ from .._turn.inputs import (
     ToolsStarting,
 )
 from .._turn.present import present
-from .._turn.results import pieces_of
+from .._turn.results import has_result, pieces_of
 from .._turn.standing import standing
 from .._turn.state import TurnState, evolve, fold, remembered
 from ..errors import EngineError
@@ -47,7 +46,7 @@ from .planner import PlanCall
 from .recall import bring_to_mind
 from .resources import Resources
 from .stopwatch import Stopwatch, worked
-from .threads import Thread, left_by
+from .threads import Thread, left_by, read_thread
 from .tool_calls import run_tool
 
 __all__ = ["Runner"]
@@ -323,10 +322,9 @@ class Runner:
                         self._put(await compaction.run())
                     case RunTool():
                         shared.world.crash("runner.tool.before")
-                        stored = partial(self._store.blob, task_id)
                         page = self.state.limits.output_bytes * 3 // 4
                         returned = await run_tool(
-                            command, shared, self._facts, task_id=task_id, stored=stored, page=page
+                            command, shared, self._facts, task_id=task_id, stored=self._whole, page=page
                         )
                         shared.world.crash("runner.tool.after")
                         self._put(returned)
@@ -344,6 +342,15 @@ class Runner:
         thread = [*ancestors.facts, *self._facts]
         await bring_to_mind(thread, state=self.state, tell=self.tell, resources=self._resources)
         return [*ancestors.facts, *self._facts]
+
+    async def _whole(self, sha256: str) -> bytes | None:
+        """A large output of this thread; None for those of branches that were left."""
+        thread = [*(await self._ancestors()).facts, *self._facts]
+        if not has_result(thread, sha256):  # a compaction may have left it behind, and its summary may name it
+            task_id = self.channel.row.task_id
+            if not has_result(await read_thread(self._store, task_id, self._parent), sha256):
+                return None
+        return await self._store.blob(self.channel.row.task_id, sha256)
 
     async def _ancestors(self) -> Thread:
         """The thread before this turn: asked for only because a request must be built."""

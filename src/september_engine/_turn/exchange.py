@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from .._context.text import clean
-from .._memory.records import Episode, Source
+from .._memory.records import Episode, Mention, Source
 from ..messages import Block, text_of, tool_uses
 from .facts import AssistantCut, AssistantReplied, Fact, HumanAnswered, Recalled, TurnCompleted, TurnFailed, TurnStarted
 from .limits import brief
@@ -47,16 +47,11 @@ def question_of_turn(content: Sequence[Block]) -> str | None:
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a turn leaves in long-term memory. `left` says that it left a branch of the thread behind."""
+    """What a turn leaves in long-term memory."""
 
     turn_id: str
     parent: str | None
-    previous: str | None
     episodes: tuple[Episode, ...]
-
-    @property
-    def left(self) -> bool:
-        return self.parent != self.previous
 
 
 def exchange_of(facts: Sequence[Fact], *, inside: Collection[str]) -> Exchange | None:
@@ -80,7 +75,6 @@ def exchange_of(facts: Sequence[Fact], *, inside: Collection[str]) -> Exchange |
     return Exchange(
         turn_id=started.turn_id,
         parent=started.parent,
-        previous=started.previous,
         episodes=tuple(episode for episode in episodes if episode.text.strip()),
     )
 
@@ -88,7 +82,7 @@ def exchange_of(facts: Sequence[Fact], *, inside: Collection[str]) -> Exchange |
 def episode_id(task_id: str, turn_id: str, speaker: str, *, again: int = 0) -> str:
     """The id of what a speaker's side of a turn is remembered as: always the same, so that it is remembered once.
 
-    `again` counts how often the turn came back to its thread after an edit had left it behind.
+    `again` counts how often the turn came back to its thread, where an early release had retired it meanwhile.
     """
     raw = msgspec.json.encode([task_id, turn_id, speaker, again])
     return f"mem_{hashlib.sha256(raw).hexdigest()[:24]}"
@@ -127,6 +121,7 @@ def _episode(started: TurnStarted, message_id: str, text: str, at: int, speaker:
         at=at,
         speaker=speaker,
         source=msgspec.structs.replace(source, task_id=started.task_id, message_id=message_id),
+        mentions=(Mention(task_id=started.task_id, turn_id=started.turn_id),),
     )
 
 

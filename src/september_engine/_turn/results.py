@@ -7,6 +7,7 @@ the tool `read_result`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,7 +16,7 @@ from .facts import Fact, StoredResult, ToolFinished
 from .inputs import Answered, Input, ToolReturned
 from .limits import clip, is_blocks
 
-__all__ = ["MOST_STORED", "READ_RESULT", "in_part", "page_of", "pieces_of", "whole_of"]
+__all__ = ["MOST_STORED", "READ_RESULT", "has_result", "in_part", "page_of", "pieces_of", "whole_of"]
 
 MOST_STORED = 16 * 2**20
 """Bytes of one output that are stored; of a larger one, its beginning."""
@@ -68,6 +69,12 @@ def pieces_of(input: Input, facts: list[Fact]) -> dict[str, bytes]:
             return {one.sha256: whole_of(output) for one in stored}
         case _:
             return {}
+
+
+def has_result(facts: Iterable[Fact], sha256: str) -> bool:
+    """Whether one of these facts is the result of which this is the whole."""
+    stored = (fact.stored for fact in facts if isinstance(fact, ToolFinished))
+    return any(one is not None and one.sha256 == sha256 for one in stored)
 
 
 def page_of(body: bytes, offset: int, size: int) -> str:

@@ -42,14 +42,17 @@ async def brought_in(
 
 
 async def neighbours(
-    memories: Memories, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, most: int
+    memories: Memories, rows: dict[str, MemoryRow], ranking: Ranking, cosines: Cosines | None, *, past: bool, most: int
 ) -> dict[tuple[str, int], MemoryRow]:
-    """All rows by place, and the turns beside the most promising ones: the answer may be next to the words."""
+    """All rows by place, and the turns beside the most promising ones: the answer may be next to the words.
+
+    What is not current says nothing about its neighbours either, unless the `past` is asked for.
+    """
     near = {place: row for row in rows.values() if (place := place_of(row)) is not None}
     first = ranking.promising(rows.values(), _no_cosine if cosines is None else cosines.of, most=most)
     beside = {(place[0], place[1] + step) for row in first if (place := place_of(row)) is not None for step in (-1, 1)}
     found = await memories.at(sorted(beside - near.keys()))
-    return near | {place: row for row in found if (place := place_of(row)) is not None}
+    return near | {place: row for row in found if (past or row.current) and (place := place_of(row)) is not None}
 
 
 def _no_cosine(id_: str) -> float:

@@ -11,9 +11,11 @@ from .._memory.rank import MEANING_ALONE, WEIGHTS, WORDS_ALONE, Statistics, Weig
 from .._memory.records import (
     KINDS,
     Episode,
+    Forgetting,
     Kind,
     Knowledge,
     Memory,
+    Mention,
     Origin,
     Person,
     Relation,
@@ -30,6 +32,7 @@ __all__ = [
     "WORDS_ALONE",
     "Embedder",
     "Episode",
+    "Forgetting",
     "Hit",
     "Kind",
     "Knowledge",
@@ -38,6 +41,7 @@ __all__ = [
     "Memories",
     "Memory",
     "MemoryRow",
+    "Mention",
     "Origin",
     "Person",
     "Relation",
@@ -130,6 +134,11 @@ class Memories(Protocol):
 
     `kinds` filters; `past` lets memories through that are no longer current. Reading raises `StoreCorrupt` where a row
     fails its checksum; everything raises `EngineClosed` where the store is not open.
+
+    Memories follow the conversations that they came from. Where a task comes to stand at another turn, the memories of
+    the turns that this leaves, or brings back, are changed by the store as `_memory.branches.moved` says, in the same
+    transaction; and so are rows that are put for a turn that was left before. So nobody, however late, can put into
+    memory what an edit has left.
     """
 
     async def put(
@@ -187,7 +196,11 @@ class Memories(Protocol):
         ...
 
     async def without_vector(self, model: str, /, *, limit: int) -> list[MemoryRow]:
-        """Memories that have no vector of this model, oldest first."""
+        """Memories that have no vector of this model, oldest first, without those of turns that were left."""
+        ...
+
+    async def left(self, turns: Sequence[tuple[str, str]], /) -> set[tuple[str, str]]:
+        """Those of these turns (task id and turn id) that an edit or retry has left."""
         ...
 
     async def mark(self, name: str, value: str, /) -> None:
@@ -207,7 +220,7 @@ class LongTerm(Protocol):
 
     async def remember(self, *memories: Memory, repeat: bool = False) -> list[Memory]: ...
 
-    async def forget(self, memory_id: str, *, because: str) -> Memory: ...
+    async def forget(self, memory_id: str, *, because: str, turn: tuple[str, str] | None = None) -> Memory: ...
 
     async def forget_all(self, ids: Sequence[str], /, *, because: str) -> None: ...
 

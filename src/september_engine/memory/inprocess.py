@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from .._memory.branches import Turn, displaced_by, is_left_row, moved, turns_of
 from .._memory.rank import BM25
 from .base import Kind, Matches, MemoryRow, Statistics, VectorRow
 
@@ -15,9 +16,15 @@ __all__ = ["InProcessMemories"]
 
 
 class InProcessMemories:
-    """`Memories` that are kept until the object goes. It is always open."""
+    """`Memories` that are kept until the object goes. It is always open.
 
-    def __init__(self) -> None:
+    Args:
+        is_left: Whether a turn was left, where it is known; a store of turns says so, and calls `move`.
+    """
+
+    def __init__(self, *, is_left: Callable[[Turn], bool | None] = lambda turn: None) -> None:
+        self._is_left = is_left
+        self._said_in: dict[Turn, dict[str, None]] = defaultdict(dict)
         self._rows: dict[str, MemoryRow] = {}
         self._holding: dict[str, dict[str, None]] = defaultdict(dict)
         self._places: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -40,6 +47,33 @@ class InProcessMemories:
                 self._number += 1
                 self._vectors.pop((model, id_), None)  # so that the order stays that of the numbers
                 self._vectors[model, id_] = (self._number, vector)
+        marks = {turn: mark for row in rows for turn, mark in turns_of(row).items()}
+        self.move({turn: now for turn in marks if (now := self._is_left(turn)) not in (None, marks[turn])}, at=None)
+        displaced = {row.id: by for row in rows if (by := displaced_by(row)) is not None}
+        gone = {by for by in displaced.values() if by in self._rows and is_left_row(self._rows[by])}
+        self._change([self._rows[id_] for id_, by in displaced.items() if by in gone], {}, at=None)
+
+    def move(self, left: Mapping[Turn, bool], /, *, at: int | None) -> None:
+        """These turns were left, or came back, at this time (unix ms; None: when each memory was remembered)."""
+        ids = dict.fromkeys(id_ for turn in left for id_ in self._said_in.get(turn, ()))
+        self._change([self._rows[id_] for id_ in ids], left, at=at)
+
+    def _change(self, rows: Sequence[MemoryRow], left: Mapping[Turn, bool], *, at: int | None) -> None:
+        def beside(slot: str) -> list[MemoryRow]:
+            return [row for row in self._rows.values() if row.slot == slot]
+
+        def known(ids: Sequence[str]) -> list[MemoryRow]:
+            return [self._rows[id_] for id_ in ids if id_ in self._rows]
+
+        for row in moved(rows, left, at=at, beside=beside, known=known):
+            if self._rows[row.id].current is not row.current:
+                for key in [key for key in self._vectors if key[1] == row.id]:
+                    self._number += 1
+                    self._vectors[key] = (self._number, self._vectors.pop(key)[1])
+            self._put(row)
+
+    async def left(self, turns: Sequence[Turn], /) -> set[Turn]:
+        return {turn for turn in turns if self._is_left(turn)}
 
     def _put(self, row: MemoryRow) -> None:
         stored = self._rows.get(row.id)
@@ -50,6 +84,8 @@ class InProcessMemories:
             if stored.words != row.words:
                 self._vectors = {key: value for key, value in self._vectors.items() if key[1] != row.id}
         self._rows[row.id] = row
+        for turn in turns_of(row):
+            self._said_in[turn][row.id] = None
         self._words += len(row.words.split())
         for term in row.words.split():
             self._holding[term][row.id] = None
@@ -137,7 +173,8 @@ class InProcessMemories:
         return self._marks.get(name)
 
     async def without_vector(self, model: str, /, *, limit: int) -> list[MemoryRow]:
-        return [row for id_, row in self._rows.items() if (model, id_) not in self._vectors][:limit]
+        missing = (row for id_, row in self._rows.items() if (model, id_) not in self._vectors)
+        return [row for row in missing if not is_left_row(row)][:limit]
 
 
 def _those(rows: Iterable[MemoryRow], kinds: Sequence[Kind], past: bool) -> list[MemoryRow]:

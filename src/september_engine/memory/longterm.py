@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import anyio
 import anyio.to_thread
@@ -83,6 +83,7 @@ class LongTermMemory:
         """Remember these, in order, and return what now says each: itself, or the one that said the same before.
 
         A new value of what can have only one supersedes the old one, which stays readable. All become durable together.
+        What comes of a turn (`mentions`) that an edit or retry has left is kept, but is not current.
         With `repeat`, a memory whose id is there already is returned as it is: doing it twice does no harm. Raises
         `InvalidRequest` for what must not be remembered; then nothing is.
         """
@@ -121,11 +122,15 @@ class LongTermMemory:
     async def _known(self, id_: str, written: dict[str, Memory]) -> Memory:
         return written[id_] if id_ in written else await self.get(id_)
 
-    async def forget(self, memory_id: str, *, because: str) -> Memory:
-        """Retire a memory: it is no longer recalled, and stays readable with the reason. Harmless when repeated."""
+    async def forget(self, memory_id: str, *, because: str, turn: tuple[str, str] | None = None) -> Memory:
+        """Retire a memory: it is no longer recalled, and stays readable with the reason. Harmless when repeated.
+
+        `turn` is the task and turn in which an agent forgets it: where an edit or retry leaves that turn, the memory is
+        there again. What a program forgets stays forgotten.
+        """
         async with self._deciding:
             memory = await self.get(memory_id)
-            retired = forgotten(memory, at=self._clock.now_ms(), because=because)
+            retired = forgotten(memory, at=self._clock.now_ms(), because=because, turn=turn)
             if retired is not memory:
                 await self._write([retired])
             return retired
@@ -168,7 +173,9 @@ class LongTermMemory:
         rows = [row_of(memory) for memory in memories]
         if not rows:
             return
-        vectors = await self._embedded([memory for memory in memories if memory.retired_at is None])
+        turns = [(each.task_id, each.turn_id) for memory in memories for each in memory.mentions if each.task_id]
+        left = await self._memories.left(turns) if turns and self._embedder is not None else set()
+        vectors = await self._embedded([memory for memory in memories if _is_shown(memory, left)])
         await self._memories.put(rows, model=self._model, vectors=vectors)
         await self._written(rows)
 
@@ -292,8 +299,8 @@ class LongTermMemory:
         )
         rows = await brought_in(self._memories, question, matches, cosines, kinds=kinds, past=past)
         ranking = Ranking(question, matches.about, weights=weights or self._weights)
-        near = await neighbours(self._memories, rows, ranking, cosines, most=max(MOST_NEIGHBOURED, limit))
-        rows |= {row.id: row for row in near.values() if row.kind in kinds and (past or row.current)}
+        near = await neighbours(self._memories, rows, ranking, cosines, past=past, most=max(MOST_NEIGHBOURED, limit))
+        rows |= {row.id: row for row in near.values() if row.kind in kinds}
         chosen = [row for row in rows.values() if without_task is None or row.task_id != without_task]
         candidates = [candidate_of(row, near, cosines) for row in chosen]
         best = ranking.best(candidates, limit=limit)
@@ -392,6 +399,12 @@ class LongTermMemory:
                 await self._written(rows)
             self.wants_vectors = self._embedder is not None
             return len(write)
+
+
+def _is_shown(memory: Memory, left: Collection[tuple[str, str]]) -> bool:
+    """Whether it may be recalled, so that the embedder may see it."""
+    in_turns = [(each.task_id, each.turn_id) in left for each in memory.mentions]
+    return memory.retired_at is None and not (in_turns and all(in_turns))
 
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
+from ..store import _branches as branches
 from ..store import _memories as memories
 from ..store._writer import Job
 from .base import Kind, Matches, MemoryRow, VectorRow
@@ -36,7 +37,7 @@ class SQLiteMemories:
     async def put(
         self, rows: Sequence[MemoryRow], /, *, model: str = "", vectors: Mapping[str, bytes] | None = None
     ) -> None:
-        write = partial(memories.put_memories, rows=rows, model=model, vectors=vectors or {})
+        write = partial(branches.put_memories, rows=rows, model=model, vectors=vectors or {})
         landed = partial(memories.holds_memories, rows=rows)
         await self._write(Job(write=write, landed=landed))
 
@@ -73,6 +74,10 @@ class SQLiteMemories:
 
     async def without_vector(self, model: str, /, *, limit: int) -> list[MemoryRow]:
         return await self._read(lambda db: memories.without_vector(db, model, limit))
+
+    async def left(self, turns: Sequence[tuple[str, str]], /) -> set[tuple[str, str]]:
+        found = await self._read(lambda db: branches.left_turns(db, turns))
+        return {turn for turn, left in found.items() if left}
 
     async def mark(self, name: str, value: str, /) -> None:
         write = partial(memories.put_mark, name=name, value=value)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
+from .._memory.branches import Turn, is_left_row, turns_of
 from ..errors import StoreCorrupt
 from ..memory.base import KINDS, Matches, MemoryRow, Statistics, VectorRow
 from ._rows import Row, crc_of
@@ -23,12 +25,18 @@ __all__ = [
     "filling",
     "get",
     "holds_memories",
+    "in_slot",
+    "left_behind",
     "mark",
     "match",
     "names",
+    "of_tasks",
+    "of_turns",
     "page",
     "put_mark",
     "put_memories",
+    "put_row",
+    "readable",
     "vectors",
     "without_vector",
 ]
@@ -57,7 +65,7 @@ def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, 
     """Write rows and vectors."""
     keys: dict[str, int] = {}
     for row in rows:
-        keys[row.id] = _put(db, row)
+        keys[row.id] = put_row(db, row)
     for id_, vector in vectors.items():
         key = keys.get(id_) or _key_of(db, id_)
         if key is not None:
@@ -67,7 +75,11 @@ def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, 
             db.execute(insert, (*values, crc_of(values[:2], vector)))
 
 
-def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
+def put_row(db: sqlite3.Connection, row: MemoryRow, *, renumber: bool = False) -> int:
+    """Write one row and what follows from it; the turns that a memory once came from stay known. Returns its key.
+
+    With `renumber`, whoever has read the vectors of one that is current again, or no longer, reads them again.
+    """
     stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
     position = row.position
     if stored is not None:
@@ -81,13 +93,28 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
         _index(db, key, row, words)
     values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current), row.words)
     checked = (*values, row.body, crc_of(values, row.body))
-    db.execute(f"INSERT OR REPLACE INTO memories VALUES ({_marks(checked)})", checked)
+    columns = COLUMNS.replace("m.", "")
+    db.execute(
+        f"INSERT OR REPLACE INTO memories ({columns}, left_behind) VALUES ({_marks(checked)}, ?)",
+        (*checked, int(is_left_row(row))),
+    )
+    turns = [(task_id, turn_id, key) for task_id, turn_id in turns_of(row)]
+    db.executemany("INSERT OR IGNORE INTO memory_turns VALUES (?, ?, ?)", turns)
+    if renumber and stored is not None and bool(stored[8]) is not row.current:
+        _renumber(db, key)
     if stored is not None and stored[6] not in (None, row.speaker):
         unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
         db.execute(unused, (stored[6],))
     if row.speaker:
         db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
     return key
+
+
+def _renumber(db: sqlite3.Connection, key: int) -> None:
+    columns = "SELECT number, model, memory, vector, crc FROM memory_vectors WHERE memory = ?"
+    for number, *values in db.execute(columns, (key,)).fetchall():
+        db.execute("DELETE FROM memory_vectors WHERE number = ?", (number,))
+        db.execute("INSERT INTO memory_vectors (model, memory, vector, crc) VALUES (?, ?, ?, ?)", values)
 
 
 def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
@@ -149,6 +176,51 @@ def _chunks(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
 
 def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
+
+
+def readable(db: sqlite3.Connection, ids: Sequence[str]) -> list[MemoryRow]:
+    """As `get`, without those that are damaged: the others must not wait for them."""
+    return _readable(db, [(f"WHERE m.id IN ({_marks(some)})", some) for some in _chunks(ids)])
+
+
+def in_slot(db: sqlite3.Connection, slot: str) -> list[MemoryRow]:
+    """All memories of a slot, current or not, in the order they came, without those that are damaged."""
+    return _readable(db, [("WHERE m.slot = ? ORDER BY m.memory", (slot,))])
+
+
+def of_turns(db: sqlite3.Connection, turns: Sequence[Turn]) -> list[MemoryRow]:
+    """The memories that these turns mentioned or forgot, without those that are damaged."""
+    there = "WHERE m.memory IN (SELECT memory FROM memory_turns WHERE task_id = ? AND turn_id = ?)"
+    return list({row.id: row for row in _readable(db, [(there, turn) for turn in turns])}.values())
+
+
+def of_tasks(db: sqlite3.Connection) -> Iterator[MemoryRow]:
+    """The memories that have a task, in the order they came, without those that are damaged."""
+    last = -1
+    while keys := db.execute(
+        "SELECT memory FROM memories WHERE task_id > '' AND memory > ? ORDER BY memory LIMIT ?", (last, AT_ONCE)
+    ).fetchall():
+        last = keys[-1][0]
+        some = tuple(key for (key,) in keys)
+        yield from _readable(db, [(f"WHERE m.memory IN ({_marks(some)}) ORDER BY m.memory", some)])
+
+
+def left_behind(db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+    """Those of these memories that only turns mention which were left."""
+    found: set[str] = set()
+    for some in _chunks(ids):
+        query = f"SELECT id FROM memories WHERE left_behind = 1 AND id IN ({_marks(some)})"
+        found |= {id_ for (id_,) in db.execute(query, some).fetchall()}
+    return found
+
+
+def _readable(db: sqlite3.Connection, queries: Sequence[tuple[str, Row]]) -> list[MemoryRow]:
+    rows: list[MemoryRow] = []
+    for where, values in queries:
+        for row in db.execute(f"{SELECT} {where}", values).fetchall():
+            with suppress(StoreCorrupt):
+                rows.append(_memory_row(row))
+    return rows
 
 
 class TermCounts:
@@ -297,7 +369,8 @@ def vectors(db: sqlite3.Connection, model: str, after: int, limit: int) -> list[
 
 def without_vector(db: sqlite3.Connection, model: str, limit: int) -> list[MemoryRow]:
     """Memories that have no vector yet."""
-    missing = "WHERE NOT EXISTS (SELECT 1 FROM memory_vectors v WHERE v.model = ? AND v.memory = m.memory)"
+    vector = "SELECT 1 FROM memory_vectors v WHERE v.model = ? AND v.memory = m.memory"
+    missing = f"WHERE m.left_behind = 0 AND NOT EXISTS ({vector})"
     return _all(db, f"{SELECT} {missing} ORDER BY m.memory LIMIT ?", (model, limit))
 
 

@@ -1,4 +1,7 @@
-"""Migrations: numbered SQL files, forward only, each one whole or not at all."""
+"""Migrations: numbered SQL files, forward only, each one whole or not at all.
+
+What SQL cannot do (the body of a memory, its checksum) is a step in Python behind the last file, and done once.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ from importlib.resources import files
 
 from .._seams import CrashPoint
 from ..errors import ConfigurationError, MigrationRequired
+from . import _branches as branches
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "migrate"]
 
 APPLICATION_ID = 0x53455054
 """What marks a SQLite file as ours: "SEPT"."""
+
+
+ADOPTED = "turns of memories"
+"""The mark that says that the memories of releases before 0.2 know the turns that they came from."""
 
 
 def _scripts() -> list[str]:
@@ -43,6 +51,7 @@ def migrate(db: sqlite3.Connection, crash: CrashPoint) -> None:
         )
     for number, script in enumerate(SCRIPTS[version:], start=version + 1):
         _apply(db, number, script, crash)
+    _adopt(db)
 
 
 def _apply(db: sqlite3.Connection, number: int, script: str, crash: CrashPoint) -> None:
@@ -56,6 +65,20 @@ def _apply(db: sqlite3.Connection, number: int, script: str, crash: CrashPoint) 
         crash("store.migrate.before")
         db.execute("COMMIT")
         crash("store.migrate.after")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _adopt(db: sqlite3.Connection) -> None:
+    if db.execute("SELECT 1 FROM memory_marks WHERE name = ?", (ADOPTED,)).fetchone() is not None:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        branches.adopt(db)
+        db.execute("INSERT INTO memory_marks VALUES (?, '1')", (ADOPTED,))
+        db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")

@@ -10,8 +10,9 @@ import sqlite3
 from msgspec.structs import replace
 
 from ..errors import Fenced, StoreCorrupt
+from . import _branches as branches
 from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_crc, task_row, turn_row
-from .base import Batch, Blob, TaskRow
+from .base import Batch, Blob, TaskRow, leaves_turns, stands_at
 
 __all__ = ["OpenTurns", "delete_task", "holds", "trim_events", "write_batch"]
 
@@ -56,6 +57,9 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
         stored_turn = None if found is None else find_turn(db, found[0], _turn_id(batch))
         task = _put_task(db, found, batch)
         turn = _put_turn(db, task, stored_turn, batch)
+        if batch.task is not None and leaves_turns(None if found is None else stands_at(found[1]), batch):
+            stands, at = stands_at(batch.task), batch.task.last_ts
+            branches.move(db, task=task, task_id=batch.task_id, turn_id=stands, at=at)
         if batch.turn is not None and batch.turn.ended_at is not None:
             open_turns.forget(batch.task_id)
         else:
@@ -133,7 +137,7 @@ def _put_turn(db: sqlite3.Connection, task: int, stored: Row | None, batch: Batc
     if stored is None:
         bounds = (min(times, default=0), max(times, default=0), min(seqs, default=0), max(seqs, default=0))
         values = (task, row.turn_id, row.parent, row.message_id, row.started_at, row.ended_at, *bounds)
-        turn = db.execute("INSERT INTO turns VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)", values).lastrowid
+        turn = db.execute("INSERT INTO turns VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)", values).lastrowid
         assert turn is not None
     else:
         turn, *head, _, first_ts, last_ts, first_seq, last_seq, _ = stored
@@ -204,6 +208,7 @@ def delete_task(db: sqlite3.Connection, task_id: str, open_turns: OpenTurns) -> 
         "AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.blob = blobs.blob AND task != ?1)",
         found,
     )
+    db.execute("DELETE FROM memory_turns WHERE task_id = ?", (task_id,))
     for table in ("blob_uses", "events", "turns", "tasks"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", found)
     return True

@@ -34,6 +34,8 @@ __all__ = [
     "Tasks",
     "TurnRow",
     "Turns",
+    "leaves_turns",
+    "stands_at",
 ]
 
 
@@ -90,6 +92,14 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     spent_usd: float | None = 0.0
 
 
+def stands_at(row: TaskRow) -> str | None:
+    """The turn that the task stands at: the open one, else the one that the next goes on from.
+
+    It and its ancestors are what the conversation is made of; every other turn is left, for now.
+    """
+    return row.open_turn or row.head
+
+
 class Blob(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """Something large that facts refer to. `sha256` is that of the body, in lower-case hex."""
 
@@ -111,6 +121,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     The rows of one batch are all of one turn, whose `TurnRow` came with this batch or an earlier one. The first batch
     of a task brings its `task`.
 
+    Where `task` makes the task stand at another turn (`stands_at`), the memories of the turns that this leaves or
+    brings back change with it, in the same transaction: see `Memories`.
+
     `blobs` are what its facts refer to; they belong to the task from then on. One that is stored already is not stored
     again; where the stored one was damaged, this one takes its place.
     """
@@ -124,6 +137,19 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     blobs: Sequence[Blob] = ()
     claim: bool = False
     barrier: bool = True
+
+
+def leaves_turns(stood: str | None, batch: Batch) -> bool:
+    """Whether this batch may leave turns, or bring some back, where the task stood at this turn before.
+
+    It does not where the task goes on with this very turn or from it: so almost never.
+    """
+    if batch.task is None:
+        return False
+    stands = stands_at(batch.task)
+    if batch.turn is None:
+        return stands != stood
+    return batch.turn.turn_id != stands or (stands != stood and batch.turn.parent != stood)
 
 
 class EventLog(Protocol):

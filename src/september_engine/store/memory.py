@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
 from ..memory.inprocess import InProcessMemories
-from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
+from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow, leaves_turns, stands_at
 
 __all__ = ["MemoryStore"]
 
@@ -31,6 +31,15 @@ class _Task:
     events: list[EventRow] = attrs.field(factory=list)
     messages: dict[str, FactRow] = attrs.field(factory=dict)
     blobs: dict[str, Blob] = attrs.field(factory=dict)
+    left: set[str] = attrs.field(factory=set)
+
+    def line(self, turn_id: str | None) -> list[_Turn]:
+        """A turn and its ancestors."""
+        line: list[_Turn] = []
+        while turn_id is not None and turn_id in self.turns:
+            line.append(self.turns[turn_id])
+            turn_id = line[-1].row.parent
+        return line
 
 
 class MemoryStore:
@@ -45,7 +54,7 @@ class MemoryStore:
         self._blobs: WeakValueDictionary[str, Blob] = WeakValueDictionary()
         self._open = False
         self._closed_because = "The store is closed."
-        self.memories = InProcessMemories()
+        self.memories = InProcessMemories(is_left=self._is_left)
 
     def __repr__(self) -> str:
         return "MemoryStore()"
@@ -96,12 +105,28 @@ class MemoryStore:
         for blob in batch.blobs:
             task.blobs[blob.sha256] = self._blobs.setdefault(blob.sha256, blob)
         task.events += batch.events
+        stood = stands_at(task.row)
         if batch.task is not None:
             task.row = replace(batch.task, epoch=batch.epoch, trimmed_to=task.row.trimmed_to)
         elif batch.events:
             task.row = replace(task.row, epoch=batch.epoch, last_ts=batch.events[-1].ts)
         else:
             task.row = replace(task.row, epoch=batch.epoch)
+        if leaves_turns(stood, batch):
+            self._move(task)
+
+    def _move(self, task: _Task) -> None:
+        """Mark the turns that are not part of the conversation now, and what they say in memory."""
+        stands, task_id = stands_at(task.row), task.row.task_id
+        left = task.turns.keys() - {turn.row.turn_id for turn in task.line(stands)}
+        marks = {(task_id, turn_id): turn_id in left for turn_id in sorted(left ^ task.left)}
+        task.left = set(left)
+        self.memories.move(marks, at=task.row.last_ts)
+
+    def _is_left(self, turn: tuple[str, str]) -> bool | None:
+        task_id, turn_id = turn
+        task = self._tasks.get(task_id)
+        return None if task is None or turn_id not in task.turns else turn_id in task.left
 
     def _admit(self, batch: Batch) -> _Task:
         """The batch's task, made where it is new. Raises `Fenced` before anything is changed."""

@@ -188,6 +188,11 @@ class MemoriesContract:
             await memories.put([a_row("a", "new")])
             assert await memories.vectors("m", after=0, limit=9) == []
 
+    async def test_a_turn_that_no_task_has_is_not_left(self) -> None:
+        async with self.opened() as memories:
+            assert await memories.left([("task", "t1"), ("a\x00b", "😀")]) == set()
+            assert await memories.left([]) == set()
+
     async def test_a_mark_is_kept_in_place_of_the_one_before(self) -> None:
         async with self.opened() as memories:
             assert await memories.marked("distilled") is None

@@ -20,7 +20,7 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from .._memory.records import Episode, Knowledge, Memory, Person, Relation, Source, Trait
+from .._memory.records import Episode, Knowledge, Memory, Mention, Person, Relation, Source, Trait
 from .._memory.rows import text_of
 from ..errors import InvalidRequest
 from ..memory.base import LongTerm
@@ -107,7 +107,7 @@ def memory_tools(memory: Callable[[], LongTerm]) -> list[Tool[..., Any]]:
         try:
             if not all(_may_forget(each, called) for each in await memory().known([memory_id])):
                 raise ToolError(_KEPT, reason="permission_denied")
-            forgotten = await memory().forget(memory_id, because=because)
+            forgotten = await memory().forget(memory_id, because=because, turn=(called.task_id, called.turn_id))
         except InvalidRequest as error:
             raise ToolError(error.message, reason="invalid_input") from error
         return "Forgotten." if forgotten.retired_because == because else f"It was forgotten: {_why(forgotten)}."
@@ -130,6 +130,7 @@ def _memory(
     digest = hashlib.sha256(msgspec.json.encode([called.task_id, called.turn_id, called.tool_call_id])).hexdigest()
     parts = [content, *(part for part in (subject, attribute) if part and part.strip() and kind != "trait")]
     common: dict[str, Any] = {"id": f"mem_{digest[:24]}", "source": _source(kind, parts, called)}
+    common["mentions"] = (Mention(task_id=called.task_id, turn_id=called.turn_id),)
     if kind == "trait":
         if attribute not in get_args(Aspect):
             raise ToolError("A trait needs attribute='identity', 'value' or 'pattern'.", reason="invalid_input")
