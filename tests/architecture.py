@@ -48,6 +48,7 @@ LAYERS: Mapping[str, int] = {
     "models": 2,  # the package's own __init__; its modules follow
     "models.base": 2,
     "models.prices": 2,
+    "_home": 2,
     "_output": 2,
     "store": 2,
     "store.base": 2,
@@ -354,7 +355,7 @@ def exports(modules: Modules) -> Iterator[str]:
 
 
 def sizes(
-    modules: Modules, *, lines: int = 400, function: int = 60, except_for: Mapping[str, str] | None = None
+    modules: Modules, *, lines: int = 600, function: int = 60, except_for: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """What has grown beyond one idea. `except_for` gives the reason of a named exception."""
     allowed = except_for or {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any, Literal, Self
 
+from ._home import Home, running_loop
 from ._notebook import Requests
 from ._output import Output
 from ._runtime.health import Health
@@ -121,7 +121,6 @@ class Engine:
         self._prices = prices_of(prices)
         self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
-        self._gate = asyncio.Lock()
         self._host = Host()
         self._holds_store = False
 
@@ -134,10 +133,9 @@ class Engine:
         """Open the store, settle what the last process left, and take turns. Cancelling leaves the engine closed.
 
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
-        `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
+        `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `WrongLoop` in a second event loop.
         """
-        self._host.check_loop()
-        async with self._gate:
+        async with self._host.settling():
             if self._host.gone:
                 await self._free()
             if self._host.supervisor is None:
@@ -149,6 +147,7 @@ class Engine:
         return self
 
     async def _start(self) -> None:
+        home = Home(running_loop())
         models = await self._models.make(self.settings, self._world.clock)
         await check_prices(self._prices, self._limits, models)
         supervisor = make_supervisor(
@@ -163,7 +162,8 @@ class Engine:
             progress_timeout=self._progress_timeout,
             world=self._world,
             attachments=self._attachments,
-            memory=self._memory.make(self._world),
+            home=home,
+            memory=self._memory.make(self._world, home),
             distiller=await self._memory.distiller(self._models, self.settings),
         )
         await self._store.open()
@@ -175,7 +175,7 @@ class Engine:
 
         A turn that has not ended after `drain` seconds (None: `SEPTEMBER_DRAIN_SECONDS`) is left in the log as it is;
         the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
-        of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
+        of the engine has ended, what is left is closed; in a second loop `WrongLoop` is raised.
         """
         self._host.check_loop()
         try:
@@ -192,11 +192,11 @@ class Engine:
         await self._host.drain(seconds)
 
     def stop_streams(self) -> None:
-        """End every open stream after what is committed; cursors stay valid and turns go on."""
+        """End every open stream after what is committed; cursors stay valid and turns go on. Any thread may call it."""
         self._host.stop_readers()
 
     async def _close(self) -> None:
-        async with self._gate:
+        async with self._host.settling():
             await self._free()
 
     async def _free(self) -> None:
@@ -248,7 +248,7 @@ class Engine:
             output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
                 `output` is such a value.
 
-        Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
+        Raises `InvalidRequest`, `EngineClosed` (`WrongLoop` where no event loop runs), and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
         `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
         that cannot be used, and what the store raises come from the first use of the turn.
         """
@@ -366,8 +366,8 @@ class Engine:
 
     @property
     def memory(self) -> LongTermMemory:
-        """Long-term memory. Raises `NoMemory` where it is off, and `EngineClosed`."""
-        _ = self._running
+        """Long-term memory, for use in the engine's event loop. Raises `NoMemory` where it is off, and `EngineClosed`."""
+        _ = self._host.opened
         return self._memory.now
 
     async def remembered(self) -> None:
@@ -397,4 +397,4 @@ class Engine:
     @property
     def model_name(self) -> str:
         """The name of the model that answers. Raises `EngineClosed`."""
-        return self._running.resources.model.name
+        return self._host.opened.resources.model.name

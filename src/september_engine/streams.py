@@ -16,6 +16,7 @@ from weakref import WeakSet
 import msgspec
 from msgspec.structs import force_setattr
 
+from ._home import Home
 from ._notebook import Card, summary_card, turn_card
 from ._output import Output
 from ._runtime.channel import Channel
@@ -75,8 +76,9 @@ CARD = "card"
 class Pages:
     """Rows as they were stored, a page at a time: rows that are ready together, or an empty page for a heartbeat."""
 
-    def __init__(self, open_reader: Callable[[], Awaitable[Reader]]) -> None:
+    def __init__(self, open_reader: Callable[[], Awaitable[Reader]], home: Home) -> None:
         self._open_reader = open_reader
+        self._home = home
         self._reader: Reader | None = None
         self._closed = False
 
@@ -84,7 +86,11 @@ class Pages:
         return self
 
     async def __anext__(self) -> Sequence[EventRow]:
-        """The next page. Cancelling loses nothing: the next call goes on from the same place."""
+        """The next page. Cancelling loses nothing: the next call goes on from the same place.
+
+        Raises `WrongLoop` in another event loop than the engine's.
+        """
+        self._home.check_loop()
         if self._reader is None and not self._closed:
             self._reader = await self._open_reader()
         if self._reader is None or self._closed:
@@ -93,9 +99,10 @@ class Pages:
 
     async def aclose(self) -> None:
         """Stop reading, from any task; a reader that waits ends at once."""
-        self._closed = True
-        if self._reader is not None:
+        if self._reader is not None and not self._home.loop_ended:
+            self._home.check_loop()
             self._reader.stop()
+        self._closed = True
 
 
 class EventStream:
@@ -186,7 +193,9 @@ class Turn(_Stream, Generic[T]):
 
     async def started(self) -> None:
         """Wait until the turn's first event is durable; raise what kept it from starting. Cancelling stops the wait."""
-        await self._ticket.opened.wait()
+        if not self._ticket.opened.is_set():
+            self._supervisor.home.check_loop()
+            await self._ticket.opened.wait()
         if self._ticket.error is not None:
             raise self._ticket.error
 
@@ -208,7 +217,7 @@ class Turn(_Stream, Generic[T]):
             self._supervisor.readers.add(reader)
             return reader
 
-        return Pages(open_reader)
+        return Pages(open_reader, self._supervisor.home)
 
     def __await__(self) -> Generator[None, None, TurnResult[T]]:
         return self.result().__await__()
@@ -222,7 +231,9 @@ class Turn(_Stream, Generic[T]):
         A turn that has ended gives its result after the engine was closed, too.
         """
         await self.started()
-        await self._ticket.closed.wait()
+        if not self._ticket.closed.is_set():
+            self._supervisor.home.check_loop()
+            await self._ticket.closed.wait()
         runner = self._ticket.runner
         assert runner is not None  # what has started has one
         failure = runner.channel.failure
@@ -281,6 +292,7 @@ class Replay(_Stream):
         """Find out which task is meant. Raises what the store raises. Cancelling is harmless."""
         if self._found:
             return
+        self._supervisor.home.check_loop()
         if self.task_id is None:
             self.task_id = await self._supervisor.store.latest()
         if self.task_id is not None:
@@ -311,4 +323,4 @@ class Replay(_Stream):
             self._supervisor.readers.add(reader)
             return reader
 
-        return Pages(open_reader)
+        return Pages(open_reader, self._supervisor.home)

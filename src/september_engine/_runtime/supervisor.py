@@ -5,6 +5,7 @@ One task hosts them all, so the engine may be opened in one task and closed in a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ import anyio
 import anyio.abc
 import attrs
 
+from .._home import Home, running_loop
 from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
@@ -56,6 +58,8 @@ class Supervisor:
     readers: WeakSet[Reader] = attrs.field(factory=WeakSet)
     unwritten: dict[str, tuple[str, EngineError]] = attrs.field(factory=dict)
     """Turns whose end could not be written, by task: readers were told why, and a later replay tells the same."""
+    home: Home = attrs.field(factory=lambda: Home(running_loop()))
+    """The event loop that all of it belongs to: the one it is made in."""
     _group: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, ready: anyio.Event) -> None:
@@ -88,7 +92,9 @@ class Supervisor:
         if after is not None:
             await after.closed.wait()
         media: Taken | None = None
-        with ticket.reading:
+        if self.stopping:
+            raise closed_error()
+        with anyio.CancelScope() as ticket.reading:
             media = await self.resources.attachments.take(request.task_id, request.media, "media")
         if media is None:
             raise closed_error()
@@ -171,7 +177,17 @@ class Supervisor:
             work.close()
             self._unseat(ticket)
             raise closed_error()
-        self._group.start_soon(self._seated, ticket, work)
+        if asyncio.current_task() is None:  # a callback of the loop, or a line at the prompt of `python -m asyncio`
+            asyncio.get_running_loop().create_task(self._spawn_in_task(ticket, work))
+        else:
+            self._group.start_soon(self._seated, ticket, work)
+
+    async def _spawn_in_task(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
+        """anyio starts a task only for a task. What keeps it from starting is raised by the first use of the turn."""
+        try:
+            self._spawn(ticket, work)
+        except EngineError as error:
+            ticket.error = error
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
         """Nothing that goes wrong with one turn reaches another one."""
@@ -366,7 +382,8 @@ class Supervisor:
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
-            ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
+            if ticket.reading is not None:
+                ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
         for ticket in list(self.live.values()):
             await ticket.closed.wait()
 

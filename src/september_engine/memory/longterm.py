@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._home import Home, at_home
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
@@ -39,6 +40,7 @@ AT_ONCE = 500
 """How many imported memories are written together: turns that end meanwhile do not wait for all of them."""
 
 
+@at_home
 class LongTermMemory:
     """What an agent knows across tasks.
 
@@ -49,6 +51,9 @@ class LongTermMemory:
         clock, ids: Time and new ids.
         embedder: Gives meaning to texts. Without, or where it fails, a recall goes by words, names and times.
         weights: What each signal counts for.
+        home: The event loop that it is for; None for the first one that uses it.
+
+    In another event loop every method raises `WrongLoop`; after the engine that it is of was closed, `EngineClosed`.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class LongTermMemory:
         ids: Ids,
         embedder: Embedder | None = None,
         weights: Weights = WEIGHTS,
+        home: Home | None = None,
     ) -> None:
+        self._home = home or Home()
         self._memories = memories
         self._clock = clock
         self._ids = ids
