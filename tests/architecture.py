@@ -103,6 +103,7 @@ LAYERS: Mapping[str, int] = {
     # 5 engine
     "": 5,
     "engine": 5,
+    "_asking": 5,
     "_notebook": 5,
     "notes": 5,
     "_blocking_memory": 5,

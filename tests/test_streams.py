@@ -64,7 +64,7 @@ async def test_the_result_sums_the_turn_up() -> None:
     async with Bench().running(script, tools=[look]) as engine:
         result = await engine.execute("go", task_id="t")
         first, *_, last = await engine.messages("t")
-    assert result.text == "Let me look. Seen."
+    assert result.text == "Let me look.\n\nSeen."
     assert (result.task_id, result.turn_id, result.stop_reason) == ("t", first.turn_id, "end_turn")
     assert (result.user_message_id, result.message_id) == (first.id, last.id)
     assert result.usage == Usage(input_tokens=30, output_tokens=7, cache_hit_tokens=10)

@@ -248,7 +248,8 @@ class Engine:
             output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
                 `output` is such a value.
 
-        Raises `InvalidRequest`, `EngineClosed` (`WrongLoop` where no event loop runs), and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
+        Raises `InvalidRequest`, `EngineClosed` (`WrongLoop` where no event loop runs), and `TaskBusy` or `HitlRequired`
+        for a turn that is live, at once.
         `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
         that cannot be used, and what the store raises come from the first use of the turn.
         """
@@ -366,7 +367,7 @@ class Engine:
 
     @property
     def memory(self) -> LongTermMemory:
-        """Long-term memory, for use in the engine's event loop. Raises `NoMemory` where it is off, and `EngineClosed`."""
+        """Long-term memory, for the engine's event loop. Raises `NoMemory` where it is off, and `EngineClosed`."""
         _ = self._host.opened
         return self._memory.now
 

@@ -28,7 +28,7 @@ from ._turn.state import TurnState
 from .errors import EngineClosed
 from .errors import TurnFailed as TurnFailedError
 from .events import Event, decode
-from .messages import Block, Usage, text_of, tool_uses
+from .messages import Block, Usage, shown_text, text_of, tool_uses
 from .store.base import EventRow
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ __all__ = ["EventStream", "Pages", "Replay", "Turn", "TurnResult"]
 class TurnResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True, dict=True):
     """What a turn came to.
 
-    `text` is its whole answer; `message_id` that of the final assistant message and `user_message_id` that of the
-    message it answers (both are what edit and retry take); `tool_calls` are the model's tool_use blocks in order.
-    `usage` and `cost_usd` (US dollars; None: unknown) are the whole turn's, attempts that failed too. `output` is the
-    value that `execute(output=…)` asked for, checked; without that, None.
+    `text` is its whole answer as a reader sees it, with a blank line between what was said before and after a tool (the
+    `text_delta` events have the same text without it). `message_id` is that of the final assistant message and
+    `user_message_id` that of the message it answers (both are what edit and retry take); `tool_calls` are the model's
+    tool_use blocks in order. `usage` and `cost_usd` (US dollars; None: unknown) are the whole turn's, attempts that
+    failed too. `output` is the value that `execute(output=…)` asked for, checked; without that, None.
     """
 
     text: str
@@ -254,11 +255,11 @@ def _result(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -
     assert isinstance(last, TurnCompleted)  # a turn ends in one of the two, or its channel says why not
     replies = [fact for fact in facts if isinstance(fact, AssistantReplied)]
     refused = {fact.message_id for fact in facts if isinstance(fact, OutputRefused)}
-    texts = [text_of(reply.content) for reply in replies if reply.message_id not in refused]
-    cut = "".join(fact.text for fact in facts if isinstance(fact, AssistantCut))
+    said = [reply.content for reply in replies if reply.message_id not in refused]
+    cut = [[{"type": "text", "text": fact.text}] for fact in facts if isinstance(fact, AssistantCut)]
     none: Any = None
     return TurnResult(
-        text="".join(texts) + cut,
+        text=shown_text([*said, *cut]),
         task_id=started.task_id,
         turn_id=started.turn_id,
         user_message_id=started.message_id,
@@ -267,7 +268,7 @@ def _result(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -
         usage=state.usage,
         cost_usd=state.cost_usd,
         tool_calls=[use for reply in replies for use in tool_uses(reply.content)],
-        output=none if output is None else output.read(texts[-1]),
+        output=none if output is None else output.read(text_of(said[-1])),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import anyio
 from msgspec.structs import replace
 
+from .._context.causes import kind_of
 from .._output import Output
 from .._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from .._turn.decide import decide
@@ -188,7 +189,7 @@ class Runner:
         """What happened goes into the program's log, where there is one; clients get its kind and where to look."""
         turn_id, task_id = self.channel.turn_id, self.channel.row.task_id
         logger.error("A fault inside the engine ended turn %s of task %r.", turn_id, task_id, exc_info=error)
-        message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
+        message = f"A fault inside the engine ended the turn ({kind_of(error)}). The log has more under its id."
         return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
     async def _next(self) -> Letter:

@@ -16,6 +16,7 @@ import anyio
 import anyio.abc
 import attrs
 
+from .._context.causes import kind_of
 from .._home import Home, running_loop
 from .._output import Output
 from .._turn.facts import Fact
@@ -197,7 +198,7 @@ class Supervisor:
             ticket.error = error
         except Exception as error:
             logger.error("A fault inside the engine stopped a turn of task %r.", ticket.task_id, exc_info=error)
-            ticket.error = EngineError(f"A fault inside the engine ({type(error).__name__}). Its log has more.")
+            ticket.error = EngineError(f"A fault inside the engine ({kind_of(error)}). Its log has more.")
             ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._context.causes import reason_of
 from .._home import Home, at_home
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
@@ -200,7 +201,7 @@ class LongTermMemory:
         try:
             found = await self._meanings_of(memories)
         except Exception as error:
-            self.trouble, self.wants_vectors = f"The embedder failed: {error}", True
+            self.trouble, self.wants_vectors = f"The embedder failed: {reason_of(error)}", True
             return {}
         self.trouble = None
         return dict(zip((memory.id for memory in memories), found, strict=True))
@@ -321,7 +322,7 @@ class LongTermMemory:
         try:
             vectors = await self._vectors_of(list(dict.fromkeys((question.text, question.anonymous or question.text))))
         except Exception as error:
-            self.trouble = f"The embedder failed: {error}"
+            self.trouble = f"The embedder failed: {reason_of(error)}"
             return None
         self.trouble = None
         return await anyio.to_thread.run_sync(lambda: index.cosines(vectors, kinds=kinds, past=past, limit=limit))
