@@ -14,7 +14,7 @@ from ._turn.facts import AssistantReplied, Fact, ToolFinished, TurnFailed, TurnS
 from .events import HitlRequest
 from .messages import Block, Usage
 
-__all__ = ["Card", "Requests", "summary_card", "turn_card"]
+__all__ = ["Card", "Requests", "show", "summary_card", "turn_card"]
 
 Card: TypeAlias = Callable[[], str]
 """Makes a card when a cell wants one."""
@@ -111,3 +111,8 @@ def _text(value: object) -> str:
 
 def _shown(text: str) -> str:
     return html.escape(visible(text))
+
+
+def show(value: object) -> bool:
+    """Show a value in the cell that runs, where this is a notebook's kernel; False anywhere else."""
+    return False

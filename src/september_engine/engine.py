@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any, Literal, Self
 
+from ._asking import OnRequest, checked
 from ._home import Home, running_loop
 from ._notebook import Requests
 from ._output import Output
@@ -233,6 +234,7 @@ class Engine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: type[T] | None = None,
+        on_request: OnRequest | None = None,
     ) -> Turn[T]:
         """Start one turn on a thread, at once, and return it for reading.
 
@@ -247,6 +249,7 @@ class Engine:
             limits: What this turn may spend, in place of the engine's limits; None for those.
             output: A type that the final answer must be, as JSON: a Struct, a dataclass, `list[int]`, … The result's
                 `output` is such a value.
+            on_request: Called when the turn waits for a person while its result is waited for: see `Turn.result`.
 
         Raises `InvalidRequest`, `EngineClosed` (`WrongLoop` where no event loop runs), and `TaskBusy` or `HitlRequired`
         for a turn that is live, at once.
@@ -257,6 +260,7 @@ class Engine:
         check_task_id(task_id)
         content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
+        on_request = checked(on_request)
         request = TurnRequest(
             task_id=task_id,
             turn_id=self._world.ids("turn_"),
@@ -269,7 +273,21 @@ class Engine:
             limits=limits_of_turn(limits, self.settings, supervisor.resources),
             output=None if output is None else Output(output),
         )
-        return Turn(supervisor, supervisor.begin(request), request.output)
+        ticket = supervisor.begin(request)
+        return Turn(supervisor, task_id, ticket, output=request.output, on_request=on_request)
+
+    def turn(self, task_id: str) -> Turn[Any]:
+        """The open turn of a task, for reading from its first event or awaiting its result, whoever started it.
+
+        One that waits for a person since an earlier process is found too. Raises `InvalidRequest` and `EngineClosed`;
+        `TaskNotFound` comes from the first use where the task has no open turn: what it said is in `messages` then.
+        """
+        check_task_id(task_id)
+        supervisor = self._running
+        ticket = supervisor.live.get(task_id)
+        if ticket is not None and (ticket.over or ticket.quiet or not ticket.turn_id):
+            ticket = None
+        return Turn(supervisor, task_id, ticket)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.

@@ -16,16 +16,18 @@ from weakref import WeakSet
 import msgspec
 from msgspec.structs import force_setattr
 
+from ._asking import Ask, OnRequest, asking, checked, until_closed
 from ._home import Home
 from ._notebook import Card, summary_card, turn_card
 from ._output import Output
 from ._runtime.channel import Channel
+from ._runtime.listing import row_of
 from ._runtime.reader import Reader
 from ._runtime.supervisor import Supervisor
 from ._runtime.tickets import Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, OutputRefused, TurnCompleted, TurnFailed, TurnStarted
 from ._turn.state import TurnState
-from .errors import EngineClosed
+from .errors import EngineClosed, TaskNotFound
 from .errors import TurnFailed as TurnFailedError
 from .events import Event, decode
 from .messages import Block, Usage, shown_text, text_of, tool_uses
@@ -171,41 +173,72 @@ class Turn(_Stream, Generic[T]):
 
     Iterating twice gives the events twice. What is known before the first event (`MessageNotFound`, `TaskBusy`,
     `StoreBusy`, …) is raised by the first use. `T` is the type of the output that was asked for, None without one.
+    `turn_id` is "" until `started` where `Engine.turn` must look in the store for the turn.
     """
 
-    def __init__(self, supervisor: Supervisor, ticket: Ticket, output: Output[T] | None = None) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        task_id: str,
+        ticket: Ticket | None,
+        *,
+        output: Output[T] | None = None,
+        on_request: OnRequest | None = None,
+    ) -> None:
         super().__init__()
         self._output = output
+        self._on_request = on_request
         self._supervisor = supervisor
         self._ticket = ticket
-        self.task_id = ticket.task_id
-        self.turn_id = ticket.turn_id
+        self.task_id = task_id
+        self.turn_id = "" if ticket is None else ticket.turn_id
 
     def __repr__(self) -> str:
         return f"<Turn {self.turn_id} of task {self.task_id!r}>"
 
     def _repr_html_(self) -> str:
         """The card that a notebook shows: the turn as far as it has come, with its images."""
-        runner = self._ticket.runner
-        return turn_card(() if runner is None else tuple(runner.facts), self._peek)
+        return turn_card(self._facts, self._peek)
+
+    @property
+    def _facts(self) -> Sequence[Fact]:
+        runner = None if self._ticket is None else self._ticket.runner
+        return () if runner is None else tuple(runner.facts)
 
     def _peek(self, sha256: str) -> str | None:
         return self._supervisor.resources.attachments.peek(self.task_id, sha256)
 
+    async def _seated(self) -> Ticket:
+        """The turn's place, where it is known or found to be open. Raises `TaskNotFound`."""
+        if self._ticket is None:
+            self._supervisor.home.check_loop()
+            self._ticket = await open_turn(self._supervisor, self.task_id)
+            self.turn_id = self._ticket.turn_id
+        return self._ticket
+
     async def started(self) -> None:
         """Wait until the turn's first event is durable; raise what kept it from starting. Cancelling stops the wait."""
-        if not self._ticket.opened.is_set():
+        ticket = await self._seated()
+        if not ticket.opened.is_set():
             self._supervisor.home.check_loop()
-            await self._ticket.opened.wait()
-        if self._ticket.error is not None:
-            raise self._ticket.error
+            await ticket.opened.wait()
+        if ticket.error is not None:
+            raise ticket.error
+
+    async def _stop(self) -> None:
+        """Cancel this turn, and no other one of its task, and wait for its end."""
+        ticket = await self._seated()
+        await ticket.opened.wait()
+        if ticket.runner is not None and not ticket.closed.is_set():
+            ticket.runner.cancel()
+            await ticket.closed.wait()
 
     def pages(self, *, heartbeat: float | None = None) -> Pages:
         """The turn's rows from its first one on; with `heartbeat`, an empty page after so many silent seconds."""
 
         async def open_reader() -> Reader:
             await self.started()
-            channel = self._ticket.channel
+            channel = (await self._seated()).channel
             assert channel is not None
             reader = Reader(
                 store=self._supervisor.store,
@@ -223,31 +256,52 @@ class Turn(_Stream, Generic[T]):
     def __await__(self) -> Generator[None, None, TurnResult[T]]:
         return self.result().__await__()
 
-    async def result(self) -> TurnResult[T]:
+    async def result(self, *, on_request: OnRequest | None = None) -> TurnResult[T]:
         """Wait for the end. Raises `TurnFailed` with the code of the turn's `error` event, `EngineClosed` where the
         engine was closed first, or what kept the turn from starting. Cancelling stops the wait, not the turn.
 
         Where an `output` was asked for and no answer was it, the code is `INVALID_OUTPUT`.
 
+        While the turn waits for a person, `on_request` is called once with each request, also with those that came
+        before. It may be async; a plain function is called in the event loop and must not block it. It returns the
+        answer, or None where somebody else answers, and what it raises is raised here. Without one, that of `execute`
+        is called; without that, a line on stderr (in a notebook: in the cell) says what is asked and how to answer.
+
         A turn that has ended gives its result after the engine was closed, too.
         """
+        return await self._result(asking(checked(on_request) or self._on_request))
+
+    async def _result(self, ask: Ask) -> TurnResult[T]:
         await self.started()
-        if not self._ticket.closed.is_set():
+        ticket = await self._seated()
+        if not ticket.closed.is_set():
             self._supervisor.home.check_loop()
-            await self._ticket.closed.wait()
-        runner = self._ticket.runner
+            await until_closed(self._supervisor, ticket, ask)
+        runner = ticket.runner
         assert runner is not None  # what has started has one
         failure = runner.channel.failure
         if isinstance(failure, EngineClosed):
             raise failure
         if failure is not None:
             raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
-        result = _result(runner.facts, runner.state, self._output)
+        result = _summed(runner.facts, runner.state, self._output or runner.output)
         force_setattr(result, CARD, partial(turn_card, tuple(runner.facts), self._peek))
         return result
 
 
-def _result(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -> TurnResult[T]:
+async def open_turn(supervisor: Supervisor, task_id: str) -> Ticket:
+    """The place of a task's open turn. Raises `TaskNotFound`, where there is none, too."""
+    ticket = await supervisor.attend(task_id)
+    if ticket is None or ticket.runner is None:
+        await row_of(supervisor.store, task_id)
+        raise TaskNotFound(
+            f"No turn is open on task {task_id!r}. What was said is in engine.messages({task_id!r}), and what happened "
+            f"in engine.replay(task_id={task_id!r})."
+        )
+    return ticket
+
+
+def _summed(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -> TurnResult[T]:
     started, last = facts[0], facts[-1]
     assert isinstance(started, TurnStarted)
     if isinstance(last, TurnFailed):

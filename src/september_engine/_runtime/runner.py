@@ -84,7 +84,7 @@ class Runner:
         self._store = store
         self._resources = resources
         self._parent = parent
-        self._output = output
+        self.output = output
         self._thread: Thread | None = None
         self._facts = list(facts)
         self._flights: dict[str, Flight] = {}
@@ -304,7 +304,7 @@ class Runner:
             with flight.scope:
                 match command:
                     case CallModel():
-                        facts, output = await self._recalled(), self._output
+                        facts, output = await self._recalled(), self.output
                         call = ModelCall(command, facts=facts, channel=self.channel, resources=shared, output=output)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())
