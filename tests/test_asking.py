@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,8 @@ from september_engine.events import HitlRequest, TextDelta
 from september_engine.models.scripted import ScriptedModel, call, say, turn
 from september_engine.store.memory import MemoryStore
 from september_engine.tools.ask_user import ask_user
-from tests.engines import Bench, careful, echo, held, text, until
+from tests.engines import Bench, careful, echo, held, until
 from tests.programs import environment
-from tests.test_blocking import Latch
 
 ASKS = [call("careful", at="home"), say("Done.")]
 
@@ -97,6 +94,7 @@ async def test_somebody_else_may_answer_while_a_callback_thinks() -> None:
                 await anyio.sleep_forever()
             finally:
                 cancelled.append(request)
+            return None
 
         async def other() -> None:
             while len(asked) < 2:

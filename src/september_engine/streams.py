@@ -211,7 +211,7 @@ class Turn(_Stream, Generic[T]):
     async def _seated(self) -> Ticket:
         """The turn's place, where it is known or found to be open. Raises `TaskNotFound`."""
         if self._ticket is None:
-            self._supervisor.home.check_loop()
+            self._supervisor.home.check()
             self._ticket = await open_turn(self._supervisor, self.task_id)
             self.turn_id = self._ticket.turn_id
         return self._ticket
@@ -347,7 +347,7 @@ class Replay(_Stream):
         """Find out which task is meant. Raises what the store raises. Cancelling is harmless."""
         if self._found:
             return
-        self._supervisor.home.check_loop()
+        self._supervisor.home.check()
         if self.task_id is None:
             self.task_id = await self._supervisor.store.latest()
         if self.task_id is not None:
