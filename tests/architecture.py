@@ -104,6 +104,7 @@ LAYERS: Mapping[str, int] = {
     "": 5,
     "engine": 5,
     "_asking": 5,
+    "_display": 5,
     "_notebook": 5,
     "notes": 5,
     "_blocking_memory": 5,
@@ -145,6 +146,7 @@ ANYWHERE = frozenset({"anyio", "attrs", "msgspec"})
 ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "aiosqlite": ("store._connection",),
     "anthropic": (CLAUDE,),
+    "anywidget": ("_display",),
     "docstring_parser": ("tools.schema",),
     "genai_prices": ("models.known_prices",),
     "starlette": ("http",),
@@ -156,6 +158,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("memory.minilm",),
     "tokenizers": ("memory.minilm",),
     "tree_sitter": ("_bash.tree",),
+    "traitlets": ("_display",),  # comes with anywidget
     "typing_extensions": ("streams",),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }

@@ -12,7 +12,8 @@ from typing import TypeAlias
 import msgspec
 
 from ._context.text import visible
-from ._notebook import Requests, show
+from ._display import show
+from ._notebook import Requests
 from ._runtime.people import respond
 from ._runtime.runner import Runner
 from ._runtime.supervisor import Supervisor
@@ -22,7 +23,7 @@ from ._turn.request import check_answer
 from .errors import HitlAlreadyAnswered, HitlNotPending, InvalidRequest
 from .events import HitlRequest
 
-__all__ = ["Ask", "OnRequest", "asking", "checked", "say_who_waits", "until_closed"]
+__all__ = ["Ask", "OnRequest", "asking", "checked", "give_answer", "news", "say_who_waits", "until_closed", "waiting"]
 
 OnRequest: TypeAlias = Callable[[HitlRequest], str | Awaitable[str | None] | None]
 """Called with a request that waits for a person. Returns the answer, or None where somebody else answers."""
@@ -82,24 +83,25 @@ async def until_closed(supervisor: Supervisor, ticket: Ticket, ask: Ask) -> None
     assert runner is not None  # the turn has begun
     try:
         while not ticket.closed.is_set():
-            waiting = _waiting(runner)
+            now_open = waiting(runner)
             if under_way is not None and under_way.done():
                 under_way.result()
                 under_way = None
-            elif under_way is not None and now is not None and now.request_id not in waiting:
+            elif under_way is not None and now is not None and now.request_id not in now_open:
                 _drop(under_way)
                 under_way = None
-            if under_way is None and (unasked := waiting.keys() - asked):
-                now = next(request for id_, request in waiting.items() if id_ in unasked)
+            if under_way is None and (unasked := now_open.keys() - asked):
+                now = next(request for id_, request in now_open.items() if id_ in unasked)
                 asked.add(now.request_id)
                 under_way = asyncio.create_task(_answer(supervisor, now, ask))
-            await _news(ticket, runner, under_way)
+            await news(ticket, runner, under_way)
     finally:
         if under_way is not None:
             _drop(under_way)
 
 
-def _waiting(runner: Runner) -> dict[str, HitlRequest]:
+def waiting(runner: Runner) -> dict[str, HitlRequest]:
+    """The requests of a turn that wait for a person, by their ids, oldest first."""
     state = runner.state
     if state.status != "running":
         return {}
@@ -112,12 +114,12 @@ def _drop(task: asyncio.Task[None]) -> None:
     task.add_done_callback(lambda ended: None if ended.cancelled() else ended.exception())
 
 
-async def _news(ticket: Ticket, runner: Runner, under_way: asyncio.Task[None] | None) -> None:
-    """Wait for the next publication, the end, or the end of asking. Nothing comes between the look and the wait."""
+async def news(ticket: Ticket, runner: Runner, under_way: asyncio.Task[None] | None = None) -> None:
+    """Wait for the next publication, the turn's end, or the end of asking."""
     if runner.channel.ended:
         await ticket.closed.wait()
         return
-    wake = asyncio.Event()
+    wake = asyncio.Event()  # nothing can come between the look and the wait: neither awaits
     runner.channel.waiters.add(wake)
 
     def told(task: asyncio.Task[None]) -> None:
@@ -138,12 +140,17 @@ async def _answer(supervisor: Supervisor, request: HitlRequest, ask: Ask) -> Non
     if answer is None:
         return
     check_answer(answer, None)
-    with suppress(HitlAlreadyAnswered, HitlNotPending):  # somebody else was first
+    await give_answer(supervisor, request.task_id, request.request_id, answer)
+
+
+async def give_answer(supervisor: Supervisor, task_id: str, request_id: str, answer: str) -> None:
+    """Answer a request, unless somebody else was first. Raises what `Engine.respond` raises otherwise."""
+    with suppress(HitlAlreadyAnswered, HitlNotPending):
         await respond(
             supervisor,
-            request.task_id,
+            task_id,
             answer,
-            request_id=request.request_id,
+            request_id=request_id,
             feedback=None,
             content_blocks=(),
             remember=False,

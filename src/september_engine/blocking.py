@@ -66,6 +66,13 @@ class BlockingTurn(Generic[T]):
         """The card that a notebook shows: the turn as far as it has come, with its images."""
         return self._turn._repr_html_()
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {**self._turn._repr_mimebundle_(), "text/plain": repr(self)}
+
+    def _ipython_display_(self) -> None:
+        """Show it in the cell that runs, and keep that up to date until the turn ends."""
+        self._turn._ipython_display_()
+
     def __iter__(self) -> Iterator[Event]:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
         with self._engine._giving_up([self._turn]):

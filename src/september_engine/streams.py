@@ -6,9 +6,11 @@ a dropped reference or a close from another task harms nobody.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self
 from weakref import WeakSet
@@ -16,9 +18,10 @@ from weakref import WeakSet
 import msgspec
 from msgspec.structs import force_setattr
 
-from ._asking import Ask, OnRequest, asking, checked, until_closed
+from ._asking import Ask, OnRequest, asking, checked, give_answer, news, until_closed, waiting
+from ._display import Display, follow, in_kernel
 from ._home import Home
-from ._notebook import Card, summary_card, turn_card
+from ._notebook import Card, summary_card, turn_card, turn_markdown
 from ._output import Output
 from ._runtime.channel import Channel
 from ._runtime.listing import row_of
@@ -27,7 +30,7 @@ from ._runtime.supervisor import Supervisor
 from ._runtime.tickets import Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, OutputRefused, TurnCompleted, TurnFailed, TurnStarted
 from ._turn.state import TurnState
-from .errors import EngineClosed, TaskNotFound
+from .errors import EngineClosed, EngineError, TaskNotFound
 from .errors import TurnFailed as TurnFailedError
 from .events import Event, decode
 from .messages import Block, Usage, shown_text, text_of, tool_uses
@@ -190,6 +193,8 @@ class Turn(_Stream, Generic[T]):
         self._on_request = on_request
         self._supervisor = supervisor
         self._ticket = ticket
+        self._displays: list[Display] = []
+        self._followers: set[asyncio.Task[None]] = set()
         self.task_id = task_id
         self.turn_id = "" if ticket is None else ticket.turn_id
 
@@ -199,6 +204,67 @@ class Turn(_Stream, Generic[T]):
     def _repr_html_(self) -> str:
         """The card that a notebook shows: the turn as far as it has come, with its images."""
         return turn_card(self._facts, self._peek)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The turn as far as it has come, for a front end that takes its choice."""
+        return {**self._bundle(), "text/html": self._repr_html_()}
+
+    def _ipython_display_(self) -> None:
+        """Show it in the cell that runs, and keep that up to date until the turn ends; in a kernel only."""
+        shell = in_kernel()
+        if shell is None:
+            raise NotImplementedError  # which has IPython show it in another form
+        display = Display(shell, lambda request_id, answer: self._spawn(self._clicked(request_id, answer)))
+        self._displays.append(display)
+        if not self._update(display):
+            self._spawn(follow(lambda: self._update(display), self._moved, self._supervisor.resources.world.clock))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run it in the engine's event loop, from any thread; what cannot be done there any more is nobody's."""
+        loop = self._supervisor.home.loop
+
+        async def quietly() -> None:
+            with suppress(EngineError):
+                await work
+
+        def begin() -> None:
+            task = asyncio.get_running_loop().create_task(quietly())
+            self._followers.add(task)
+            task.add_done_callback(self._followers.discard)
+
+        try:
+            assert loop is not None
+            loop.call_soon_threadsafe(begin, context=Context())
+        except RuntimeError:  # it has ended
+            work.close()
+
+    def _update(self, display: Display) -> bool:
+        """Bring it up to date; True where the turn is over."""
+        ticket = self._ticket
+        over = ticket is not None and ticket.closed.is_set()
+        requests = [] if ticket is None or ticket.runner is None else list(waiting(ticket.runner).values())
+        display.update(self._bundle(), requests, over=over)
+        return over
+
+    def _bundle(self) -> dict[str, str]:
+        ticket = self._ticket
+        runner = None if ticket is None else ticket.runner
+        requests = [] if runner is None else list(waiting(runner).values())
+        saying = "" if runner is None else runner.saying
+        if ticket is not None and ticket.error is not None:
+            saying = ticket.error.message
+        markdown = turn_markdown(self._facts, saying, requests, self._peek)
+        return {"text/plain": repr(self), "text/markdown": markdown}
+
+    async def _moved(self) -> None:
+        """Wait until there may be more to show."""
+        ticket = await self._seated()
+        await ticket.opened.wait()
+        if ticket.runner is not None:
+            await news(ticket, ticket.runner)
+
+    async def _clicked(self, request_id: str, answer: str) -> None:
+        await give_answer(self._supervisor, self.task_id, request_id, answer)
 
     @property
     def _facts(self) -> Sequence[Fact]:
@@ -277,6 +343,8 @@ class Turn(_Stream, Generic[T]):
         if not ticket.closed.is_set():
             self._supervisor.home.check_loop()
             await until_closed(self._supervisor, ticket, ask)
+        for display in self._displays:  # what a notebook keeps is whole when the cell that waits ends
+            self._update(display)
         runner = ticket.runner
         assert runner is not None  # what has started has one
         failure = runner.channel.failure

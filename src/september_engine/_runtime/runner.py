@@ -104,6 +104,11 @@ class Runner:
         """The facts of the turn so far, as the log has them."""
         return self._facts
 
+    @property
+    def saying(self) -> str:
+        """What of the answer under way has been shown; "" between two."""
+        return "".join(self._shown)
+
     async def tell(self, item: Input) -> Sequence[Fact]:
         """Tell the turn something and wait for the facts that follow; () where it was stale or the turn is over.
 
