@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import IPython
 import pytest
 
 from september_engine import BlockingEngine, Settings, tool
@@ -26,7 +27,7 @@ class Kernel:
     def __init__(self) -> None:
         self.kernel = object()
         self.published: list[dict[str, Any]] = []
-        self.display_pub = self
+        self.display_pub: Any = self
 
     def publish(self, **message: Any) -> None:
         self.published.append(message)
@@ -48,7 +49,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    monkeypatch.setattr(IPython, "get_ipython", lambda: kernel)
     return kernel
 
 
@@ -61,7 +62,7 @@ def buttons(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 async def shows(kernel: Kernel, bench: Bench, words: str) -> None:
     while words not in kernel.page():
-        bench.clock.advance(1)
+        await bench.clock.advance(1)
         await ticks(1)
 
 
@@ -100,7 +101,7 @@ async def test_a_turn_is_shown_once_and_updated_in_its_place(kernel: Kernel, but
         assert all("widget" not in kind for data in kernel.outputs().values() for kind in data)
         before = len(kernel.published)
         for _ in range(10):
-            bench.clock.advance(1)
+            await bench.clock.advance(1)
             await ticks(5)
         assert len(kernel.published) == before
 
@@ -192,7 +193,12 @@ def test_who_waits_in_a_cell_is_told_in_the_cell(kernel: Kernel, capsys: pytest.
         for event in one:
             if isinstance(event, HitlRequest):
                 break
-        kernel.publish = lambda **message: (kernel.published.append(message), engine.cancel("t"))[0]  # type: ignore[method-assign]
+
+        def publish(**message: Any) -> None:
+            kernel.published.append(message)
+            engine.cancel("t")
+
+        kernel.display_pub = SimpleNamespace(publish=publish)
         with pytest.raises(TurnFailed):
             one.result()
     [message] = kernel.published

@@ -257,10 +257,11 @@ class Turn(_Stream, Generic[T]):
         return {"text/plain": repr(self), "text/markdown": markdown}
 
     async def _moved(self) -> None:
-        """Wait until there may be more to show."""
+        """Wait until there may be more to show than at the call."""
         ticket = await self._seated()
-        await ticket.opened.wait()
-        if ticket.runner is not None:
+        if not ticket.opened.is_set():
+            await ticket.opened.wait()
+        elif ticket.runner is not None:  # nothing is awaited before that, so nothing is missed
             await news(ticket, ticket.runner)
 
     async def _clicked(self, request_id: str, answer: str) -> None:
