@@ -133,8 +133,8 @@ HTTP_MAY_IMPORT = ("engine", "streams", "events", "errors", "memory.base", "mess
 
 CORE_MAY_IMPORT = frozenset(
     """
-    __future__ attrs base64 binascii collections datetime functools hashlib heapq html ipaddress itertools math msgspec re
-    shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
+    __future__ attrs base64 binascii collections datetime functools hashlib heapq html ipaddress itertools math msgspec
+    re shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
     """.split()
 )
 CORE_MAY_NOT_ASK = frozenset("now today utcnow".split())
