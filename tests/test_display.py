@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import IPython
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from september_engine import BlockingEngine, Settings, tool
 from september_engine.errors import TurnFailed
@@ -17,6 +21,8 @@ from september_engine.events import HitlRequest, TextDelta
 from september_engine.models.scripted import ScriptedModel, call, say, turn
 from september_engine.tools.ask_user import ask_user
 from tests.engines import Bench, careful, echo, ticks, until
+from tests.examples.test_notebook import ThisPython
+from tests.programs import environment
 
 PAGE = "text/markdown"
 
@@ -204,3 +210,51 @@ def test_who_waits_in_a_cell_is_told_in_the_cell(kernel: Kernel, capsys: pytest.
     [message] = kernel.published
     assert "engine.respond(" in message["data"]["text/html"]
     assert capsys.readouterr().err == ""
+
+
+CELLS = [
+    """
+import asyncio, os, signal, threading
+from september_engine import BlockingEngine, Engine, Settings, tool
+from september_engine.models.scripted import ScriptedModel, call, say, turn as answer
+
+@tool(requires_permission=True)
+def send(text: str) -> str:
+    "Send it."
+    return "sent"
+
+def script():
+    asks = answer(say("I **ask** <b>."), call("send", text="Hi"))
+    return [asks, say("Done."), say("long", hold=asyncio.Event()), say("ok")]
+
+blocking = BlockingEngine(":memory:", model=ScriptedModel(script(), strict=False), tools=[send], settings=Settings())
+engine = await Engine(":memory:", model=ScriptedModel(script(), strict=False), tools=[send], settings=Settings()).open()
+""",
+    "first = blocking.execute('go', task_id='t')\nfirst",
+    "second = engine.execute('go', task_id='t')\nsecond",
+    "print(first.result(on_request=lambda request: 'yes').text)",
+    "print((await second.result(on_request=lambda request: 'yes')).text)",
+    """
+try:
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    blocking.execute("Write a book.", task_id="t").result()
+except KeyboardInterrupt:
+    print(blocking.execute("Never mind.", task_id="t").text)
+""",
+    "blocking.close()\nawait engine.aclose()",
+]
+
+
+@pytest.mark.filterwarnings("default")  # what Jupyter's own machinery warns of is not ours
+def test_in_a_real_kernel_the_file_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**environment(), "IPYTHONDIR": str(tmp_path / "ipython")})
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in CELLS])  # type: ignore[no-untyped-call]
+    folder = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=60, kernel_manager_class=ThisPython, resources=folder).execute()
+    _, first, second, one, two, interrupted, _ = notebook.cells
+    for cell in (first, second):
+        [page, buttons] = [output["data"] for output in cell.outputs]
+        assert page[PAGE] == "> go\n\nI **ask** &lt;b>.\n\n<p>● <code>send(text=Hi)</code> → sent</p>\n\nDone."
+        assert buttons == {"text/plain": "", PAGE: ""}
+    assert one.outputs[0]["text"] == two.outputs[0]["text"] == "I **ask** <b>.\n\nDone.\n"
+    assert interrupted.outputs[0]["text"] == "ok\n"
