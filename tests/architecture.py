@@ -51,6 +51,7 @@ LAYERS: Mapping[str, int] = {
     "models": 2,  # the package's own __init__; its modules follow
     "models.base": 2,
     "models.prices": 2,
+    "_home": 2,
     "_output": 2,
     "store": 2,
     "store.base": 2,
@@ -110,6 +111,8 @@ LAYERS: Mapping[str, int] = {
     # 5 engine
     "": 5,
     "engine": 5,
+    "_asking": 5,
+    "_display": 5,
     "_notebook": 5,
     "notes": 5,
     "_blocking_memory": 5,
@@ -150,8 +153,8 @@ HTTP_MAY_IMPORT = (
 
 CORE_MAY_IMPORT = frozenset(
     """
-    __future__ attrs base64 binascii collections datetime functools hashlib heapq ipaddress itertools math msgspec re
-    shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
+    __future__ attrs base64 binascii collections datetime functools hashlib heapq html ipaddress itertools math msgspec
+    re shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
     """.split()
 )
 CORE_MAY_NOT_ASK = frozenset("now today utcnow".split())
@@ -163,6 +166,7 @@ ANYWHERE = frozenset({"anyio", "attrs", "msgspec"})
 ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "aiosqlite": ("store._connection",),
     "anthropic": (CLAUDE,),
+    "anywidget": ("_display",),
     "docstring_parser": ("tools.schema",),
     "genai_prices": ("models.known_prices",),
     "starlette": ("http",),
@@ -175,6 +179,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "tokenizers": ("memory.minilm",),
     "tree_sitter": ("_bash.tree",),
     "pydantic": ("tools._pydantic",),  # where an annotation was made with it
+    "traitlets": ("_display",),  # comes with anywidget
     "typing_extensions": ("streams", "engine", "blocking"),  # for the type checker alone
     "tree_sitter_bash": ("_bash.tree",),
 }

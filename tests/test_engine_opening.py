@@ -274,7 +274,7 @@ async def test_two_hundred_turns_at_once_all_complete(bench: Bench) -> None:
             well_formed(events)
             [result] = [event for event in events if isinstance(event, ToolResult)]
             assert result.output == f"saw number {number}"
-            assert (await one).text == "Let me see. Seen."
+            assert (await one).text == "Let me see.\n\nSeen."
         await idle(engine)
         assert len(await engine.tasks(limit=1000)) == 200
 

@@ -34,6 +34,7 @@ CONTRACT = {
     "HitlAlreadyAnswered": ("HITL_ALREADY_ANSWERED", 409),
     "Fenced": ("TASK_BUSY", 409),
     "EngineClosed": ("SHUTTING_DOWN", 503),
+    "WrongLoop": ("INVALID_REQUEST", 400),
     "StoreBusy": ("STORE_BUSY", 503),
     "StoreInUse": ("STORE_BUSY", 503),
     "StoreMoved": ("STORE_BUSY", 503),

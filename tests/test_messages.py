@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 
-from september_engine.messages import Block, Message, Usage, text_of, tool_uses
+from september_engine.messages import Block, Message, Usage, shown_text, text_of, tool_uses
 
 from .strategies import structs
 
@@ -40,3 +41,34 @@ def test_usage_adds_up_field_by_field(one: Usage, other: Usage) -> None:
 @given(structs(Message))
 def test_a_message_comes_back_from_json_as_it_was(message: Message) -> None:
     assert msgspec.json.decode(msgspec.json.encode(message), type=Message) == message
+
+
+def text_block(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+USE: Block = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("contents", "shown"),
+    [
+        ([], ""),
+        ([[text_block("One.")]], "One."),
+        ([[text_block("On the scales."), USE], [text_block("Three kilos.")]], "On the scales.\n\nThree kilos."),
+        ([[text_block("One. "), USE], [text_block("Two.")]], "One.\n\nTwo."),
+        ([[text_block("One.\n"), USE], [text_block("Two.")]], "One.\nTwo."),
+        ([[text_block("One.")], [text_block("\nTwo.")]], "One.\nTwo."),
+        ([[text_block("One."), USE, text_block("Two.")]], "One.\n\nTwo."),
+        ([[text_block("One."), text_block(""), USE], [USE], [text_block("Two.")]], "One.\n\nTwo."),
+        # beside each other they go on: a provider cuts a sentence where it has a source
+        (
+            [[text_block("As Ana says, "), text_block("it is blue"), text_block(". And.")]],
+            "As Ana says, it is blue. And.",
+        ),
+        ([[text_block("See example."), text_block("com")]], "See example.com"),
+        ([[text_block("First thought."), text_block("Second thought.")]], "First thought.\n\nSecond thought."),
+    ],
+)
+def test_what_was_said_apart_is_apart(contents: list[list[Block]], shown: str) -> None:
+    assert shown_text(contents) == shown

@@ -1,26 +1,35 @@
-"""Notebook: what a cell shows of a turn, and of what waits for a person. Plain HTML, no script, all of it escaped."""
+"""Notebook: what a cell shows of a turn, and of what waits for a person: HTML and Markdown, no script, all escaped."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
 
+from ._context.markdown import harmless
 from ._context.stored import is_media
 from ._context.text import visible
-from ._turn.facts import AssistantReplied, Fact, ToolFinished, TurnFailed, TurnStarted
+from ._turn.facts import AssistantCut, AssistantReplied, Fact, ToolFinished, TurnFailed, TurnStarted
+from ._turn.limits import is_blocks
 from .events import HitlRequest
-from .messages import Block, Usage
+from .messages import JSON, Block, Usage, text_of, tool_uses
 
-__all__ = ["Card", "Requests", "summary_card", "turn_card"]
+__all__ = ["Card", "Peek", "Requests", "summary_card", "turn_card", "turn_markdown"]
+
+Peek: TypeAlias = Callable[[str], str | None]
+"""The content of an image in base64 by its SHA-256, where it is at hand."""
 
 Card: TypeAlias = Callable[[], str]
 """Makes a card when a cell wants one."""
 
 CARD_CHARS = 2 * 2**20
 """Of base64, in one card: a notebook keeps what its cells have shown. What is larger is named."""
+
+MOST_SHOWN = 300
+"""Characters of an argument or a result that are shown with a call."""
 
 SHOWN_AS_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
@@ -49,22 +58,77 @@ def _card(request: HitlRequest) -> str:
     )
 
 
-def turn_card(facts: Sequence[Fact], content: Callable[[str], str | None]) -> str:
-    """A turn as far as it has come: what the person sent, what tools showed, what was answered.
+def turn_card(facts: Sequence[Fact], content: Peek) -> str:
+    """A turn as far as it has come, as HTML: what the person sent, what tools did and showed, what was answered.
 
     `content` has images in base64 by their SHA-256, where they are at hand. Those that fit are in the card itself.
     """
+    parts = [_block(part, data) if isinstance(part, dict) else part for part, data in _parts(facts, content)]
+    return "".join(parts) or "<p>The turn has not begun.</p>"
+
+
+def turn_markdown(facts: Sequence[Fact], shown: str, requests: Sequence[HitlRequest], content: Peek) -> str:
+    """The same as Markdown, for a notebook that renders it: with what is being said now, and who must answer what.
+
+    What a model, a tool or a person wrote is made `harmless`; the HTML in between is ours, and each piece is one line.
+    """
     parts: list[str] = []
+    for part, data in _parts(facts, content):
+        if not isinstance(part, dict) or part["type"] != "text":
+            parts.append(_one_line(part if isinstance(part, str) else _block(part, data)))
+        elif isinstance(part, _Said):
+            parts.append("\n".join(f"> {line}" for line in harmless(part["text"]).split("\n")))
+        else:
+            parts.append(harmless(part["text"]))
+    parts += [harmless(shown)] if shown else []
+    parts += [_one_line(_card(request)) for request in requests]
+    return "\n\n".join(parts) or "The turn has not begun."
+
+
+def _parts(facts: Sequence[Fact], content: Peek) -> Iterator[tuple[Block | str, str | None]]:
+    """Blocks with their content in base64, and tool calls as HTML, in the order that they are read in."""
     room = CARD_CHARS
+    results: dict[str, ToolFinished] = {}
+    for fact in facts:
+        if isinstance(fact, ToolFinished):
+            results.setdefault(fact.tool_call_id, fact)
     for fact in facts:
         for block in _shown_blocks(fact):
-            text = content(str(block["source"].get("sha256"))) if is_media(block) else None
-            if text is not None and len(text) <= room:
-                room -= len(text)
-            else:
-                text = None
-            parts.append(_block(block, text))
-    return "".join(parts) or "<p>The turn has not begun.</p>"
+            data = content(str(block["source"].get("sha256"))) if is_media(block) else None
+            if data is not None and len(data) > room:
+                data = None
+            room -= len(data or "")
+            yield block, data
+        if isinstance(fact, AssistantReplied):
+            yield from ((_call(use, results.get(use["id"])), None) for use in tool_uses(fact.content))
+
+
+def _call(use: Block, result: ToolFinished | None) -> str:
+    """One tool call with what came of it, as HTML."""
+    arguments = ", ".join(f"{name}={_cut(_text(value))}" for name, value in (use.get("input") or {}).items())
+    if result is None:
+        outcome = "…"
+    elif result.error is not None:
+        outcome = f"✗ {_shown(_cut(result.error.message))}"
+    elif is_blocks(result.output):
+        outcome = "→ " + (_shown(_cut(text_of(result.output))) or "shown below")
+    else:
+        outcome = f"→ {_shown(_cut(_text(result.output)))}"
+    return f"<p>● <code>{_shown(use['name'])}({_shown(arguments)})</code> {outcome}</p>"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def _one_line(markup: str) -> str:
+    """HTML that Markdown takes as one piece: a blank line would end it, and no renderer reads Markdown in it."""
+    return _MEANS_SOMETHING.sub(lambda found: f"&#{ord(found[0])};", markup)
+
+
+_MEANS_SOMETHING = re.compile(r"[\n\[\]!`*_$~\\]")
+"""To Markdown, and nothing in the tags that are written here."""
 
 
 def summary_card(card: Card | None, text: str, *, stop_reason: str, usage: Usage, cost_usd: float | None) -> str:
@@ -77,8 +141,12 @@ def summary_card(card: Card | None, text: str, *, stop_reason: str, usage: Usage
 
 def _shown_blocks(fact: Fact) -> list[Block]:
     match fact:
-        case TurnStarted(content=content) | AssistantReplied(content=content):
+        case TurnStarted(content=content):
+            blocks: list[Block] = [_Said(block) for block in content]
+        case AssistantReplied(content=content):
             blocks = content
+        case AssistantCut(text=text):
+            blocks = [{"type": "text", "text": text}]
         case ToolFinished(output=list() as output):
             blocks = [block for block in output if is_media(block)]
         case TurnFailed(message=message):
@@ -86,6 +154,10 @@ def _shown_blocks(fact: Fact) -> list[Block]:
         case _:
             blocks = []
     return [block for block in blocks if block.get("type") == "text" or isinstance(block.get("source"), dict)]
+
+
+class _Said(dict[str, JSON]):
+    """A block of what the person said."""
 
 
 def _block(block: Block, data: str | None) -> str:

@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from ._context.text import clean
+from ._home import Home
 from ._media.files import read_media
 from ._media.preparation import preparation
 from ._runtime.distilling import Distilling
@@ -319,11 +320,11 @@ class LongTerms:
         """`remember` and `forget`, where there is a memory."""
         return [] if self._memories is None else memory_tools(lambda: self.now)
 
-    def make(self, world: World) -> LongTermMemory | None:
+    def make(self, world: World, home: Home) -> LongTermMemory | None:
         """A new one, which knows nothing yet of what is stored. Raises `ConfigurationError` without NumPy."""
         if self._memories is not None:
             embedder = None if self._embedder is None else PatientEmbedder(self._embedder, clock=world.clock)
-            self._made = LongTermMemory(self._memories, clock=world.clock, ids=world.ids, embedder=embedder)
+            self._made = LongTermMemory(self._memories, clock=world.clock, ids=world.ids, embedder=embedder, home=home)
         return self._made
 
     async def distiller(self, models: Models, settings: Settings) -> Model | None:
@@ -354,6 +355,7 @@ def make_supervisor(
     progress_timeout: float,
     world: World,
     attachments: Attachments,
+    home: Home,
     memory: LongTermMemory | None = None,
     distiller: Model | None = None,
 ) -> Supervisor:
@@ -395,4 +397,5 @@ def make_supervisor(
         recovery=settings.recovery,
         ttl_active=settings.channel_state_ttl_active,
         ttl_hitl=settings.channel_state_ttl_hitl,
+        home=home,
     )

@@ -12,13 +12,16 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from inspect import isawaitable, iscoroutinefunction
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from ._asking import OnRequest, asking, checked, say_who_waits
 from ._blocking_memory import BlockingMemory
 from ._forks import LoopFiles, at_fork
 from ._notebook import Requests
@@ -28,7 +31,7 @@ from ._turn.limits import Limits
 from ._wiring import DEFAULT_SYSTEM
 from .engine import Engine, Health
 from .errors import EngineClosed, EngineError
-from .events import Event, PlanStep
+from .events import Event, HitlRequest, PlanStep
 from .memory.base import Embedder
 from .messages import JSON, Content, Media, Message, Task, TaskDetail
 from .models.base import Model
@@ -48,7 +51,11 @@ R = TypeVar("R")
 
 
 class BlockingTurn(Generic[T]):
-    """One turn, already under way. Iterate it for its events, as often as you like; `result` waits for its end."""
+    """One turn, already under way. Iterate it for its events, as often as you like; `result` waits for its end.
+
+    Ctrl-C (in a notebook: interrupting the cell) while one of them waits cancels the turn, so that the next message is
+    answered. To watch a turn that shall go on whatever you do, read `BlockingEngine.replay`.
+    """
 
     def __init__(self, engine: BlockingEngine, turn: Turn[T]) -> None:
         self._engine = engine
@@ -63,13 +70,26 @@ class BlockingTurn(Generic[T]):
         """The card that a notebook shows: the turn as far as it has come, with its images."""
         return self._turn._repr_html_()
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {**self._turn._repr_mimebundle_(), "text/plain": repr(self)}
+
+    def _ipython_display_(self) -> None:
+        """Show it in the cell that runs, and keep that up to date until the turn ends."""
+        self._turn._ipython_display_()
+
     def __iter__(self) -> Iterator[Event]:
         """The events from the first on. Leaving the loop stops the reading, not the turn."""
-        return self._engine._events(self._turn.__aiter__)
+        with self._engine._giving_up([self._turn]):
+            yield from self._engine._events(self._turn.__aiter__)
 
-    def result(self) -> TurnResult[T]:
-        """Wait for the end. Raises what `Turn.result` raises."""
-        return self._engine._call(self._turn.result)
+    def result(self, *, on_request: OnRequest | None = None) -> TurnResult[T]:
+        """Wait for the end. Raises what `Turn.result` raises.
+
+        A plain `on_request` is called in this thread, so it may ask at the keyboard (`input`); an async one in the
+        engine's event loop. Any other thread may answer, too.
+        """
+        with self._engine._giving_up([self._turn]):
+            return self._engine._served(self._turn, checked(on_request) or self._turn._on_request or say_who_waits)
 
     @property
     def text(self) -> str:
@@ -254,13 +274,74 @@ class BlockingEngine:
         self.close(drain=None if kind is None else 0.0)
 
     def _call(self, work: Callable[[], Awaitable[R]]) -> R:
+        return self._wait(work, Future.result)
+
+    def _wait(self, work: Callable[[], Awaitable[R]], wait: Callable[[Future[R]], R]) -> R:
+        """Do it in the engine's thread and wait for it in this way. Where waiting ends early, the work is cancelled."""
         portal = self._running()
         try:
-            return portal.call(work)
+            future = portal.start_task_soon(work)
+            try:
+                return wait(future)
+            finally:
+                future.cancel()  # Ctrl-C; harmless to what is done
         except (CancelledError, RuntimeError) as error:
             if self._closed is None:
                 raise
             raise EngineClosed(self._engine._taken or "This engine was closed meanwhile.") from error
+
+    def _served(self, turn: Turn[T], on_request: OnRequest) -> TurnResult[T]:
+        """The turn's result; this thread asks meanwhile, where a function asks that is not async."""
+        jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+        async def ask(request: HitlRequest) -> str | None:
+            if iscoroutinefunction(on_request):
+                return await asking(on_request)(request)
+            loop = asyncio.get_running_loop()
+            said: asyncio.Future[Any] = loop.create_future()
+
+            def settle(value: object, error: Exception | None) -> None:
+                if not said.done():
+                    said.set_result(value) if error is None else said.set_exception(error)
+
+            def job() -> None:
+                value, raised = None, None
+                try:
+                    value = None if said.done() else on_request(request)
+                except Exception as error:
+                    raised = error
+                with suppress(RuntimeError):  # the loop has ended: nobody waits for it
+                    loop.call_soon_threadsafe(settle, value, raised)
+
+            jobs.put(job)
+            answer: Any = await said
+            return await answer if isawaitable(answer) else answer  # type: ignore[no-any-return]  # it is checked
+
+        def wait(future: Future[TurnResult[T]]) -> TurnResult[T]:
+            future.add_done_callback(lambda _: jobs.put(None))
+            while (job := jobs.get()) is not None:
+                job()
+            return future.result()
+
+        return self._wait(lambda: turn._result(ask), wait)
+
+    @contextmanager
+    def _giving_up(self, turns: list[Turn[T]]) -> Iterator[None]:
+        """Ctrl-C while these are waited for cancels them and waits for their end, so that the next message is answered.
+
+        A second Ctrl-C ends that wait.
+        """
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            for turn in turns:
+                with suppress(EngineError):
+                    self._call(turn._stop)
+                interrupt.add_note(
+                    f"The turn on task {turn.task_id!r} was cancelled. To watch one that goes on when you stop, read "
+                    f"engine.replay(task_id={turn.task_id!r})."
+                )
+            raise
 
     def _events(self, read: Callable[[], EventStream]) -> Iterator[Event]:
         stream = read()
@@ -279,6 +360,7 @@ class BlockingEngine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: type[T] | None = None,
+        on_request: OnRequest | None = None,
     ) -> BlockingTurn[T]: ...
 
     @overload
@@ -293,6 +375,7 @@ class BlockingEngine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: TypeForm[T],
+        on_request: OnRequest | None = None,
     ) -> BlockingTurn[T]: ...
 
     def execute(
@@ -306,25 +389,42 @@ class BlockingEngine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: Any = None,
+        on_request: OnRequest | None = None,
     ) -> BlockingTurn[Any]:
         """Start one turn and return it for reading. Raises what `Engine.execute` raises."""
+        made: list[Turn[Any]] = []
 
-        async def start() -> Turn[Any]:  # async, because a portal would await the turn itself
-            return self._engine.execute(
-                message,
-                task_id=task_id,
-                media=media,
-                direct=direct,
-                edit_message_id=edit_message_id,
-                retry_message_id=retry_message_id,
-                limits=limits,
-                output=output,
+        async def start() -> None:  # async, because it must be made in the engine's loop
+            made.append(
+                self._engine.execute(
+                    message,
+                    task_id=task_id,
+                    media=media,
+                    direct=direct,
+                    edit_message_id=edit_message_id,
+                    retry_message_id=retry_message_id,
+                    limits=limits,
+                    output=output,
+                    on_request=on_request,
+                )
             )
 
-        return BlockingTurn(self, self._call(start))
+        with self._giving_up(made):
+            self._call(start)
+        return BlockingTurn(self, made[0])
+
+    def turn(self, task_id: str) -> BlockingTurn[Any]:
+        """The open turn of a task, whoever started it. Raises `TaskNotFound` where it has none."""
+
+        async def attach() -> list[Turn[Any]]:  # in a list, because a portal would await the turn itself
+            turn = self._engine.turn(task_id)
+            await turn._seated()
+            return [turn]
+
+        return BlockingTurn(self, self._call(attach)[0])
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Iterator[Event]:
-        """What is kept of a task's events after a cursor, then the live turn to its end."""
+        """What is kept of a task's events after a cursor, then the live turn to its end. Ctrl-C only stops reading."""
 
         async def start() -> Replay:  # async, because it must be made in the engine's loop
             return self._engine.replay(task_id=task_id, after=after)

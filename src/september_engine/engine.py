@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from ._asking import OnRequest, checked
+from ._home import Home, running_loop
 from ._notebook import Requests
 from ._output import Output
 from ._runtime.health import Health
@@ -125,7 +126,6 @@ class Engine:
         self._prices = prices_of(prices)
         self._progress_timeout = checked_patience(progress_timeout)
         self._world = world or World()
-        self._gate = asyncio.Lock()
         self._host = Host()
         self._tenancy: Tenancy | None = None
         self._holds_store = False
@@ -144,10 +144,9 @@ class Engine:
         says so when it is used. Another process that has it open keeps it.
 
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
-        `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `EngineClosed` in a second event loop.
+        `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `WrongLoop` in a second event loop.
         """
-        self._host.check_loop()
-        async with self._gate:
+        async with self._host.settling():
             if self._host.gone:
                 await self._free()
             if self._host.supervisor is None:
@@ -159,6 +158,7 @@ class Engine:
         return self
 
     async def _start(self) -> None:
+        home = Home(running_loop())
         models = await self._models.make(self.settings, self._world.clock)
         await check_prices(self._prices, self._limits, models)
         supervisor = make_supervisor(
@@ -173,7 +173,8 @@ class Engine:
             progress_timeout=self._progress_timeout,
             world=self._world,
             attachments=self._attachments,
-            memory=self._memory.make(self._world),
+            home=home,
+            memory=self._memory.make(self._world, home),
             distiller=await self._memory.distiller(self._models, self.settings),
         )
         self._host.because = None
@@ -189,7 +190,7 @@ class Engine:
 
         A turn that has not ended after `drain` seconds (None: `SEPTEMBER_DRAIN_SECONDS`) is left in the log as it is;
         the next start closes or resumes it. Cancelling ends the wait for turns, not the closing. Where the event loop
-        of the engine has ended, what is left is closed; in a second loop `EngineClosed` is raised.
+        of the engine has ended, what is left is closed; in a second loop `WrongLoop` is raised.
         """
         self._host.check_loop()
         try:
@@ -206,11 +207,11 @@ class Engine:
         await self._host.drain(seconds)
 
     def stop_streams(self) -> None:
-        """End every open stream after what is committed; cursors stay valid and turns go on."""
+        """End every open stream after what is committed; cursors stay valid and turns go on. Any thread may call it."""
         self._host.stop_readers()
 
     async def _close(self) -> None:
-        async with self._gate:
+        async with self._host.settling():
             await self._free()
 
     async def _yield(self) -> None:
@@ -273,6 +274,7 @@ class Engine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: type[T] | None = None,
+        on_request: OnRequest | None = None,
     ) -> Turn[T]: ...
 
     @overload
@@ -287,6 +289,7 @@ class Engine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: TypeForm[T],
+        on_request: OnRequest | None = None,
     ) -> Turn[T]: ...
 
     def execute(
@@ -300,6 +303,7 @@ class Engine:
         retry_message_id: str | None = None,
         limits: Limits | None = None,
         output: Any = None,
+        on_request: OnRequest | None = None,
     ) -> Turn[Any]:
         """Start one turn on a thread, at once, and return it for reading.
 
@@ -314,8 +318,10 @@ class Engine:
             limits: What this turn may spend, in place of the engine's limits; None for those.
             output: A type that the final answer must be, as JSON: a Struct, a dataclass, a pydantic model, `list[int]`,
                 `Literal["yes", "no"]`, `A | None`, … The result's `output` is such a value.
+            on_request: Called when the turn waits for a person while its result is waited for: see `Turn.result`.
 
-        Raises `InvalidRequest`, `EngineClosed`, and `TaskBusy` or `HitlRequired` for a turn that is live, at once.
+        Raises `InvalidRequest`, `EngineClosed` (`WrongLoop` where no event loop runs), and `TaskBusy` or `HitlRequired`
+        for a turn that is live, at once.
         `MessageNotFound`, `HitlRequired` for a turn that an earlier process left waiting, `InvalidRequest` for a file
         that cannot be used, and what the store raises come from the first use of the turn.
         """
@@ -323,6 +329,7 @@ class Engine:
         check_task_id(task_id)
         content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
+        on_request = checked(on_request)
         request = TurnRequest(
             task_id=task_id,
             turn_id=self._world.ids("turn_"),
@@ -335,7 +342,21 @@ class Engine:
             limits=limits_of_turn(limits, self.settings, supervisor.resources),
             output=None if output is None else Output(output),
         )
-        return Turn(supervisor, supervisor.begin(request), request.output)
+        ticket = supervisor.begin(request)
+        return Turn(supervisor, task_id, ticket, output=request.output, on_request=on_request)
+
+    def turn(self, task_id: str) -> Turn[Any]:
+        """The open turn of a task, for reading from its first event or awaiting its result, whoever started it.
+
+        One that waits for a person since an earlier process is found too. Raises `InvalidRequest` and `EngineClosed`;
+        `TaskNotFound` comes from the first use where the task has no open turn: what it said is in `messages` then.
+        """
+        check_task_id(task_id)
+        supervisor = self._running
+        ticket = supervisor.live.get(task_id)
+        if ticket is not None and (ticket.over or ticket.quiet or not ticket.turn_id):
+            ticket = None
+        return Turn(supervisor, task_id, ticket)
 
     def replay(self, *, task_id: str | None = None, after: int = 0) -> Replay:
         """The stored events of a task after a cursor (unix ms; 0 for all that is kept), then the live turn to its end.
@@ -433,8 +454,8 @@ class Engine:
 
     @property
     def memory(self) -> LongTermMemory:
-        """Long-term memory. Raises `NoMemory` where it is off, and `EngineClosed`."""
-        _ = self._running
+        """Long-term memory, for the engine's event loop. Raises `NoMemory` where it is off, and `EngineClosed`."""
+        _ = self._host.opened
         return self._memory.now
 
     async def remembered(self) -> None:
@@ -464,4 +485,4 @@ class Engine:
     @property
     def model_name(self) -> str:
         """The name of the model that answers. Raises `EngineClosed`."""
-        return self._running.resources.model.name
+        return self._host.opened.resources.model.name

@@ -15,6 +15,7 @@ One root, three families:
     ├── the machine's or the operator's doing
     │   ├── ConfigurationError        (at start-up, never over HTTP; MissingExtra and BrokenExtra at imports)
     │   ├── EngineClosed              503  SHUTTING_DOWN
+    │   │   └── WrongLoop             400  INVALID_REQUEST   (in-process: used from another event loop, or from none)
     │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
     │   ├── MigrationRequired         503  MIGRATION_REQUIRED
     │   ├── StoreInUse                503  STORE_BUSY        (another engine has the file)
@@ -60,6 +61,7 @@ __all__ = [
     "TaskBusy",
     "TaskNotFound",
     "TurnFailed",
+    "WrongLoop",
 ]
 
 
@@ -189,6 +191,13 @@ class EngineClosed(EngineError):
 
     code = "SHUTTING_DOWN"
     status = 503
+
+
+class WrongLoop(EngineClosed):
+    """The engine cannot be used from here: another event loop than its own runs in this thread, or none at all."""
+
+    code = "INVALID_REQUEST"
+    status = 400
 
 
 class StoreBusy(EngineError):

@@ -25,6 +25,7 @@ __all__ = [
     "Task",
     "TaskDetail",
     "Usage",
+    "shown_text",
     "text_of",
     "tool_uses",
 ]
@@ -85,11 +86,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a thread, as `Engine.messages` gives it.
 
-    `parent_id` is the message before it on its branch, so branches can be drawn. `created_at` is unix ms. A tool's
-    results are a message of role "user", as in the Messages API; only a message that a person sent can be edited.
-    An image or document has a `source` of type "stored": what it is, and the `sha256` that `Engine.media` takes.
-    `stop_reason`, `usage` and `model` are those of an assistant message; `stop_reason` is "cancelled" where a person
-    stopped the answer, and `stop_details` what the provider added to it, such as why it refused.
+    `parent_id` is the message before it on its branch, so branches can be drawn. `created_at` is ISO 8601 in UTC with
+    milliseconds, as everywhere. A tool's results are a message of role "user", as in the Messages API; only a message
+    that a person sent can be edited. An image or document has a `source` of type "stored": what it is, and the `sha256`
+    that `Engine.media` takes. `stop_reason`, `usage` and `model` are those of an assistant message; `stop_reason` is
+    "cancelled" where a person stopped the answer, and `stop_details` what the provider added to it, such as why it
+    refused.
     """
 
     id: str
@@ -97,7 +99,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     content: list[Block]
     parent_id: str | None
     turn_id: str
-    created_at: int
+    created_at: str
     stop_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None
@@ -105,13 +107,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation thread in a listing. Times are unix ms; `turn_id` is that of the running turn, if any."""
+    """A conversation thread in a listing. Times are ISO 8601; `turn_id` is that of the running turn, if any."""
 
     task_id: str
     status: Literal["idle", "running", "waiting"]
     turn_id: str | None
-    created_at: int
-    updated_at: int
+    created_at: str
+    updated_at: str
 
 
 class Branch(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +121,7 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True):
 
     turn_id: str
     message_id: str
-    created_at: int
+    created_at: str
     current: bool
 
 
@@ -132,8 +134,8 @@ class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str
     status: Literal["idle", "running", "waiting"]
     turn_id: str | None
-    created_at: int
-    updated_at: int
+    created_at: str
+    updated_at: str
     branches: list[Branch]
     tokens: int = 0
     cost_usd: float | None = None
@@ -150,6 +152,25 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 def text_of(content: Iterable[Block]) -> str:
     """The joined text blocks: what a person reads of this message."""
     return "".join(block["text"] for block in content if block.get("type") == "text")
+
+
+def shown_text(contents: Iterable[Iterable[Block]]) -> str:
+    """What a reader sees of several messages: their text, with a blank line between what was said apart.
+
+    Blocks of text that stand side by side go on from each other, as a provider cuts a sentence that has sources; they
+    are apart only where one ends a sentence and the next begins one with no blank between.
+    """
+    shown = ""
+    for content in contents:
+        beside = False
+        for block in content:
+            text = block["text"] if block.get("type") == "text" else ""
+            if text:
+                goes_on = beside and not (shown[-1:] in ".!?:" and text[0].isupper())
+                apart = bool(shown) and not goes_on and not shown.endswith("\n") and not text.startswith("\n")
+                shown = f"{shown.rstrip(' ')}\n\n{text}" if apart else shown + text
+            beside = bool(text)
+    return shown
 
 
 def tool_uses(content: Iterable[Block]) -> list[Block]:

@@ -53,6 +53,7 @@ class Notes:
         store raises; nothing is written then. Cancelling stops the wait; it may be noted all the same.
         """
         check_task_id(task_id)
+        self._running()  # before a lock is waited for, which may be another event loop's
         if not isinstance(values, Mapping):
             raise InvalidRequest(f"notes are values by key, as in {{'city': 'Rome'}}; {values!a:.200} is not.")
         async with self._locks.setdefault(task_id, anyio.Lock()):  # what there is room for is seen by one at a time

@@ -48,6 +48,7 @@ async def _uncancelled() -> int:
     async with Bench().running(SCRIPT, tools=[look]) as engine:
         one = engine.execute("go", task_id="t")
         for count in range(10_000):
+            assert one._ticket is not None
             if one._ticket.closed.is_set():
                 return count
             await ticks(1)

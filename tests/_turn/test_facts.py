@@ -24,6 +24,7 @@ from september_engine._turn.history import prompt_of
 from september_engine._turn.limits import Limits
 from september_engine._turn.state import fold
 from september_engine._turn.transcript import transcript
+from september_engine.events import timestamp
 from september_engine.messages import Usage
 
 from ..strategies import structs
@@ -94,7 +95,9 @@ class TestOldLogs:
     def test_the_threads_read_and_go_on_as_they_did_then(self, log: dict[str, Any]) -> None:
         for thread in log["threads"]:
             facts = [fact for turn in thread["turns"] for fact in self.facts(log, turn)]
-            assert contains(builtins(transcript(facts)), thread["transcript"])
+            # what is stored is unix ms as ever; what is read has been ISO 8601 since 0.2
+            then = [{**message, "created_at": timestamp(message["created_at"])} for message in thread["transcript"]]
+            assert contains(builtins(transcript(facts)), then)
             assert builtins(prompt_of(facts, prefix="prefix-b", model="big")) == thread["prompt"]
 
     def test_this_release_has_a_log_with_every_fact_and_every_field(self) -> None:

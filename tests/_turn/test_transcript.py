@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from september_engine._turn.inputs import Cancelled
 from september_engine._turn.transcript import RESULTS_SUFFIX, transcript
-from september_engine.events import ToolResultError
+from september_engine.events import ToolResultError, timestamp
 from september_engine.messages import Message
 
 from .build import NOW, Turn, failure, finished, replied, result, returned, starting, text, think, use
+
+AT = timestamp(NOW)
 
 
 def test_a_thread_reads_as_it_went_each_message_after_its_parent() -> None:
@@ -18,14 +20,14 @@ def test_a_thread_reads_as_it_went_each_message_after_its_parent() -> None:
     )
     usage = replied().usage
     assert transcript([*first.facts, *second.facts]) == [
-        Message(id="msg_1", role="user", content=[text("Hi")], parent_id=None, turn_id="turn_1", created_at=NOW),
+        Message(id="msg_1", role="user", content=[text("Hi")], parent_id=None, turn_id="turn_1", created_at=AT),
         Message(
             id="msg_2",
             role="assistant",
             content=[think(), text("Let me see."), use("a")],
             parent_id="msg_1",
             turn_id="turn_1",
-            created_at=NOW,
+            created_at=AT,
             stop_reason="tool_use",
             usage=usage,
             model="big",
@@ -36,7 +38,7 @@ def test_a_thread_reads_as_it_went_each_message_after_its_parent() -> None:
             content=[result("a", {"found": 1})],
             parent_id="msg_2",
             turn_id="turn_1",
-            created_at=NOW + 9,
+            created_at=timestamp(NOW + 9),
         ),
         Message(
             id="msg_3",
@@ -44,19 +46,26 @@ def test_a_thread_reads_as_it_went_each_message_after_its_parent() -> None:
             content=[text("Found.")],
             parent_id="msg_2-results",
             turn_id="turn_1",
-            created_at=NOW,
+            created_at=AT,
             stop_reason="end_turn",
             usage=usage,
             model="big",
         ),
-        Message(id="msg_8", role="user", content=[text("Thanks")], parent_id="msg_3", turn_id="turn_2", created_at=NOW),
+        Message(
+            id="msg_8",
+            role="user",
+            content=[text("Thanks")],
+            parent_id="msg_3",
+            turn_id="turn_2",
+            created_at=AT,
+        ),
         Message(
             id="msg_2",
             role="assistant",
             content=[text("Bye.")],
             parent_id="msg_8",
             turn_id="turn_2",
-            created_at=NOW,
+            created_at=AT,
             stop_reason="end_turn",
             usage=usage,
             model="big",
@@ -73,7 +82,7 @@ def test_an_answer_that_was_stopped_is_there_as_far_as_it_was_shown() -> None:
             content=[text("Hello, I")],
             parent_id="msg_1",
             turn_id="turn_1",
-            created_at=NOW,
+            created_at=AT,
             stop_reason="cancelled",
         )
     ]
@@ -86,7 +95,7 @@ def test_results_stand_in_call_order_as_they_land() -> None:
     turn.tell(returned("a", "first", now=NOW + 2))
     results = transcript(turn.facts)[-1]
     assert results.content == [result("a", "first"), result("c", "third")]
-    assert results.created_at == NOW + 2
+    assert results.created_at == timestamp(NOW + 2)
 
 
 def test_a_result_with_an_error_says_so() -> None:

@@ -57,7 +57,7 @@ def test_the_notebook_runs_and_says_what_it_should(tmp_path: Path, monkeypatch: 
         f"{begins}\n[word_count: 6]\n{gave} 6",
         "end_turn ['word_count']\n",
         ANY,
-        f"'{begins}{gave} 4'",
+        f"'{begins}\\n\\n{gave} 4'",
         "earlier True\ncurrent False\n",
         ANY,
         "['sent']\n",

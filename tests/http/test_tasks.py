@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import anyio
 import pytest
 
-from september_engine.models.scripted import ScriptedModel, hold, say, turn
+from september_engine import tool
+from september_engine.events import HitlRequest
+from september_engine.models.scripted import ScriptedModel, call, hold, say, turn
 from tests._context.pictures import document, image, png
 from tests.test_engine_media import UNUSABLE
 
@@ -182,3 +185,25 @@ async def test_a_path_on_the_server_is_nothing_that_a_client_can_name() -> None:
     async with serving(engine_with()) as served:
         body = {"message": "Look", "task_id": "t", "media": ["/etc/passwd"]}
         assert (await served.client.post("/execute", json=body)).status_code == 422
+
+
+async def test_times_of_making_have_one_form_on_every_route() -> None:
+    @tool(requires_permission=True)
+    async def careful() -> None:
+        """Do something that must be allowed."""
+
+    engine = engine_with(ScriptedModel([call("careful")]), tools=[careful])
+    async with serving(engine) as served:
+        async for event in engine.execute("go", task_id="t"):
+            if isinstance(event, HitlRequest):
+                break
+        found = [
+            (await served.client.get("/tasks")).json()["tasks"][0],
+            (task := (await served.client.get("/tasks/t")).json()),
+            *task["branches"],
+            *(await served.client.get("/tasks/t/messages")).json()["messages"],
+            *(await served.client.get("/hitl/pending")).json()["pending"],
+        ]
+    times = [each[name] for each in found for name in ("created_at", "updated_at") if name in each]
+    assert len(times) == 8
+    assert [one for one in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", one)] == []

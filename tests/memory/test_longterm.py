@@ -412,7 +412,7 @@ async def test_where_the_embedder_fails_words_go_on_and_the_vectors_are_made_lat
     memory = a_memory(embedder=embedder)
     embedder.fails = True
     await memory.remember(said("My beagle barks"))
-    assert memory.trouble == "The embedder failed: no connection"
+    assert memory.trouble == "The embedder failed: OSError: no connection"
     assert texts(await memory.recall("Who barks?")) == ["My beagle barks"]
     with pytest.raises(OSError, match="no connection"):
         await memory.embed_missing()

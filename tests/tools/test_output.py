@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime
 import decimal
 import enum
@@ -16,7 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from september_engine import tool
+from september_engine.models.scripted import ScriptedModel, call, say
 from september_engine.tools import ToolError, encode_error, encode_output, output
+from tests.engines import Bench
 
 
 @dataclass
@@ -303,3 +307,23 @@ def test_a_long_message_keeps_its_head() -> None:
 def test_a_set_is_shown_in_one_order() -> None:
     assert encode_output({"plum", "amber", "teal", "ivory"}) == ["amber", "ivory", "plum", "teal"]
     assert encode_output({"a": frozenset({(2, "b"), (1, "a")})}) == {"a": [[1, "a"], [2, "b"]]}
+
+
+async def test_a_group_that_a_tool_raises_tells_the_model_its_causes() -> None:
+    @tool
+    async def print_all() -> str:
+        """Print everything."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(RuntimeError("the printer is on fire")))
+            group.create_task(fails(ToolError("there is no paper")))
+        return "printed"
+
+    async def fails(error: Exception) -> None:
+        raise error
+
+    model = ScriptedModel([call("print_all"), say("Oh.")])
+    async with Bench().running(model, tools=[print_all]) as engine:
+        await engine.execute("Print.", task_id="t")
+    told = str(model.requests[1].prompt.messages[-1])
+    assert "RuntimeError: the printer is on fire" in told
+    assert "ToolError: there is no paper" in told

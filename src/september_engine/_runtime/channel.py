@@ -17,6 +17,7 @@ from typing import Literal
 import attrs
 from msgspec.structs import replace
 
+from .._context.causes import kind_of
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, decode_fact, encode_fact, message_id_of
 from .._turn.present import delta
@@ -149,7 +150,7 @@ class Channel:
             return
         except Exception as error:  # a store that raises something else, or a fact or event that has no JSON form
             logger.error("The log of task %r could not be written.", self._row.task_id, exc_info=error)
-            self._fail(EngineError(f"The log could not be written ({type(error).__name__})."), items)
+            self._fail(EngineError(f"The log could not be written ({kind_of(error)})."), items)
             return
         self._row = row
         self._claimed = True

@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
+from .._context.causes import reason_of
 from .._context.check import COMPACTION
 from .._context.tokens import prompt_tokens
 from .._turn.commands import Compact
@@ -132,7 +133,7 @@ class Compaction:
             except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
                 if is_cancelled(error):
                     raise
-                failed = ModelError(f"The model adapter failed: {type(error).__name__}: {error}")
+                failed = ModelError(f"The model adapter failed: {reason_of(error)}")
             finally:
                 self._spent, self._running = [*self._parts], None
             if not failed.retryable or attempt == self._command.attempts:

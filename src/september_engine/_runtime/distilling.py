@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 import anyio
 
+from .._context.causes import reason_of
 from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt
 from .._memory.records import Episode
 from .._seams import Clock
@@ -67,7 +68,7 @@ class Distilling:
                 while await self.step():
                     pass
             except Exception as error:
-                logger.warning("What was said is not distilled for now. %s: %s", type(error).__name__, error)
+                logger.warning("What was said is not distilled for now. %s", reason_of(error))
                 self._arrived.set()  # it is tried again, though nobody may say anything more
             await self._more()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from .._context.causes import reason_of
 from .._output import Output, misfit_of
 from .._seams import Clock
 from .._turn.commands import CallModel
@@ -102,7 +103,7 @@ class ModelCall:
         except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
             if is_cancelled(error):
                 raise
-            return self._failed(ModelError(f"The model adapter failed: {type(error).__name__}: {error}"))
+            return self._failed(ModelError(f"The model adapter failed: {reason_of(error)}"))
         if reply is None:
             return self._failed(ModelError("The model's stream ended without an answer.", retryable=True))
         return await self._replied(reply)

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 
+from .._home import Home, running_loop
 from ..errors import EngineClosed
 from .health import Health, health_of
-from .supervisor import FORKED, Supervisor
+from .supervisor import Supervisor
 
 __all__ = ["Host"]
+
+
+class _Stay:
+    """The time that an engine spends in one event loop; `callers` are opening or closing it there now."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.home = Home(loop)
+        self.gate = asyncio.Lock()
+        self.callers = 0
 
 
 class Host:
@@ -24,8 +37,35 @@ class Host:
         self.supervisor: Supervisor | None = None
         self.task: asyncio.Task[None] | None = None
         self.because: str | None = None
+        """Why another engine ended this one, where that is so."""
+        self._stay: _Stay | None = None
+        self._entrance = threading.Lock()
         self._started_at = 0.0
         self._pid = 0
+
+    @asynccontextmanager
+    async def settling(self) -> AsyncIterator[None]:
+        """Open or close it, one caller at a time. The first caller's event loop becomes the engine's.
+
+        Raises `WrongLoop` where another loop has it, which has not ended. Cancelling is harmless.
+        """
+        if self._stay is not None:
+            self._stay.home.check_process()
+        loop = running_loop()
+        with self._entrance:  # two threads may come at once, each with a loop of its own
+            if self._stay is None or self._stay.home.loop_ended:
+                self._stay = _Stay(loop)
+            self._stay.home.check_loop()
+            stay = self._stay
+            stay.callers += 1
+        try:
+            async with stay.gate:
+                yield
+        finally:
+            with self._entrance:
+                stay.callers -= 1
+                if not stay.callers and self.task is None and self._stay is stay:
+                    self._stay = None
 
     async def start(self, supervisor: Supervisor, *, keeps: object = None) -> None:
         """Run it until `stop`; returns when what the last process left is settled. Raises what that raises.
@@ -46,32 +86,45 @@ class Host:
 
     async def stop(self) -> None:
         """End everything that runs in it. Harmless when repeated, and where the event loop has ended."""
-        if self.supervisor is not None:
-            self.supervisor.because = self.because
-        gone, task, self.task, self.supervisor = self.gone, self.task, None, None
+        gone, task, supervisor = self.gone, self.task, self.supervisor
+        self.task, self.supervisor = None, None
+        if supervisor is not None:
+            supervisor.home.because = self.because
         if task is not None and not gone:
             task.cancel()
             await asyncio.wait((task,))
+        if supervisor is not None:
+            supervisor.home.closed = True
 
     async def drain(self, seconds: float) -> None:
         """Let turns end for so long, then stop them and every reader. Raises `EngineClosed` in another event loop."""
         self.check_loop()
         supervisor = self.supervisor
         if supervisor is not None and not self.gone:
-            supervisor.because = self.because
+            supervisor.home.because = self.because
             await supervisor.drain(seconds)
             supervisor.stop_readers()
 
     def stop_readers(self) -> None:
-        """End every stream after what is committed."""
-        if self.supervisor is not None:
-            self.supervisor.stop_readers()
+        """End every stream after what is committed. Any thread may call it."""
+        supervisor, task = self.supervisor, self.task
+        if supervisor is None or task is None or self.gone:
+            return
+        if self.elsewhere:
+            task.get_loop().call_soon_threadsafe(supervisor.stop_readers)
+        else:
+            supervisor.stop_readers()
 
     @property
     def running(self) -> Supervisor:
-        """The supervisor, for use in its event loop. Raises `EngineClosed`."""
-        if self.because is None:
-            self.check_loop()
+        """The supervisor, for use in its event loop. Raises `EngineClosed`, and `WrongLoop` anywhere else."""
+        supervisor = self.opened
+        self.check_loop()
+        return supervisor
+
+    @property
+    def opened(self) -> Supervisor:
+        """The supervisor, to be looked at from anywhere. Raises `EngineClosed`."""
         if self.supervisor is None or self.gone or self.because is not None:
             raise EngineClosed(
                 self.because
@@ -100,18 +153,19 @@ class Host:
 
     @property
     def elsewhere(self) -> bool:
-        """It runs in another event loop than the caller."""
-        here = asyncio._get_running_loop()
-        return self.task is not None and not self.gone and here not in (None, self.task.get_loop())
+        """It lives in an event loop that has not ended, and the caller is in another one, or in none."""
+        home = None if self._stay is None else self._stay.home
+        return home is not None and not home.loop_ended and asyncio._get_running_loop() is not home.loop
 
     def check_loop(self) -> None:
-        """Raise `EngineClosed` in another event loop than the one that still runs, and in a child of a fork."""
-        if self.forked:
-            raise EngineClosed(FORKED)
-        if self.elsewhere:
-            raise EngineClosed(
-                self.because or "The engine was opened in another event loop, which still runs: use and close it there."
-            )
+        """Raise `WrongLoop` in another event loop than the engine's and where none runs, `EngineClosed` in a child."""
+        if self._stay is not None:
+            self._stay.home.check_process()
+        running_loop()
+        if self.elsewhere and self._stay is not None:
+            if self.because is not None:
+                raise EngineClosed(self.because)
+            self._stay.home.check_loop()
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""

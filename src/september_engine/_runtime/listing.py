@@ -7,6 +7,7 @@ from typing import Literal
 
 from .._turn.facts import Fact, TurnStarted
 from ..errors import MessageNotFound, StoreCorrupt, TaskNotFound
+from ..events import timestamp
 from ..messages import Branch, Message, Task, TaskDetail
 from ..store.base import Store, TaskRow, TurnRow
 from .threads import read_thread, read_turn
@@ -28,8 +29,8 @@ def task_of(row: TaskRow) -> Task:
         task_id=row.task_id,
         status=_status(row),
         turn_id=row.open_turn,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
     )
 
 
@@ -42,13 +43,13 @@ def detail_of(row: TaskRow, turns: Sequence[TurnRow]) -> TaskDetail:
         task_id=row.task_id,
         status=_status(row),
         turn_id=row.open_turn,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
         branches=[
             Branch(
                 turn_id=turn.turn_id,
                 message_id=_spoke(turn, by_id).message_id,
-                created_at=turn.started_at,
+                created_at=timestamp(turn.started_at),
                 current=turn.turn_id == stands_at,
             )
             for turn in turns

@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 import attrs
 
+from .._context.causes import reason_of
 from .._turn.commands import MakePlan
 from .._turn.facts import Fact
 from .._turn.inputs import PlanFailed, Planned
@@ -78,7 +79,7 @@ class PlanCall:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            return self._failed(f"{type(error).__name__}: {error}", planner)
+            return self._failed(reason_of(error), planner)
         now = self.resources.world.clock.now_ms()
         cost = cost_of(self.resources.prices, reply.model, reply.usage)
         return Planned(now=now, steps=steps, usage=reply.usage, model=reply.model, cost_usd=cost)

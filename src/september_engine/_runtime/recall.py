@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from .._context.causes import reason_of
 from .._turn.exchange import question_of_turn
 from .._turn.facts import Fact, TurnStarted
 from .._turn.inputs import Input, MemoriesRecalled
@@ -73,6 +74,6 @@ async def _found(remembering: Remembering, question: str) -> list[Scored] | str:
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled(error):
             raise
-        return f"{type(error).__name__}: {error}"
+        return reason_of(error)
     near = [hit for hit in hits if hit.score >= LEAST or "meaning" not in hit.signals]
     return [Scored(memory=hit.memory, passage=hit.passage, score=hit.score, why=hit.why) for hit in near]

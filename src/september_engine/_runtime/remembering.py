@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import anyio
 from msgspec.structs import replace
 
+from .._context.causes import reason_of
 from .._memory.records import Episode, Memory
 from .._seams import Clock
 from .._turn.exchange import SPEAKERS, Exchange, episode_id, exchange_of
@@ -131,7 +132,7 @@ class Remembering:
                     if len(self._written) > MOST_WRITTEN:
                         del self._written[next(iter(self._written))]
         except Exception as error:
-            logger.warning("Task %r is not remembered for now. %s: %s", task_id, type(error).__name__, error)
+            logger.warning("Task %r is not remembered for now. %s", task_id, reason_of(error))
 
     async def _is_remembered(self, task_id: str, turn_id: str) -> bool:
         """Whether the turn's sides are there, as part of the thread. One that left nothing cannot be told from none."""
@@ -192,7 +193,7 @@ class Remembering:
                         await self._record(task_id)
                 before = rows[-1].task_id
         except Exception as error:  # whatever a store raises, the turns of this engine go on
-            logger.warning("What was left out before is not looked for. %s: %s", type(error).__name__, error)
+            logger.warning("What was left out before is not looked for. %s", reason_of(error))
 
     async def _embed(self) -> None:
         """Vectors for what has none. What the embedder cannot do now is tried again."""
@@ -202,7 +203,7 @@ class Remembering:
                 while self.memory.wants_vectors and await self.memory.embed_missing(limit=EMBEDDED_AT_ONCE):
                     pass
             except Exception as error:
-                logger.warning("Memories have no vectors for now. %s: %s", type(error).__name__, error)
+                logger.warning("Memories have no vectors for now. %s", reason_of(error))
             await self._clock.sleep(LOOK_SECONDS)
 
 
@@ -219,7 +220,7 @@ async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIter
         try:
             await remembering.forget_task(task_id)
         except Exception as error:
-            logger.warning("What task %r left is not forgotten. %s: %s", task_id, type(error).__name__, error)
+            logger.warning("What task %r left is not forgotten. %s", task_id, reason_of(error))
         yield
 
 

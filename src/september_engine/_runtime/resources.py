@@ -9,6 +9,7 @@ import anyio
 import attrs
 from msgspec.structs import replace
 
+from .._context.causes import reason_of
 from .._turn.commands import RunTool
 from .._turn.limits import Limits
 from .._turn.state import Request
@@ -142,4 +143,4 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
     try:
         return tool.actions(input)
     except Exception as error:
-        return (Unknown(why=f"{tool.name} could not say what it would do ({type(error).__name__}: {error})"),)
+        return (Unknown(why=f"{tool.name} could not say what it would do ({reason_of(error)})"),)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import anyio
 from msgspec.structs import replace
 
+from .._context.causes import kind_of
 from .._output import Output
 from .._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from .._turn.decide import decide
@@ -83,7 +84,7 @@ class Runner:
         self._store = store
         self._resources = resources
         self._parent = parent
-        self._output = output
+        self.output = output
         self._thread: Thread | None = None
         self._facts = list(facts)
         self._flights: dict[str, Flight] = {}
@@ -102,6 +103,11 @@ class Runner:
     def facts(self) -> Sequence[Fact]:
         """The facts of the turn so far, as the log has them."""
         return self._facts
+
+    @property
+    def saying(self) -> str:
+        """What of the answer under way has been shown; "" between two."""
+        return "".join(self._shown)
 
     async def tell(self, item: Input) -> Sequence[Fact]:
         """Tell the turn something and wait for the facts that follow; () where it was stale or the turn is over.
@@ -188,7 +194,7 @@ class Runner:
         """What happened goes into the program's log, where there is one; clients get its kind and where to look."""
         turn_id, task_id = self.channel.turn_id, self.channel.row.task_id
         logger.error("A fault inside the engine ended turn %s of task %r.", turn_id, task_id, exc_info=error)
-        message = f"A fault inside the engine ended the turn ({type(error).__name__}). The log has more under its id."
+        message = f"A fault inside the engine ended the turn ({kind_of(error)}). The log has more under its id."
         return Broken(now=self._now(), code="INTERNAL_ERROR", message=message, details={"id": turn_id})
 
     async def _next(self) -> Letter:
@@ -306,7 +312,7 @@ class Runner:
             with flight.scope:
                 match command:
                     case CallModel():
-                        facts, output = await self._recalled(), self._output
+                        facts, output = await self._recalled(), self.output
                         call = ModelCall(command, facts=facts, channel=self.channel, resources=shared, output=output)
                         self._shown, self._call = call.text, call
                         self._put(await call.run())

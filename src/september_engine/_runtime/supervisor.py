@@ -5,8 +5,8 @@ One task hosts them all, so the engine may be opened in one task and closed in a
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -16,12 +16,14 @@ import anyio
 import anyio.abc
 import attrs
 
+from .._context.causes import kind_of
+from .._home import Home, running_loop
 from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
 from .._turn.limits import Limits
 from .._turn.state import fold
-from ..errors import EngineClosed, EngineError, Fenced, TaskBusy
+from ..errors import EngineError, Fenced, TaskBusy
 from ..store.base import Store, TaskRow
 from .channel import Channel
 from .media import Taken
@@ -32,14 +34,9 @@ from .runner import Runner
 from .threads import Prefix, TurnRequest, plan_turn, read_turn, shown_blocks
 from .tickets import Ticket, busy_error, closed_error, waiting_error
 
-__all__ = ["FORKED", "Supervisor"]
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
-
-FORKED = (
-    "This engine was opened before the process forked, and it runs in the parent alone. Open an engine in each "
-    "process, on a store of its own."
-)
 
 SWEEP_SECONDS = 60.0
 """How often expiry is looked at; more often where a lifetime is shorter than a few of these."""
@@ -58,13 +55,12 @@ class Supervisor:
     ttl_hitl: float
     accepting: bool = True
     stopping: bool = False
-    because: str | None = None
-    """Why the engine was closed, where its own program did not close it."""
-    pid: int = attrs.field(factory=os.getpid)
     live: dict[str, Ticket] = attrs.field(factory=dict)
     readers: WeakSet[Reader] = attrs.field(factory=WeakSet)
     unwritten: dict[str, tuple[str, EngineError]] = attrs.field(factory=dict)
     """Turns whose end could not be written, by task: readers were told why, and a later replay tells the same."""
+    home: Home = attrs.field(factory=lambda: Home(running_loop()))
+    """The event loop that all of it belongs to: the one it is made in."""
     _group: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, ready: anyio.Event) -> None:
@@ -82,11 +78,6 @@ class Supervisor:
         finally:
             self._group = None
 
-    def check_process(self) -> None:
-        """Raise `EngineClosed` in a child of a fork, where nothing of this runs."""
-        if self.pid != os.getpid():
-            raise EngineClosed(FORKED)
-
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, request: TurnRequest) -> Ticket:
@@ -102,10 +93,12 @@ class Supervisor:
         if after is not None:
             await after.closed.wait()
         media: Taken | None = None
-        with ticket.reading:
+        if self.stopping:
+            raise closed_error(self.home.because)
+        with anyio.CancelScope() as ticket.reading:
             media = await self.resources.attachments.take(request.task_id, request.media, "media")
         if media is None:
-            raise closed_error(self.because)
+            raise closed_error(self.home.because)
         row = await self._settled(request.task_id)
         now = self.resources.world.clock.now_ms()
         shared = self.resources
@@ -184,8 +177,18 @@ class Supervisor:
         if self._group is None:
             work.close()
             self._unseat(ticket)
-            raise closed_error(self.because)
-        self._group.start_soon(self._seated, ticket, work)
+            raise closed_error(self.home.because)
+        if asyncio.current_task() is None:  # a callback of the loop, or a line at the prompt of `python -m asyncio`
+            asyncio.get_running_loop().create_task(self._spawn_in_task(ticket, work))
+        else:
+            self._group.start_soon(self._seated, ticket, work)
+
+    async def _spawn_in_task(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
+        """anyio starts a task only for a task. What keeps it from starting is raised by the first use of the turn."""
+        try:
+            self._spawn(ticket, work)
+        except EngineError as error:
+            ticket.error = error
 
     async def _seated(self, ticket: Ticket, work: Coroutine[None, None, None]) -> None:
         """Nothing that goes wrong with one turn reaches another one."""
@@ -195,16 +198,16 @@ class Supervisor:
             ticket.error = error
         except Exception as error:
             logger.error("A fault inside the engine stopped a turn of task %r.", ticket.task_id, exc_info=error)
-            ticket.error = EngineError(f"A fault inside the engine ({type(error).__name__}). Its log has more.")
+            ticket.error = EngineError(f"A fault inside the engine ({kind_of(error)}). Its log has more.")
             ticket.error.__cause__ = error
         finally:
             if ticket.runner is None and ticket.error is None and not ticket.closed.is_set():
-                ticket.error = closed_error(self.because)
+                ticket.error = closed_error(self.home.because)
             self._unseat(ticket)
 
     async def _run(self, ticket: Ticket, runner: Runner, first: Input | None) -> None:
         if self.stopping:
-            raise closed_error(self.because)
+            raise closed_error(self.home.because)
         if not self.accepting:
             runner.leave()
         ticket.runner = runner
@@ -380,7 +383,8 @@ class Supervisor:
         for ticket in list(self.live.values()):
             if ticket.runner is not None:
                 ticket.runner.stop()
-            ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
+            if ticket.reading is not None:
+                ticket.reading.cancel()  # a file on a disk that does not answer would hold up the end
         for ticket in list(self.live.values()):
             await ticket.closed.wait()
 

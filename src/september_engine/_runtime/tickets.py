@@ -24,7 +24,7 @@ class Ticket:
         self.quiet = quiet
         self.runner: Runner | None = None
         self.error: EngineError | None = None
-        self.reading = anyio.CancelScope()
+        self.reading: anyio.CancelScope | None = None
         self.opened = anyio.Event()
         self.closed = anyio.Event()
 

@@ -14,7 +14,7 @@ import msgspec
 
 from .._context.text import clean
 from .._memory.records import Episode, Mention, Source
-from ..messages import Block, text_of, tool_uses
+from ..messages import Block, shown_text, text_of, tool_uses
 from .facts import AssistantCut, AssistantReplied, Fact, HumanAnswered, Recalled, TurnCompleted, TurnFailed, TurnStarted
 from .limits import brief
 from .planning import is_small_talk
@@ -129,7 +129,7 @@ def _answer(facts: Sequence[Fact]) -> tuple[str, str, int] | None:
     """The answer that the turn ended with: its message id, text and time."""
     for fact in reversed(facts):
         if isinstance(fact, AssistantReplied) and not tool_uses(fact.content):
-            return fact.message_id, text_of(fact.content), fact.at
+            return fact.message_id, shown_text([fact.content]), fact.at
         if isinstance(fact, AssistantCut):
             return fact.message_id, fact.text, fact.at
     return None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..events import timestamp
 from ..messages import Block, Message, tool_uses
 from .facts import AssistantCut, AssistantReplied, Fact, OutputRefused, ToolFinished, TurnStarted
 
@@ -37,7 +38,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                         content=fact.content,
                         parent_id=parent,
                         turn_id=turn_id,
-                        created_at=fact.at,
+                        created_at=timestamp(fact.at),
                     )
                 )
             case AssistantReplied():
@@ -48,7 +49,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                         content=fact.content,
                         parent_id=parent,
                         turn_id=turn_id,
-                        created_at=fact.at,
+                        created_at=timestamp(fact.at),
                         stop_reason=fact.stop_reason,
                         usage=fact.usage,
                         model=fact.model,
@@ -64,7 +65,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                         content=[{"type": "text", "text": fact.message}],
                         parent_id=parent,
                         turn_id=turn_id,
-                        created_at=fact.at,
+                        created_at=timestamp(fact.at),
                     )
                 )
             case AssistantCut():
@@ -75,7 +76,7 @@ def transcript(facts: Sequence[Fact]) -> list[Message]:
                         content=[{"type": "text", "text": fact.text}],
                         parent_id=parent,
                         turn_id=turn_id,
-                        created_at=fact.at,
+                        created_at=timestamp(fact.at),
                         stop_reason="cancelled",
                     )
                 )
@@ -109,7 +110,7 @@ def _results(reply: AssistantReplied, results: dict[str, ToolFinished], turn_id:
             content=[_block(fact) for fact in landed],
             parent_id=reply.message_id,
             turn_id=turn_id,
-            created_at=max(fact.at for fact in landed),
+            created_at=timestamp(max(fact.at for fact in landed)),
         )
     ]
 

@@ -168,7 +168,7 @@ def _tasks() -> Object:
 
 
 def _task() -> Object:
-    branch = Branch(turn_id="turn_1", message_id="msg_1", created_at=1777293296123, current=True)
+    branch = Branch(turn_id="turn_1", message_id="msg_1", created_at=AT, current=True)
     return {
         "operationId": "getTask",
         "summary": "One task with its branches",
@@ -192,7 +192,7 @@ def _messages() -> Object:
         content=[{"type": "text", "text": "Hello"}],
         parent_id=None,
         turn_id="turn_1",
-        created_at=1777293296123,
+        created_at=AT,
     )
     return {
         "operationId": "listMessages",
@@ -251,7 +251,7 @@ def _openapi() -> Object:
 
 
 def _a_task() -> Task:
-    return Task(task_id="task-001", status="idle", turn_id=None, created_at=1777293296123, updated_at=1777293297456)
+    return Task(task_id="task-001", status="idle", turn_id=None, created_at=AT, updated_at=AT)
 
 
 def _a_detail(branches: list[Branch]) -> TaskDetail:

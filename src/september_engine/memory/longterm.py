@@ -12,6 +12,8 @@ import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._context.causes import reason_of
+from .._home import Home, at_home
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
@@ -39,6 +41,7 @@ AT_ONCE = 500
 """How many imported memories are written together: turns that end meanwhile do not wait for all of them."""
 
 
+@at_home
 class LongTermMemory:
     """What an agent knows across tasks.
 
@@ -49,6 +52,9 @@ class LongTermMemory:
         clock, ids: Time and new ids.
         embedder: Gives meaning to texts. Without, or where it fails, a recall goes by words, names and times.
         weights: What each signal counts for.
+        home: The event loop that it is for; None for the first one that uses it.
+
+    In another event loop every method raises `WrongLoop`; after the engine that it is of was closed, `EngineClosed`.
     """
 
     def __init__(
@@ -59,7 +65,9 @@ class LongTermMemory:
         ids: Ids,
         embedder: Embedder | None = None,
         weights: Weights = WEIGHTS,
+        home: Home | None = None,
     ) -> None:
+        self._home = home or Home()
         self._memories = memories
         self._clock = clock
         self._ids = ids
@@ -200,7 +208,7 @@ class LongTermMemory:
         try:
             found = await self._meanings_of(memories)
         except Exception as error:
-            self.trouble, self.wants_vectors = f"The embedder failed: {error}", True
+            self.trouble, self.wants_vectors = f"The embedder failed: {reason_of(error)}", True
             return {}
         self.trouble = None
         return dict(zip((memory.id for memory in memories), found, strict=True))
@@ -321,7 +329,7 @@ class LongTermMemory:
         try:
             vectors = await self._vectors_of(list(dict.fromkeys((question.text, question.anonymous or question.text))))
         except Exception as error:
-            self.trouble = f"The embedder failed: {error}"
+            self.trouble = f"The embedder failed: {reason_of(error)}"
             return None
         self.trouble = None
         return await anyio.to_thread.run_sync(lambda: index.cosines(vectors, kinds=kinds, past=past, limit=limit))

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
+from .._context.causes import reason_of
 from .._context.text import clean
 from ..errors import ModelError
 from ..messages import JSON
@@ -220,7 +221,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def unreachable(error: BaseException, *, began: bool, request_id: str | None = None) -> ModelError:
     """The connection failed, before the answer or (`began`) within it, or its bytes made no sense."""
     kinds = [kind.__name__ for kind in type(error).__mro__]
-    cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    cause = reason_of(error)
     details: dict[str, JSON] = {"request_id": request_id} if request_id else {}
     if "LocalProtocolError" in kinds and not began:
         return ModelError(f"The request could not be made ({_quote(cause)}). Check ANTHROPIC_CUSTOM_HEADERS.")

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from msgspec.structs import replace
 
+from .._context.causes import reason_of
 from .._extras import extra
 from ..errors import ConfigurationError, ModelError
 from ..messages import JSON
@@ -214,7 +215,7 @@ class AnthropicModel:
         if isinstance(error, self._connection_error) and error.__cause__ is not None:
             return unreachable(error.__cause__, began=began, request_id=request_id)
         if not began and isinstance(error, TypeError | ValueError | RecursionError | Warning):
-            return ModelError(f"The request could not be made ({type(error).__name__}: {error}).")
+            return ModelError(f"The request could not be made ({reason_of(error)}).")
         return unreachable(error, began=began, request_id=request_id)
 
     def _refused(
@@ -255,7 +256,7 @@ def _checked(connect: Callable[[], AsyncAnthropic]) -> AsyncAnthropic:
         return connect()
     except Exception as error:
         raise ConfigurationError(
-            f"No connection to Claude can be set up ({type(error).__name__}: {error}). Check ANTHROPIC_BASE_URL, the "
+            f"No connection to Claude can be set up ({reason_of(error)}). Check ANTHROPIC_BASE_URL, the "
             "proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY) and the certificates (SSL_CERT_FILE, SSL_CERT_DIR)."
         ) from error
 

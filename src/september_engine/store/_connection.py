@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import aiosqlite
 import anyio
 
+from .._context.causes import reason_of
 from .._forks import at_fork, not_at_fork
 from ..errors import EngineError, StoreBusy, StoreCorrupt, StoreFull
 
@@ -138,4 +139,4 @@ def error_of(error: Exception) -> EngineError:
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreBusy(f"The disk refused the database ({error}). Look at the disk; trying again is safe.")
         case _:
-            return EngineError(f"The database failed ({type(error).__name__}: {error}).")
+            return EngineError(f"The database failed ({reason_of(error)}).")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 import attrs
 import msgspec
 
+from .._context.causes import reason_of
 from .._context.check import media_problems
 from .._context.depth import DEPTH
 from .._context.media import Unusable
@@ -69,16 +70,12 @@ def encode_output(value: object, *, prepare: Callable[[Block], Block] | None = N
 def encode_error(error: BaseException) -> ToolResultError:
     """What a tool raised, as the model and the client are told it; never raises.
 
-    A `ToolError` speaks for itself; anything else has the reason "tool_failed" and its type and text, no traceback.
+    A `ToolError` speaks for itself; anything else has the reason "tool_failed", its type and text and those of its
+    causes (of a group, of `raise … from …`); no traceback.
     """
     if isinstance(error, ToolError):
         return ToolResultError(reason=_text(error.reason), message=_text(error.message))
-    try:
-        text = str(error)
-    except BaseException:  # a broken __str__ is no reason to lose the error's type, or the program
-        text = ""
-    name = type(error).__name__
-    return ToolResultError(reason="tool_failed", message=_text(f"{name}: {text}" if text else name))
+    return ToolResultError(reason="tool_failed", message=_text(reason_of(error)))
 
 
 def _text(value: object) -> str:
