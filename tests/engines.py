@@ -17,7 +17,7 @@ from september_engine.models.base import Model, ModelRequest
 from september_engine.models.prices import Prices
 from september_engine.models.scripted import Script, ScriptedModel, Step, say
 from september_engine.permissions import Policy
-from september_engine.store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
+from september_engine.store.base import Batch, CompactReport, EventRow, FactRow, OnProgress, Store, TaskRow, TurnRow
 from september_engine.store.memory import MemoryStore
 from september_engine.streams import Replay, Turn
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
@@ -217,6 +217,9 @@ class FlakyStore:
 
     async def latest(self) -> str | None:
         return await self.inner.latest()
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        return await self.inner.compact(progress=progress)
 
     def _look(self) -> None:
         if self.reading is not None:

@@ -19,10 +19,12 @@ from ._doctor import examine
 from ._machine import embedder_here, tools_in
 from ._person import Person
 from ._terminal import BOLD, DIM, Terminal
+from ._wiring import store_of
 from .engine import Engine
-from .errors import ConfigurationError, EngineError
+from .errors import ConfigurationError, EngineError, StoreInUse
 from .events import Error, HitlRequest
 from .settings import Settings
+from .store.base import CompactProgress, Store
 from .streams import Replay, Turn
 
 serve_engine: Callable[..., int] | None
@@ -39,6 +41,13 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells have it."""
 
 
+COMPACTING = {
+    "words": "Making the index of words anew",
+    "file": "Writing the file anew",
+    "log": "Emptying the log file",
+}
+"""What each stage of compacting is called in the terminal."""
+
 INDENT = " " * 14
 INDENTED = 110
 
@@ -53,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "doctor":
             return _doctor()
         settings = Settings.from_env()
+        if options.command == "compact":
+            return anyio.run(_compact, store_of(options.db, settings))
         if options.command == "serve":
             return _serve(settings, host=options.host, port=options.port)
         return anyio.run(_demo, settings, options.message, options.task, options.files)
@@ -90,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the HTTP contract")
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
+    compact = commands.add_parser("compact", help="remove every byte of what was deleted or erased from the database")
+    compact.add_argument("--db", metavar="PATH", help="the database (default: SQLITE_DB_PATH, else ./brain.sqlite)")
     commands.add_parser("doctor", help="say what this machine has, and what would help")
     return parser
 
@@ -148,6 +161,26 @@ async def _show(turn: Turn | Replay, engine: Engine, terminal: Terminal, *, begi
 def _just_before(request: HitlRequest) -> int:
     """The cursor after which the request comes."""
     return round(datetime.fromisoformat(request.created_at).timestamp() * 1000) - 1
+
+
+async def _compact(store: Store) -> int:
+    """Compact a database that no engine has open."""
+    path = store.files[0] if store.files else ":memory:"
+    if not os.path.isfile(path):
+        raise ConfigurationError(f"There is no database at {path}. Name it: --db PATH.")
+
+    def show(progress: CompactProgress) -> None:
+        print(f"{COMPACTING[progress.stage]} … {progress.seconds:.1f} s", file=sys.stderr, flush=True)
+
+    try:
+        await store.open()
+        report = await store.compact(progress=show)
+    except StoreInUse as error:
+        raise StoreInUse(f"{error.message} Stop it first, or let it call `engine.compact()`.") from error
+    finally:
+        await store.aclose()
+    print(f"{path}: {report.bytes_before:,} bytes before, {report.bytes_after:,} after")
+    return 0
 
 
 def _doctor() -> int:

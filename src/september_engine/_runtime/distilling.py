@@ -13,8 +13,9 @@ from contextlib import aclosing
 
 import anyio
 
-from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt
+from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt, drawn_from
 from .._memory.records import Episode
+from .._memory.rules import is_erased
 from .._seams import Clock
 from ..errors import InvalidRequest, ModelError
 from ..memory.base import LongTerm
@@ -33,6 +34,7 @@ PATIENCE_SECONDS = 300.0
 """With fewer, how long they wait for more."""
 
 CALL_SECONDS = 120.0
+ERASED_MEANWHILE = "what it was drawn from was erased"
 PAGE = 40
 """Episodes of one call: twice as many as turns."""
 
@@ -109,6 +111,12 @@ class Distilling:
             try:
                 found = distilled(await self._ask(episodes), episodes)
                 await self._memory.remember(*found, repeat=True)
+                gone = [
+                    memory for memory in await self._memory.known([each.id for each in episodes]) if is_erased(memory)
+                ]
+                await self._memory.erase_all(
+                    [memory.id for memory in drawn_from(found, gone)], because=ERASED_MEANWHILE
+                )
             except (ValueError, InvalidRequest, ModelError) as error:
                 if isinstance(error, ModelError) and not (error.bad_history or error.code == "CONTEXT_OVERFLOW"):
                     raise

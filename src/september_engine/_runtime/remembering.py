@@ -172,13 +172,21 @@ class Remembering:
         return [side for side in sides if side is not None and side.retired_at is None]
 
     async def forget_task(self, task_id: str) -> None:
-        """Retire what the turns of a task left. What was learned from them stays."""
+        """Erase what the turns of a task left, which is what its messages say. What was learned from them stays."""
         ids = [
-            memory.id
+            id_
             for turn in await self._store.turns(task_id)
-            for memory in await self._sides(task_id, turn.turn_id)
+            for speaker in SPEAKERS
+            for id_ in await self._all_of_side(task_id, turn.turn_id, speaker)
         ]
-        await self.memory.forget_all(ids, because=DELETED)
+        await self.memory.erase_all(ids, because=DELETED)
+
+    async def _all_of_side(self, task_id: str, turn_id: str, speaker: str) -> list[str]:
+        """The ids of one side of a turn, those of before an edit left it behind included."""
+        ids: list[str] = []
+        while await self.memory.known([id_ := episode_id(task_id, turn_id, speaker, again=len(ids))]):
+            ids.append(id_)
+        return ids
 
     @property
     def writing(self) -> anyio.Lock:
@@ -209,6 +217,7 @@ class Remembering:
         while True:
             try:
                 await self.memory.warm()
+                await self.memory.tidy()
                 while self.memory.wants_vectors and await self.memory.embed_missing(limit=EMBEDDED_AT_ONCE):
                     pass
             except Exception as error:
@@ -218,7 +227,7 @@ class Remembering:
 
 @asynccontextmanager
 async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIterator[None]:
-    """Forget what a task's turns left, and write no more of it while it is being deleted.
+    """Erase what a task's turns left, and write no more of it while it is being deleted.
 
     A memory that fails is no reason to keep the task.
     """
@@ -229,7 +238,7 @@ async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIter
         try:
             await remembering.forget_task(task_id)
         except Exception as error:
-            logger.warning("What task %r left is not forgotten. %s: %s", task_id, type(error).__name__, error)
+            logger.warning("What task %r left in memory is not erased. %s: %s", task_id, type(error).__name__, error)
         yield
 
 

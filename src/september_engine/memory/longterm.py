@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._memory.distilling import drawn_from
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
-from .._memory.records import KINDS, Kind, Memory, Trait
+from .._memory.records import KINDS, Episode, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
 from .._seams import Clock, Ids
@@ -32,6 +33,8 @@ CANDIDATES = 100
 
 MOST_NEIGHBOURED = 50
 """For how many of these the turns before and after are looked at, too."""
+
+DISTILLED_KINDS: Sequence[Kind] = ("knowledge", "person", "relation")
 
 PAGE = 2_000
 BATCH = 64
@@ -49,6 +52,8 @@ class LongTermMemory:
         clock, ids: Time and new ids.
         embedder: Gives meaning to texts. Without, or where it fails, a recall goes by words, names and times.
         weights: What each signal counts for.
+        unquote: Called with memories that are about to be erased, to take copies of them out of other places. A recall
+            gives none of them any more. What it raises, `erase` raises.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class LongTermMemory:
         ids: Ids,
         embedder: Embedder | None = None,
         weights: Weights = WEIGHTS,
+        unquote: Callable[[Sequence[Memory]], Awaitable[None]] | None = None,
     ) -> None:
+        self._unquote = unquote
         self._memories = memories
         self._clock = clock
         self._ids = ids
@@ -140,20 +147,71 @@ class LongTermMemory:
     async def erase(self, *ids: str, because: str) -> list[Memory]:
         """Take what these memories say out of memory for good, and return what stays: that, when and why they went.
 
-        For a person who has a right to it; what is only wrong or old is better forgotten or superseded. What turns were
-        told of it stands in the log of their tasks, and in exports, until those are deleted. The file keeps the bytes
-        until SQLite writes over them, or `VACUUM` does. Raises `InvalidRequest` for an id that is not known; then
-        nothing is erased.
+        For a person who has a right to it; what is only wrong or old is better forgotten or superseded. With an episode
+        goes what the engine distilled from it; that is returned behind the others.
+
+        When this returns, no memory, index, vector or export holds it, and in an engine no thread that was told it: the
+        recalled lines are taken out of the log, and its words out of summaries that can have them from there alone.
+        What people and the agent said to each other stays in the thread where they said it, until its task is deleted.
+        Of the file, unused space may hold bytes of it until `Engine.compact`.
+
+        Raises `InvalidRequest` for an id that is not known; then nothing is erased. After another error, or where it
+        was cancelled, call it again: doing it twice does no harm.
         """
+        memories = [await self.get(id_) for id_ in dict.fromkeys(ids)]
+        memories += await self._drawn_from(memories)
+        gone = await self._erase(memories, because=because)
+        await self._memories.tidy()
+        return gone
+
+    async def erase_all(self, ids: Sequence[str], /, *, because: str) -> None:
+        """Erase these memories, without what was distilled from them, and leave the indexes to `tidy`.
+
+        Ids that are not known are left alone; the reason why something was superseded stays.
+        """
+        await self._erase(await self.known(ids), because=because, supersedes=True)
+
+    async def tidy(self) -> None:
+        """Take what was erased out of the store's indexes and logs. Harmless when repeated."""
+        await self._memories.tidy()
+
+    async def _erase(self, memories: Sequence[Memory], *, because: str, supersedes: bool = False) -> list[Memory]:
+        if not memories:
+            return []
+        ids = [memory.id for memory in memories]
+        await self.forget_all(ids, because=because)  # from here on nobody is told them any more
+        if self._unquote is not None:
+            await self._unquote(memories)
         async with self._deciding:
             now = self._clock.now_ms()
-            gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
-            await self._write(gone)
+            gone = [
+                erased(
+                    memory,
+                    at=now,
+                    because=memory.retired_because if supersedes and memory.superseded_by else because,
+                )
+                for memory in await self.known(ids)
+            ]
+            rows = [row_of(memory) for memory in gone]
+            await self._memories.erase(rows)
             async with self._loading:
                 self._names = None
                 if self._index is not None:
                     self._index.take_out(ids)
             return gone
+
+    async def _drawn_from(self, memories: Sequence[Memory]) -> list[Memory]:
+        """What was distilled from these and is not among them. All memories but the episodes are read for it."""
+        found: list[Memory] = []
+        after: str | None = None
+        while any(isinstance(memory, Episode) for memory in memories):
+            page = await self.page(kinds=DISTILLED_KINDS, past=True, after=after, limit=PAGE)
+            if not page:
+                break
+            found += drawn_from(page, memories)
+            after = page[-1].id
+        given = {memory.id for memory in memories}
+        return [memory for memory in found if memory.id not in given]
 
     async def of_task(self, task_id: str) -> list[Memory]:
         """Everything that came from a task, current or not. All memories are read for it."""
@@ -227,9 +285,12 @@ class LongTermMemory:
                 break
             self.wants_vectors = True
             found = await self._meanings_of([memory_of(row) for row in rows])
-            await self._memories.put(
-                (), model=self._model, vectors=dict(zip((row.id for row in rows), found, strict=True))
-            )
+            async with self._deciding:  # what was erased meanwhile must not come back as a vector
+                there = {row.id: row.words for row in await self._memories.get([row.id for row in rows])}
+                vectors = {
+                    row.id: vector for row, vector in zip(rows, found, strict=True) if there.get(row.id) == row.words
+                }
+                await self._memories.put((), model=self._model, vectors=vectors)
             done += len(rows)
         return done
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from ..errors import StoreCorrupt
 from ..memory.base import KINDS, Matches, MemoryRow, Statistics, VectorRow
+from ._compact import owe_words
 from ._rows import Row, crc_of
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "about",
     "at",
     "between",
+    "erase_memories",
     "filling",
     "get",
     "holds_memories",
@@ -65,6 +67,13 @@ def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, 
             db.execute("DELETE FROM memory_vectors WHERE model = ? AND memory = ?", values[:2])
             insert = "INSERT INTO memory_vectors (model, memory, vector, crc) VALUES (?, ?, ?, ?)"
             db.execute(insert, (*values, crc_of(values[:2], vector)))
+
+
+def erase_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
+    """Write rows in place of those with their ids. Their terms stay in the index until it is merged."""
+    for row in rows:
+        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (_put(db, row),))
+    owe_words(db)
 
 
 def _put(db: sqlite3.Connection, row: MemoryRow) -> int:

@@ -15,8 +15,8 @@ text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -24,10 +24,13 @@ __all__ = [
     "Batch",
     "Blob",
     "Blobs",
+    "CompactProgress",
+    "CompactReport",
     "EventLog",
     "EventRow",
     "FactRow",
     "Lifecycle",
+    "OnProgress",
     "Store",
     "TaskRow",
     "Tasks",
@@ -125,6 +128,27 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     barrier: bool = True
 
 
+class CompactProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a `compact` is: what it does now, and how many seconds it has taken so far.
+
+    "words" makes the index of words anew, "file" writes the file anew, "log" empties the file's log and waits for
+    whoever reads an older state.
+    """
+
+    stage: Literal["words", "file", "log"]
+    seconds: float
+
+
+class CompactReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How many bytes the store's files had before and after a `compact`; 0 where there are none."""
+
+    bytes_before: int
+    bytes_after: int
+
+
+OnProgress: TypeAlias = Callable[[CompactProgress], object]
+
+
 class EventLog(Protocol):
     """Writing, and the channel's side of reading."""
 
@@ -176,7 +200,8 @@ class Tasks(Protocol):
     async def delete(self, task_id: str, /) -> bool:
         """Remove the task with all its facts, events and turns; False where there was none.
 
-        A blob goes with the last task it belongs to.
+        A blob goes with the last task it belongs to. Nothing gives any of it from then on; bytes of it may be left in
+        the files until `compact`.
         """
         ...
 
@@ -240,6 +265,16 @@ class Lifecycle(Protocol):
 
     async def latest(self) -> str | None:
         """The id of the task whose turn started last, or None."""
+        ...
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """Make the files hold nothing but what can be read: no byte of what was deleted or erased before this call.
+
+        Reading goes on meanwhile; appends wait. `progress` is called in this event loop when a stage begins, and twice
+        a second while it lasts; what it raises ends the compacting. Cancelling ends it, too; then, and where the
+        process dies, the files hold what they held before. Raises `StoreBusy` where another program keeps old content
+        from being removed, `StoreFull` where there is no room for a second copy, `EngineClosed`.
+        """
         ...
 
 

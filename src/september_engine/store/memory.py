@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
 from ..memory.inprocess import InProcessMemories
-from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow
+from .base import Batch, Blob, CompactReport, EventRow, FactRow, OnProgress, TaskRow, TurnRow
 
 __all__ = ["MemoryStore"]
 
@@ -70,6 +70,12 @@ class MemoryStore:
 
     async def latest(self) -> str | None:
         return self._latest[-1][0] if self._latest else None
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """There is nothing to do: what is deleted is gone."""
+        if not self._open:
+            raise EngineClosed("The store is closed.")
+        return CompactReport(bytes_before=0, bytes_after=0)
 
     # ── EventLog ─────────────────────────────────────────────────────────────────────────────────────────────────
 

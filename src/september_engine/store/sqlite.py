@@ -6,10 +6,14 @@ reads. A lock beside the file keeps a second engine away and is freed by the ker
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
@@ -19,13 +23,14 @@ import anyio
 from .._seams import CrashPoint, no_crash
 from ..errors import ConfigurationError, EngineClosed, EngineError, StoreBusy, StoreFull, StoreInUse
 from ..memory.sqlite import SQLiteMemories
+from . import _compact as compacting
 from . import _reads as reads
 from . import _writes as writes
 from ._connection import Connection, connect, error_of
 from ._lock import FileLock, file_error
 from ._migrate import migrate
 from ._writer import Job, Writer
-from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from .base import Batch, CompactProgress, CompactReport, EventRow, FactRow, OnProgress, TaskRow, TurnRow
 
 __all__ = ["SQLiteStore"]
 
@@ -34,6 +39,12 @@ T = TypeVar("T")
 
 LEAST_SPACE = 4 * 1024 * 1024
 """Below this many free bytes a turn cannot be expected to fit."""
+
+PULSE_SECONDS = 0.5
+"""How often whoever compacts hears that it goes on."""
+
+MERGED_AT_CLOSE = 64
+"""Steps of merging the index of words that closing may take, some 30 ms each; the rest is done after the next start."""
 
 
 class SQLiteStore:
@@ -67,6 +78,7 @@ class SQLiteStore:
         self._writer: Writer | None = None
         self._write_connection: Connection | None = None
         self._read_connection: Connection | None = None
+        self._compacting: set[threading.Event] = set()
         self.memories = SQLiteMemories(read=self._read, write=lambda job: self._running.put(job))
 
     def __repr__(self) -> str:
@@ -133,6 +145,11 @@ class SQLiteStore:
                 await connection.close()
 
     async def aclose(self) -> None:
+        for stopped in self._compacting:
+            stopped.set()
+        if self._writer is not None and self._writer.is_here:
+            with anyio.CancelScope(shield=True), suppress(EngineError):
+                await self.memories.tidy(most=MERGED_AT_CLOSE)
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -153,6 +170,8 @@ class SQLiteStore:
         writer = self._writer
         if writer is None:
             return "the store is closed"
+        if self._compacting:  # what is asked now would only wait for its end
+            return "ok"
         try:
             if shutil.disk_usage(self.path).free < LEAST_SPACE:
                 return "the disk is full"
@@ -167,6 +186,50 @@ class SQLiteStore:
 
     async def latest(self) -> str | None:
         return await self._read(reads.latest_task)
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """As the port says. It needs room for two more copies of the file, one of them in SQLite's temporary folder.
+
+        Appends wait for the stages "words" and "file", about a second for 100 MB.
+        """
+        writer, before, begun = self._running, self._size(), time.monotonic()
+        wait_ms = round(self._busy_timeout * 1000)
+        stopped = threading.Event()
+        self._compacting.add(stopped)
+
+        def job(work: Callable[[sqlite3.Connection], None], *, alone: bool) -> Job:
+            return Job(write=partial(compacting.interruptible, work=work, stopped=stopped), landed=_lost, alone=alone)
+
+        async def stage(name: Literal["words", "file", "log"], each: Job) -> None:
+            writing = asyncio.ensure_future(writer.put(each))
+            try:
+                while not writing.done():
+                    if progress is not None:
+                        progress(CompactProgress(stage=name, seconds=time.monotonic() - begun))
+                    await asyncio.wait((writing,), timeout=PULSE_SECONDS)
+            except BaseException:
+                stopped.set()
+                with anyio.CancelScope(shield=True):  # what was begun is at its end when this call is
+                    await asyncio.wait((writing,))
+                writing.exception()  # it is known why it stopped
+                raise
+            await writing
+
+        try:
+            await stage("words", job(compacting.rebuild_words, alone=False))
+            await stage("file", job(compacting.rewrite_file, alone=True))
+            await stage("log", job(partial(compacting.empty_log, wait_ms=wait_ms), alone=True))
+        finally:
+            self._compacting.discard(stopped)
+        return CompactReport(bytes_before=before, bytes_after=self._size())
+
+    def _size(self) -> int:
+        """The bytes of all files that are there."""
+        sizes = 0
+        for name in self.files:
+            with suppress(OSError):
+                sizes += os.path.getsize(name)
+        return sizes
 
     # ── EventLog ─────────────────────────────────────────────────────────────────────────────────────────────────
 
