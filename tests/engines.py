@@ -218,6 +218,13 @@ class FlakyStore:
     async def latest(self) -> str | None:
         return await self.inner.latest()
 
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        self._look()
+        return await self.inner.quoting(memory_ids)
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        await self.inner.rewrite(task_id, facts, no_longer=no_longer)
+
     async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
         return await self.inner.compact(progress=progress)
 

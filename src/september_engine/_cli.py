@@ -166,7 +166,7 @@ def _just_before(request: HitlRequest) -> int:
 async def _compact(store: Store) -> int:
     """Compact a database that no engine has open."""
     path = store.files[0] if store.files else ":memory:"
-    if not os.path.isfile(path):
+    if not await anyio.Path(path).is_file():
         raise ConfigurationError(f"There is no database at {path}. Name it: --db PATH.")
 
     def show(progress: CompactProgress) -> None:

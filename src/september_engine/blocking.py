@@ -349,7 +349,7 @@ class BlockingEngine:
         return self._call(lambda: self._engine.delete(task_id))
 
     def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
-        """Remove every byte of what was deleted or erased from the store's files; `progress` is called in its thread."""
+        """Remove what was deleted or erased from the store's files. The engine's thread calls `progress`."""
         return self._call(lambda: self._engine.compact(progress=progress))
 
     def health(self) -> Health:

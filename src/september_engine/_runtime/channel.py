@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, decode_fact, encode_fact, message_id_of
 from .._turn.present import delta
+from .._turn.quotes import quoted_in
 from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
@@ -169,6 +170,7 @@ class Channel:
         facts: list[FactRow] = []
         rows: list[EventRow] = []
         blobs: list[Blob] = []
+        quotes: list[str] = []
         row, turn, barrier = self._row, None, False
         for item in items:
             events: Sequence[Event]
@@ -179,6 +181,7 @@ class Channel:
                 blobs += item.blobs
                 for fact in item.facts:
                     last_seq += 1
+                    quotes += quoted_in(fact)
                     facts.append(
                         FactRow(
                             seq=last_seq,
@@ -204,6 +207,7 @@ class Channel:
                 task=row if barrier else None,
                 turn=turn,
                 blobs=blobs,
+                quotes=quotes,
                 claim=not self._claimed,
                 barrier=barrier,
             ),

@@ -8,8 +8,8 @@ next start. What an edit or retry leaves behind is superseded by what took its p
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 from msgspec.structs import replace
@@ -67,6 +67,7 @@ class Remembering:
         self._quiet = anyio.Event()
         self._quiet.set()
         self._one_at_a_time = anyio.Lock()
+        self._recalls: set[anyio.Event] = set()
 
     def went_on(self, task_id: str) -> None:
         """A turn of this task has ended."""
@@ -78,6 +79,22 @@ class Remembering:
     async def settled(self) -> None:
         """Wait until every turn that has ended is remembered, or could not be."""
         await self._quiet.wait()
+
+    @contextmanager
+    def recalling(self) -> Iterator[None]:
+        """While a turn looks memories up and writes them into its log."""
+        done = anyio.Event()
+        self._recalls.add(done)
+        try:
+            yield
+        finally:
+            self._recalls.discard(done)
+            done.set()
+
+    async def recalled(self) -> None:
+        """Wait for the recalls that are under way: they may have found what was forgotten since."""
+        for recall in list(self._recalls):
+            await recall.wait()
 
     async def run(self) -> None:
         """Until cancelled: write down what ends, what was left out before, and vectors that are missing."""

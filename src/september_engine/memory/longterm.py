@@ -52,8 +52,11 @@ class LongTermMemory:
         clock, ids: Time and new ids.
         embedder: Gives meaning to texts. Without, or where it fails, a recall goes by words, names and times.
         weights: What each signal counts for.
-        unquote: Called with memories that are about to be erased, to take copies of them out of other places. A recall
-            gives none of them any more. What it raises, `erase` raises.
+
+    Attributes:
+        unquote: Called with memories that are about to be erased, to take copies of them out of other places; no recall
+            gives them any more. What it raises, `erase` raises, and they are forgotten but not erased. An engine sets
+            it for the logs of its tasks.
     """
 
     def __init__(
@@ -64,9 +67,7 @@ class LongTermMemory:
         ids: Ids,
         embedder: Embedder | None = None,
         weights: Weights = WEIGHTS,
-        unquote: Callable[[Sequence[Memory]], Awaitable[None]] | None = None,
     ) -> None:
-        self._unquote = unquote
         self._memories = memories
         self._clock = clock
         self._ids = ids
@@ -78,6 +79,7 @@ class LongTermMemory:
         self._loading = anyio.Lock()
         self.trouble: str | None = None
         """Why the last recall or the last remembering went without vectors though there is an embedder, or None."""
+        self.unquote: Callable[[Sequence[Memory]], Awaitable[None]] | None = None
         self.wants_vectors = embedder is not None
         """Whether there may be memories without a vector, for `embed_missing`."""
 
@@ -180,8 +182,8 @@ class LongTermMemory:
             return []
         ids = [memory.id for memory in memories]
         await self.forget_all(ids, because=because)  # from here on nobody is told them any more
-        if self._unquote is not None:
-            await self._unquote(memories)
+        if self.unquote is not None:
+            await self.unquote(memories)
         async with self._deciding:
             now = self._clock.now_ms()
             gone = [

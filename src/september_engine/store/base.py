@@ -115,6 +115,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     `blobs` are what its facts refer to; they belong to the task from then on. One that is stored already is not stored
     again; where the stored one was damaged, this one takes its place.
+
+    `quotes` are the ids of memories that its facts hold copies of: `Turns.quoting` gives the task for them.
     """
 
     task_id: str
@@ -124,6 +126,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     task: TaskRow | None = None
     turn: TurnRow | None = None
     blobs: Sequence[Blob] = ()
+    quotes: Sequence[str] = ()
     claim: bool = False
     barrier: bool = True
 
@@ -226,6 +229,18 @@ class Turns(Protocol):
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         """The fact that is this message, or None: an id of another task is unknown here."""
+        ...
+
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        """The ids of the tasks whose facts hold copies of one of these memories, in any order, each once."""
+        ...
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        """Give stored facts other bodies, all or none: the one exception to facts being for good, for what is erased.
+
+        From then on the task quotes the memories `no_longer` no more. Facts that are not there are left out. Raises
+        `StoreBusy`, `StoreFull`; doing it again does no harm.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -275,6 +275,13 @@ class SQLiteStore:
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self._read(reads.find_fact, task_id, message_id)
+
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        return await self._read(reads.quoting_tasks, memory_ids)
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        write = partial(writes.rewrite_facts, task_id=task_id, facts=facts, no_longer=no_longer)
+        await self._running.put(Job(write=write, landed=_lost))
 
     # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
