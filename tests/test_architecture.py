@@ -45,7 +45,6 @@ TESTED_THROUGH: Mapping[str, str] = {
     "sandbox._confined": "sandbox/test_contract.py",
     "sandbox._order": "sandbox/test_contract.py",
     "sandbox._watched": "sandbox/test_process.py",
-    "store._compact": "store/test_compact.py",
     "store._connection": "store/test_sqlite.py",
     "store._lock": "store/test_sqlite.py",
     "store._reads": "store/test_sqlite.py",

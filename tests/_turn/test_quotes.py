@@ -52,7 +52,7 @@ def test_a_fact_quotes_what_it_was_told_until_that_is_erased() -> None:
 
 
 def test_the_line_and_its_reason_go_and_what_the_thread_may_be_believed_stays() -> None:
-    facts = [started("Hello."), recalled("m1", "m2", trust="untrusted")]
+    facts: list[Fact] = [started("Hello."), recalled("m1", "m2", trust="untrusted")]
     clean = unquoted(facts, [LOCKER])
     assert clean[0] is facts[0]
     assert isinstance(clean[1], Recalled)
@@ -71,7 +71,11 @@ def test_a_thread_that_was_not_told_it_is_the_same() -> None:
 
 def test_words_that_a_summary_can_have_from_nowhere_else_go() -> None:
     summary = "The locker has Number QX77431, and Ana likes tea. locker: It has the number qx77431."
-    facts = [started("My locker, please."), recalled("m1"), compacted(summary, carried=["qx77431"], block={"a": "qx"})]
+    facts: list[Fact] = [
+        started("My locker, please."),
+        recalled("m1"),
+        compacted(summary, carried=["qx77431"], block={"a": "qx"}),
+    ]
     clean = unquoted(facts, [LOCKER])[-1]
     assert isinstance(clean, Compacted)
     assert clean.summary.startswith(f"The locker has {ERASED_WORD} {ERASED_WORD}, and Ana likes tea.")
@@ -80,14 +84,14 @@ def test_words_that_a_summary_can_have_from_nowhere_else_go() -> None:
 
 
 def test_what_somebody_said_in_the_conversation_stays_in_its_summary() -> None:
-    facts = [started("It is qx77431!"), recalled("m1"), compacted("The number is qx77431.")]
+    facts: list[Fact] = [started("It is qx77431!"), recalled("m1"), compacted("The number is qx77431.")]
     clean = unquoted(facts, [LOCKER])[-1]
     assert isinstance(clean, Compacted)
     assert clean.summary == f"The {ERASED_WORD} is qx77431."
 
 
 def test_thinking_after_it_is_not_sent_back_and_does_not_quote_it() -> None:
-    facts = [started("Hello."), replied("Hi.", "before"), started("Locker?", "t2"), recalled("m1")]
+    facts: list[Fact] = [started("Hello."), replied("Hi.", "before"), started("Locker?", "t2"), recalled("m1")]
     facts += [replied("Here you are.", "It must be qx77431."), replied("Bye.")]
     clean = unquoted(facts, [LOCKER])
     assert clean[1] is facts[1]
@@ -104,7 +108,7 @@ def test_thinking_after_it_is_not_sent_back_and_does_not_quote_it() -> None:
 
 
 def test_a_memory_that_was_erased_before_takes_no_words_along() -> None:
-    facts = [started("Hello."), recalled("m1"), compacted("Something was erased.")]
+    facts: list[Fact] = [started("Hello."), recalled("m1"), compacted("Something was erased.")]
     clean = unquoted(facts, [erased(LOCKER, at=1, because="")])
     assert isinstance(clean[-1], Compacted)
     assert clean[-1].summary == "Something was erased."

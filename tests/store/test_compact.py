@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sqlite3
@@ -20,9 +21,8 @@ from september_engine.errors import EngineClosed, StoreBusy, StoreFull
 from september_engine.memory.base import KINDS
 from september_engine.store import _compact as compacting
 from september_engine.store import sqlite as store_module
-from september_engine.store.base import CompactProgress
+from september_engine.store.base import Blob, CompactProgress
 from september_engine.store.sqlite import SQLiteStore
-from september_engine.testing._blob_contract import blob_of
 from september_engine.testing.memories_contract import a_row
 from september_engine.testing.store_writer import Writer
 
@@ -46,7 +46,8 @@ async def a_task(store: SQLiteStore, task_id: str, word: str) -> None:
     """A task that holds the word in facts, events and blobs, some of them larger than a page."""
     writer = Writer(store, task_id)
     await writer.begin("t", texts=[word, word + "x" * 10_000])
-    await writer.more(f"{word} more", blobs=[blob_of(word.encode() * 3_000)])
+    content = word.encode() * 3_000
+    await writer.more(f"{word} more", blobs=[Blob(sha256=hashlib.sha256(content).hexdigest(), body=content)])
     await writer.end(ended_at=5_000)
 
 
