@@ -42,7 +42,7 @@ INTERRUPTED = 130
 
 
 COMPACTING = {
-    "words": "Making the index of words anew",
+    "words": "Clearing the index of words",
     "file": "Writing the file anew",
     "log": "Emptying the log file",
 }

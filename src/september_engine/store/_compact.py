@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from ..errors import EngineClosed, StoreBusy
 
@@ -17,10 +18,11 @@ __all__ = [
     "interruptible",
     "merge_words",
     "owe_words",
-    "rebuild_words",
     "rewrite_file",
     "words_are_owed",
 ]
+
+T = TypeVar("T")
 
 OWED = "words.merge"
 """The mark that says that the index of words still holds terms of memories that were erased."""
@@ -57,22 +59,16 @@ def merge_words(db: sqlite3.Connection, *, begin: bool) -> bool:
     return True
 
 
-def rebuild_words(db: sqlite3.Connection) -> None:
-    """Make the index of words anew from what the memories say now."""
-    db.execute("INSERT INTO memory_words (memory_words) VALUES ('rebuild')")
-    db.execute("DELETE FROM memory_marks WHERE name = ?", (OWED,))
-
-
 def rewrite_file(db: sqlite3.Connection) -> None:
     """Write every page anew, without free pages and unused space."""
     db.execute("VACUUM")
 
 
-def interruptible(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None], stopped: threading.Event) -> None:
+def interruptible(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], stopped: threading.Event) -> T:
     """Do one of these; `EngineClosed` once it is `stopped`, and nothing of it is done then."""
     db.set_progress_handler(stopped.is_set, OPERATIONS)
     try:
-        work(db)
+        return work(db)
     except sqlite3.OperationalError as error:
         if stopped.is_set():
             raise EngineClosed("Compacting was stopped; the database is as it was before.") from error

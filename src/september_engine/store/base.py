@@ -134,7 +134,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 class CompactProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a `compact` is: what it does now, and how many seconds it has taken so far.
 
-    "words" makes the index of words anew, "file" writes the file anew, "log" empties the file's log and waits for
+    "words" clears the index of words, "file" writes the file anew, "log" empties the file's log and waits for
     whoever reads an older state.
     """
 

@@ -190,22 +190,30 @@ class SQLiteStore:
     async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
         """As the port says. It needs room for two more copies of the file, one of them in SQLite's temporary folder.
 
-        Appends wait for the stages "words" and "file", about a second for 100 MB.
+        Appends wait for the stage "file", about a second for 100 MB.
         """
         writer, before, begun = self._running, self._size(), time.monotonic()
         wait_ms = round(self._busy_timeout * 1000)
         stopped = threading.Event()
         self._compacting.add(stopped)
 
-        def job(work: Callable[[sqlite3.Connection], None], *, alone: bool) -> Job:
+        def job(work: Callable[[sqlite3.Connection], object], *, alone: bool) -> Job:
             return Job(write=partial(compacting.interruptible, work=work, stopped=stopped), landed=_lost, alone=alone)
 
-        async def stage(name: Literal["words", "file", "log"], each: Job) -> None:
+        told: tuple[str, float] = ("", 0.0)
+
+        def tell(name: Literal["words", "file", "log"]) -> None:
+            nonlocal told
+            seconds = time.monotonic() - begun
+            if progress is not None and (name != told[0] or seconds - told[1] >= PULSE_SECONDS):
+                told = (name, seconds)
+                progress(CompactProgress(stage=name, seconds=seconds))
+
+        async def stage(name: Literal["words", "file", "log"], each: Job) -> object:
             writing = asyncio.ensure_future(writer.put(each))
             try:
                 while not writing.done():
-                    if progress is not None:
-                        progress(CompactProgress(stage=name, seconds=time.monotonic() - begun))
+                    tell(name)
                     await asyncio.wait((writing,), timeout=PULSE_SECONDS)
             except BaseException:
                 stopped.set()
@@ -213,10 +221,12 @@ class SQLiteStore:
                     await asyncio.wait((writing,))
                 writing.exception()  # it is known why it stopped
                 raise
-            await writing
+            return await writing
 
         try:
-            await stage("words", job(compacting.rebuild_words, alone=False))
+            begin = True
+            while not await stage("words", job(partial(compacting.merge_words, begin=begin), alone=False)):
+                begin = False
             await stage("file", job(compacting.rewrite_file, alone=True))
             await stage("log", job(partial(compacting.empty_log, wait_ms=wait_ms), alone=True))
         finally:
