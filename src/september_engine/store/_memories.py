@@ -8,7 +8,7 @@ the common ones, only the newest memories that hold all of them do.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import StoreCorrupt
@@ -58,8 +58,11 @@ AT_ONCE = 400
 def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, vectors: Mapping[str, bytes]) -> None:
     """Write rows and vectors."""
     keys: dict[str, int] = {}
+    names: set[str | None] = set()
     for row in rows:
-        keys[row.id] = _put(db, row)
+        keys[row.id], name = _put(db, row)
+        names.add(name)
+    _forget_names(db, names)
     for id_, vector in vectors.items():
         key = keys.get(id_) or _key_of(db, id_)
         if key is not None:
@@ -70,17 +73,29 @@ def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, 
 
 
 def erase_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
-    """Write rows in place of those with their ids. Their terms stay in the index until it is merged."""
-    for row in rows:
-        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (_put(db, row),))
+    """Write rows in place of those with their ids. Their terms stay in the index until it is merged.
+
+    All are taken out of the index first: to FTS5, a row that is put in after it was taken out begins a new segment.
+    """
+    stored = [(_key_of(db, row.id), row) for row in rows]
+    for key, _ in sorted((key, row.id) for key, row in stored if key is not None):
+        [(words, kind)] = db.execute("SELECT words, kind FROM memories WHERE memory = ?", (key,))
+        _out_of_index(db, key, words, kind)
+        totals = "UPDATE memory_totals SET memories = memories - 1, words = words - ?"
+        db.execute(totals, (len(words.split()),))
+    _forget_names(db, {_put(db, row, indexed=False)[1] for _, row in sorted(stored, key=lambda each: each[0] or 0)})
     owe_words(db)
 
 
-def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
+def _put(db: sqlite3.Connection, row: MemoryRow, *, indexed: bool = True) -> tuple[int, str | None]:
+    """Write one row; gives its key, and the name that it no longer has.
+
+    Without `indexed`, nothing of the one before is in the index any more.
+    """
     stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
     position = row.position
     if stored is not None:
-        key, words = int(stored[0]), stored[9]
+        key, words = int(stored[0]), stored[9] if indexed else None
         position = stored[5] if position is None else position
     else:
         key, words = _new_key(db), None
@@ -91,24 +106,32 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
     values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current), row.words)
     checked = (*values, row.body, crc_of(values, row.body))
     db.execute(f"INSERT OR REPLACE INTO memories VALUES ({_marks(checked)})", checked)
-    if stored is not None and stored[6] not in (None, row.speaker):
-        unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
-        db.execute(unused, (stored[6],))
     if row.speaker:
         db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
-    return key
+    return key, None if stored is None or stored[6] == row.speaker else stored[6]
+
+
+def _forget_names(db: sqlite3.Connection, names: Iterable[str | None]) -> None:
+    """Of these, those that no memory has any more. All memories may be read for one."""
+    unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
+    db.executemany(unused, [(name,) for name in names if name])
 
 
 def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
     """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
-    if before is not None:  # FTS5 must be told what it had indexed
-        away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
-        db.execute(away, (key, before, row.kind))
-        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
+    if before is not None:
+        _out_of_index(db, key, before, row.kind)
     db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
     more = len(row.words.split()) - len((before or "").split())
     totals = "UPDATE memory_totals SET memories = memories + ?, words = words + ?"
     db.execute(totals, (before is None, more))
+
+
+def _out_of_index(db: sqlite3.Connection, key: int, words: str, kind: str) -> None:
+    """FTS5 must be told what it had indexed."""
+    away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
+    db.execute(away, (key, words, kind))
+    db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
 
 
 def _new_key(db: sqlite3.Connection) -> int:
