@@ -224,6 +224,22 @@ async def test_deleting_without_memory_erases_what_was_remembered_with_it(path: 
         assert C not in (await engine.memory.export_bundle()).decode()
 
 
+async def test_what_was_erased_elsewhere_is_erased_by_an_import(path: Path) -> None:
+    async with on(path).running(lambda request: say("Fine."), memory=True, embedder=Embedder()) as engine:
+        [kept] = await engine.memory.remember(Knowledge(subject="locker", content=f"It has {C}."))
+        bundle = await engine.memory.export_bundle()
+        async with Bench().running(echo, memory=True) as other:
+            await other.memory.import_bundle(bundle)
+            await other.memory.erase(kept.id, because="Asked to.")
+            bundle = await other.memory.export_bundle()
+        await engine.execute("What of the locker?", task_id="a")
+        assert holding(path, C)
+        assert await engine.memory.import_bundle(bundle) == 1
+        assert holding(path, C) == []
+        assert (await engine.memory.get(kept.id)).retired_because == "Asked to."
+        assert await engine.memory.import_bundle(bundle) == 0
+
+
 async def test_a_vector_that_was_under_way_does_not_come_back(bench: Bench) -> None:
     async with bench.running(echo, memory=True, embedder=Embedder()) as engine:
         memory = engine.memory

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
@@ -19,7 +19,7 @@ from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
 from .._memory.records import KINDS, Episode, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
-from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
+from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, is_erased, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -182,8 +182,7 @@ class LongTermMemory:
             return []
         ids = [memory.id for memory in memories]
         await self.forget_all(ids, because=because)  # from here on nobody is told them any more
-        if self.unquote is not None:
-            await self.unquote(memories)
+        await self._take_out_quotes({memory.id: memory for memory in memories})
         async with self._deciding:
             now = self._clock.now_ms()
             gone = [
@@ -196,10 +195,7 @@ class LongTermMemory:
             ]
             rows = [row_of(memory) for memory in gone]
             await self._memories.erase(rows)
-            async with self._loading:
-                self._names = None
-                if self._index is not None:
-                    self._index.take_out(ids)
+            await self._let_go(ids)
             return gone
 
     async def _drawn_from(self, memories: Sequence[Memory]) -> list[Memory]:
@@ -440,21 +436,44 @@ class LongTermMemory:
     async def import_bundle(self, bundle: bytes) -> int:
         """Take an export in, trails included, and return how many memories were written.
 
-        What is here already stays, unless the export knows that it is no longer current. Where both have another value
-        of the same attribute, both stand until a new one takes their place. Vectors are not in an export:
-        `embed_missing` makes them. An import that was cut short is made again. Raises `InvalidRequest` for what is no
-        export; then nothing is written.
+        What is here already stays, unless the export knows that it is no longer current; what was erased there is
+        erased here. Where both have another value of the same attribute, both stand until a new one takes their place.
+        Vectors are not in an export: `embed_missing` makes them. An import that was cut short is made again. Raises
+        `InvalidRequest` for what is no export; then nothing is written.
         """
         imported = await anyio.to_thread.run_sync(memories_of, bundle)
+        _, gone = await self._merge(imported)
+        await self._take_out_quotes(gone)
         async with self._deciding:
-            stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
-            write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
-            for start in range(0, len(write), AT_ONCE):
-                rows = await anyio.to_thread.run_sync(_rows_of, write[start : start + AT_ONCE])
+            write, gone = await self._merge(imported)
+            await self._memories.erase([row_of(memory) for memory in write if memory.id in gone])
+            kept = [memory for memory in write if memory.id not in gone]
+            for start in range(0, len(kept), AT_ONCE):
+                rows = await anyio.to_thread.run_sync(_rows_of, kept[start : start + AT_ONCE])
                 await self._memories.put(rows)
                 await self._written(rows)
+            await self._let_go(gone)
             self.wants_vectors = self._embedder is not None
-            return len(write)
+        await self._take_out_quotes(gone)  # a recall may have found one before it was erased
+        await self._memories.tidy()
+        return len(write)
+
+    async def _merge(self, imported: Sequence[Memory]) -> tuple[list[Memory], dict[str, Memory]]:
+        """What an import is to write, and what is here, by its id, of that which was erased there."""
+        stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
+        write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
+        return write, {memory.id: stored[memory.id] for memory in write if memory.id in stored and is_erased(memory)}
+
+    async def _take_out_quotes(self, memories: Mapping[str, Memory]) -> None:
+        if memories and self.unquote is not None:
+            await self.unquote(list(memories.values()))
+
+    async def _let_go(self, ids: Iterable[str]) -> None:
+        """Keep nothing of these in the process."""
+        async with self._loading:
+            self._names = None
+            if self._index is not None:
+                self._index.take_out(ids)
 
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:

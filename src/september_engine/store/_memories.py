@@ -84,7 +84,8 @@ def erase_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
         totals = "UPDATE memory_totals SET memories = memories - 1, words = words - ?"
         db.execute(totals, (len(words.split()),))
     _forget_names(db, {_put(db, row, indexed=False)[1] for _, row in sorted(stored, key=lambda each: each[0] or 0)})
-    owe_words(db)
+    if rows:
+        owe_words(db)
 
 
 def _put(db: sqlite3.Connection, row: MemoryRow, *, indexed: bool = True) -> tuple[int, str | None]:
