@@ -176,7 +176,9 @@ async def _compact(store: Store) -> int:
         await store.open()
         report = await store.compact(progress=show)
     except StoreInUse as error:
-        raise StoreInUse(f"{error.message} Stop it first, or let it call `engine.compact()`.") from error
+        owner = error.details.get("pid") or "unknown"
+        problem = f"{path} is open in another engine (process {owner}). Stop it first, or call its `engine.compact()`."
+        raise StoreInUse(problem, **error.details) from error
     finally:
         await store.aclose()
     print(f"{path}: {report.bytes_before:,} bytes before, {report.bytes_after:,} after")

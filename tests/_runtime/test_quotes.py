@@ -98,3 +98,18 @@ async def test_a_log_that_cannot_be_read_is_said_and_the_memory_is_only_forgotte
         assert (await engine.memory.get(id_)).retired_because == "Asked to."
         await engine.memory.erase(id_, because="Asked to.")
         assert CANARY not in str(await log_of(engine, "a"))
+
+
+async def test_a_turn_that_begins_while_a_task_is_deleted_does_not_hold_it_up(bench: Bench) -> None:
+    """It waits for what is being written, which waits for the deleting; the clock of this test stands still."""
+    async with bench.running(ScriptedModel(lambda request: say("There.")), memory=True) as engine:
+        for task_id in "abcd":
+            await engine.execute(f"{CANARY} is in the locker.", task_id=task_id)
+        async with anyio.create_task_group() as group:
+            for task_id in "abcd":
+                engine.execute(WHERE, task_id=f"{task_id}2")
+                group.start_soon(engine.delete, task_id)
+        for task_id in "abcd":
+            await engine.execute("And?", task_id=f"{task_id}3")
+        await engine.remembered()
+        assert CANARY not in str([await log_of(engine, f"{task_id}2") for task_id in "abcd"])

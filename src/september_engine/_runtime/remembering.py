@@ -8,7 +8,7 @@ next start. What an edit or retry leaves behind is superseded by what took its p
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -81,12 +81,16 @@ class Remembering:
         await self._quiet.wait()
 
     @contextmanager
-    def recalling(self) -> Iterator[None]:
-        """While a turn looks memories up and writes them into its log."""
+    def recalling(self) -> Iterator[Callable[[], None]]:
+        """While a turn looks memories up and writes them into its log. It calls what this gives when it begins."""
         done = anyio.Event()
-        self._recalls.add(done)
+
+        def begin() -> None:
+            if not done.is_set():  # whoever was left behind by a time limit tells nobody any more
+                self._recalls.add(done)
+
         try:
-            yield
+            yield begin
         finally:
             self._recalls.discard(done)
             done.set()
