@@ -18,9 +18,6 @@ __all__ = ["SQLiteMemories"]
 
 T = TypeVar("T")
 
-READERS_MS = 250
-"""How long emptying the file's log waits for readers of an older state, while turns cannot write."""
-
 
 class Reader(Protocol):
     """Runs a function with the reading connection, all of it at one moment."""
@@ -65,7 +62,7 @@ class SQLiteMemories:
             done = bool(await self._write(Job(write=write, landed=lambda db: False)))
             steps += 1
         with suppress(StoreBusy):
-            empty = partial(compacting.empty_log, wait_ms=READERS_MS)
+            empty = partial(compacting.empty_log, wait_ms=compacting.READERS_MS)
             await self._write(Job(write=empty, landed=lambda db: False, alone=True))
 
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:

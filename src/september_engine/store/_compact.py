@@ -9,11 +9,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from ..errors import EngineClosed, StoreBusy
 
 __all__ = [
+    "READERS_MS",
     "empty_log",
     "interruptible",
     "merge_words",
@@ -29,6 +31,9 @@ OWED = "words.merge"
 
 PAGES_AT_ONCE = 256
 """Of the index, merged in one transaction: some 30 ms, while which no turn can write."""
+
+READERS_MS = 250
+"""How long emptying the log waits for readers of an older state, where nobody asked for it and turns cannot write."""
 
 OPERATIONS = 50_000
 """Of SQLite's machine between two looks at whether to go on: some milliseconds."""
@@ -61,7 +66,12 @@ def merge_words(db: sqlite3.Connection, *, begin: bool) -> bool:
 
 def rewrite_file(db: sqlite3.Connection) -> None:
     """Write every page anew, without free pages and unused space."""
-    db.execute("VACUUM")
+    try:
+        db.execute("VACUUM")
+    except sqlite3.Error:
+        with suppress(sqlite3.Error, StoreBusy):  # the log has grown meanwhile: on a full disk nobody could write
+            empty_log(db, wait_ms=READERS_MS)
+        raise
 
 
 def interruptible(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], stopped: threading.Event) -> T:
