@@ -14,7 +14,7 @@ from september_engine.memory.base import Hit, Knowledge
 from september_engine.models.scripted import ScriptedModel, call, say
 from september_engine.store.base import FactRow
 from september_engine.tools.tool import tool
-from tests.engines import Bench
+from tests.engines import Bench, ticks
 
 WHERE = "Where is the locker?"
 CANARY = "qx77431"
@@ -113,3 +113,33 @@ async def test_a_turn_that_begins_while_a_task_is_deleted_does_not_hold_it_up(be
             await engine.execute("And?", task_id=f"{task_id}3")
         await engine.remembered()
         assert CANARY not in str([await log_of(engine, f"{task_id}2") for task_id in "abcd"])
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_turn_that_read_the_log_before_it_was_changed_forgets_it_too(bench: Bench, ended: bool) -> None:
+    held = anyio.Event()
+    model = ScriptedModel([say("There."), say("Again.", hold=held), say("And?"), say("Yes.")])
+    async with bench.running(model, memory=True) as engine:
+        id_ = await remembered(engine)
+        await engine.execute(WHERE, task_id="a")
+        store = engine._running.store
+        rewrite = store.rewrite
+
+        async def late(task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+            running = engine.execute("And again?", task_id=task_id)
+            while len(model.requests) < 2:
+                await ticks(1)
+            if ended:
+                held.set()
+                await running
+            await rewrite(task_id, facts, no_longer=no_longer)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(store, "rewrite", late)
+            await engine.memory.erase(id_, because="Asked to.")
+        held.set()
+        async for _ in engine.replay(task_id="a"):
+            pass
+        await engine.execute("And now?", task_id="a")
+        assert [CANARY in str(request.prompt) for request in model.requests] == [True, True, False]
+        assert CANARY not in str(await log_of(engine, "a"))

@@ -46,9 +46,14 @@ class Quotes:
         """
         await self._remembering.recalled()
         for task_id in await self._store.quoting([memory.id for memory in memories]):
-            self._recent.drop(task_id)
-            self._tell_live(task_id, memories)
+            self._drop(task_id, memories)  # what a turn adds from now on is clean
             await self._rewrite(task_id, memories)
+            self._drop(task_id, memories)  # a turn that began meanwhile has read the log of before
+
+    def _drop(self, task_id: str, memories: Sequence[Memory]) -> None:
+        """Keep no copies in the process."""
+        self._recent.drop(task_id)
+        self._tell_live(task_id, memories)
 
     async def _rewrite(self, task_id: str, memories: Sequence[Memory]) -> None:
         turns = await self._store.turns(task_id)

@@ -365,6 +365,8 @@ class Runner:
             # what this turn began with: a compaction of its own may not count in the end
             since, recent = self.state.began_with[1], self._resources.recent
             self._thread = await recent.take(self._store, self.channel.row.task_id, self._parent, since=since)
+            if self._erased:  # what was read may be older than that
+                self._thread.facts = unquoted(self._thread.facts, self._erased)
         return self._thread
 
     def _keep_thread(self) -> None:
