@@ -79,6 +79,7 @@ LAYERS: Mapping[str, int] = {
     "store.memory": 3,
     "store.sqlite": 3,
     "store._branches": 3,
+    "store._compact": 3,
     "store._connection": 3,
     "store._lock": 3,
     "store._memories": 3,

@@ -17,7 +17,7 @@ from september_engine.models.base import Model, ModelRequest
 from september_engine.models.prices import Prices
 from september_engine.models.scripted import Script, ScriptedModel, Step, say
 from september_engine.permissions import Policy
-from september_engine.store.base import Batch, EventRow, FactRow, Store, TaskRow, TurnRow
+from september_engine.store.base import Batch, CompactReport, EventRow, FactRow, OnProgress, Store, TaskRow, TurnRow
 from september_engine.store.memory import MemoryStore
 from september_engine.streams import Replay, Turn
 from september_engine.testing.fakes import FakeClock, FakeIds, SequenceRandom
@@ -217,6 +217,16 @@ class FlakyStore:
 
     async def latest(self) -> str | None:
         return await self.inner.latest()
+
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        self._look()
+        return await self.inner.quoting(memory_ids)
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        await self.inner.rewrite(task_id, facts, no_longer=no_longer)
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        return await self.inner.compact(progress=progress)
 
     def _look(self) -> None:
         if self.reading is not None:

@@ -229,7 +229,7 @@ class TestWhatTurnsLeave:
             assert await engine.delete("a")
             assert await said(engine) == []
             retired = {memory.retired_because for memory in await engine.memory.page(past=True)}
-            assert retired == {"its task was deleted", LEFT, ""}
+            assert retired == {"its task was deleted", ""}
             assert [type(memory) for memory in await engine.memory.page()] == [Knowledge]
 
     async def test_a_memory_that_fails_does_not_keep_a_task_from_being_deleted(

@@ -38,6 +38,14 @@ class BlockingMemory:
         """Take what these memories say out of memory for good."""
         return self._call(lambda: self._memory().erase(*ids, because=because))
 
+    def erase_all(self, ids: Sequence[str], /, *, because: str) -> None:
+        """Erase several memories at once, without what was distilled from them; then `tidy`."""
+        self._call(lambda: self._memory().erase_all(ids, because=because))
+
+    def tidy(self) -> None:
+        """Take what was erased out of the store's indexes and logs."""
+        self._call(lambda: self._memory().tidy())
+
     def of_task(self, task_id: str) -> list[Memory]:
         """Everything that came from a task, current or not."""
         return self._call(lambda: self._memory().of_task(task_id))

@@ -21,11 +21,12 @@ from ._machine import embedder_here, tools_in
 from ._person import Person
 from ._program import load_engine
 from ._terminal import BOLD, DIM, Terminal
-from ._wiring import DEFAULT_SYSTEM
+from ._wiring import DEFAULT_SYSTEM, store_of
 from .engine import Engine
-from .errors import BrokenExtra, ConfigurationError, EngineError, MissingExtra
+from .errors import BrokenExtra, ConfigurationError, EngineError, MissingExtra, StoreInUse
 from .events import Error, HitlRequest
 from .settings import Settings
+from .store.base import CompactProgress, Store
 from .streams import Replay, Turn
 
 serve_engine: Callable[..., int] | None
@@ -41,6 +42,13 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells have it."""
 
 
+COMPACTING = {
+    "words": "Clearing the index of words",
+    "file": "Writing the file anew",
+    "log": "Emptying the log file",
+}
+"""What each stage of compacting is called in the terminal."""
+
 INDENT = " " * 14
 INDENTED = 110
 
@@ -54,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "doctor":
             return _doctor()
+        if options.command == "compact":
+            return anyio.run(_compact, store_of(options.db, Settings()))
         if options.command == "serve":
             return _serve(options)
         settings = Settings(**_overrides(options))
@@ -110,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="the port (default: 8000; 0 for any)")
+    compact = commands.add_parser("compact", help="remove every byte of what was deleted or erased from the database")
+    compact.add_argument("--db", metavar="PATH", help="the database (default: SQLITE_DB_PATH, else ./brain.sqlite)")
     commands.add_parser("doctor", help="say what this machine has, and what would help")
     return parser
 
@@ -182,6 +194,28 @@ async def _show(turn: Turn | Replay, engine: Engine, terminal: Terminal, *, begi
 def _just_before(request: HitlRequest) -> int:
     """The cursor after which the request comes."""
     return round(datetime.fromisoformat(request.created_at).timestamp() * 1000) - 1
+
+
+async def _compact(store: Store) -> int:
+    """Compact a database that no engine has open."""
+    path = store.files[0] if store.files else ":memory:"
+    if not await anyio.Path(path).is_file():
+        raise ConfigurationError(f"There is no database at {path}. Name it: --db PATH.")
+
+    def show(progress: CompactProgress) -> None:
+        print(f"{COMPACTING[progress.stage]} … {progress.seconds:.1f} s", file=sys.stderr, flush=True)
+
+    try:
+        await store.open()
+        report = await store.compact(progress=show)
+    except StoreInUse as error:
+        owner = error.details.get("pid") or "unknown"
+        problem = f"{path} is open in another engine (process {owner}). Stop it first, or call its `engine.compact()`."
+        raise StoreInUse(problem, **error.details) from error
+    finally:
+        await store.aclose()
+    print(f"{path}: {report.bytes_before:,} bytes before, {report.bytes_after:,} after")
+    return 0
 
 
 def _doctor() -> int:

@@ -18,6 +18,7 @@ from ._media.preparation import preparation
 from ._runtime.distilling import Distilling
 from ._runtime.embedding import PatientEmbedder
 from ._runtime.media import Attachments
+from ._runtime.quotes import Quotes
 from ._runtime.remembering import Remembering
 from ._runtime.resources import AnyTool, Resources
 from ._runtime.supervisor import Supervisor
@@ -367,14 +368,13 @@ def make_supervisor(
         if update_plan.name in tools:
             raise ConfigurationError("A tool is called 'update_plan', as the one that comes with a planner. Rename it.")
         tools = {**tools, update_plan.name: update_plan}
-    remembering = None
-    if memory is not None:
-        distilling = None if distiller is None else Distilling(memory, model=distiller, clock=world.clock)
-        remembering = Remembering(
-            memory, store=store, clock=world.clock, inside=inside_tools(tools), distilling=distilling
-        )
+    erasing, keeper = None, memory or _keeper_of(store, world)
+    if keeper is not None:
+        distilling = None if distiller is None else Distilling(keeper, model=distiller, clock=world.clock)
+        erasing = Remembering(keeper, store=store, clock=world.clock, inside=inside_tools(tools), distilling=distilling)
     resources = Resources(
-        remembering=remembering,
+        remembering=None if memory is None else erasing,
+        erasing=erasing,
         world=world,
         model=models.model,
         fallback=models.fallback,
@@ -389,7 +389,7 @@ def make_supervisor(
         attachments=attachments,
         recovers_media=settings.media_error_recovery_enabled,
     )
-    return Supervisor(
+    supervisor = Supervisor(
         store=store,
         resources=resources,
         limits=limits,
@@ -399,3 +399,13 @@ def make_supervisor(
         ttl_hitl=settings.channel_state_ttl_hitl,
         home=home,
     )
+    if keeper is not None and erasing is not None:
+        quotes = Quotes(store, remembering=erasing, recent=resources.recent, tell_live=supervisor.unquote)
+        keeper.unquote = quotes.take_out
+    return supervisor
+
+
+def _keeper_of(store: Store, world: World) -> LongTermMemory | None:
+    """For an engine without memory: what deleting a task asks to erase what an engine with memory kept of it."""
+    memories: Memories | None = getattr(store, "memories", None)
+    return None if memories is None else LongTermMemory(memories, clock=world.clock, ids=world.ids)

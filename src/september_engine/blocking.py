@@ -39,7 +39,7 @@ from .models.prices import Prices
 from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
-from .store.base import Store
+from .store.base import CompactReport, OnProgress, Store
 from .streams import EventStream, Replay, T, Turn, TurnResult
 
 if TYPE_CHECKING:
@@ -498,8 +498,12 @@ class BlockingEngine:
         return self._call(lambda: self._engine.media(task_id, sha256))
 
     def delete(self, task_id: str) -> bool:
-        """Remove a task with everything in it."""
+        """Remove a task with everything in it; see `Engine.delete` for what remains of it."""
         return self._call(lambda: self._engine.delete(task_id))
+
+    def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """Remove what was deleted or erased from the store's files. The engine's thread calls `progress`."""
+        return self._call(lambda: self._engine.compact(progress=progress))
 
     def health(self) -> Health:
         """Whether a turn could be taken now."""

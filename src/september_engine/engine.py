@@ -52,7 +52,7 @@ from .models.prices import Prices
 from .notes import Notes
 from .permissions import Policy
 from .settings import Settings
-from .store.base import Seizable, Store
+from .store.base import CompactReport, OnProgress, Seizable, Store
 from .streams import Replay, T, Turn
 
 if TYPE_CHECKING:
@@ -474,9 +474,21 @@ class Engine:
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none.
 
-        Long-term memory no longer recalls what was said in it; what was learned from it stays.
+        What was said in it goes from long-term memory, too, and from what other tasks were told of it, as with
+        `memory.erase`; what was learned from it stays (`memory.of_task`). Bytes of it may be left in unused space of
+        the file until `compact`.
         """
         return await self._running.delete(task_id)
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """Make the store's files hold nothing but what can be read: no byte of what was deleted or erased before.
+
+        Turns go on, but wait to write while the file is written anew: about a second for 100 MB. `progress` is called
+        with a `CompactProgress` when a stage begins and twice a second. Cancelling stops it, and leaves the file as it
+        was; so does a crash. Returns the size before and after. Raises `StoreBusy` where another program reads the file
+        and keeps its log from being emptied, `StoreFull` where there is no room for a second copy, `EngineClosed`.
+        """
+        return await self._running.store.compact(progress=progress)
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""

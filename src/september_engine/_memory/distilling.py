@@ -17,7 +17,7 @@ from ..messages import JSON, Prompt
 from .present import line_of
 from .records import Episode, Knowledge, Memory, Person, Relation, Source
 
-__all__ = ["DISTILLED", "DISTIL_SCHEMA", "distillable", "distilled", "distilling_prompt"]
+__all__ = ["DISTILLED", "DISTIL_SCHEMA", "distillable", "distilled", "distilling_prompt", "drawn_from"]
 
 DISTILLED = "distilled"
 """The detail of a memory's source that says how it came."""
@@ -120,6 +120,20 @@ def distilled(reply: str, episodes: Sequence[Episode]) -> list[Memory]:
         raise ValueError(f"The answer names record {wrong[0]}; there are {len(episodes)}.")
     batch = [episodes[0].id, episodes[-1].id] if episodes else []
     return [_memory(item, episodes[item.line - 1], [*batch, place]) for place, item in enumerate(items)]
+
+
+def drawn_from(memories: Sequence[Memory], sources: Sequence[Memory]) -> list[Memory]:
+    """Those of the memories that were distilled from one of these sources, and so from nothing else."""
+    messages = {
+        (source.source.task_id, source.source.message_id)
+        for source in sources
+        if isinstance(source, Episode) and source.source.message_id is not None
+    }
+    return [
+        memory
+        for memory in memories
+        if memory.source.detail == DISTILLED and (memory.source.task_id, memory.source.message_id) in messages
+    ]
 
 
 def _memory(item: _Fact | _Somebody | _Tie, episode: Episode, place: list[Any]) -> Memory:

@@ -21,6 +21,7 @@ from .._context.causes import kind_of
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, decode_fact, encode_fact, message_id_of
 from .._turn.present import delta
+from .._turn.quotes import quoted_in
 from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
@@ -170,6 +171,7 @@ class Channel:
         facts: list[FactRow] = []
         rows: list[EventRow] = []
         blobs: list[Blob] = []
+        quotes: list[str] = []
         row, turn, barrier = self._row, None, False
         for item in items:
             events: Sequence[Event]
@@ -180,6 +182,7 @@ class Channel:
                 blobs += item.blobs
                 for fact in item.facts:
                     last_seq += 1
+                    quotes += quoted_in(fact)
                     facts.append(
                         FactRow(
                             seq=last_seq,
@@ -205,6 +208,7 @@ class Channel:
                 task=row if barrier else None,
                 turn=turn,
                 blobs=blobs,
+                quotes=quotes,
                 claim=not self._claimed,
                 barrier=barrier,
             ),

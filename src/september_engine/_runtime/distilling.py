@@ -14,8 +14,9 @@ from contextlib import aclosing
 import anyio
 
 from .._context.causes import reason_of
-from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt
+from .._memory.distilling import DISTIL_SCHEMA, DISTILLED, distillable, distilled, distilling_prompt, drawn_from
 from .._memory.records import Episode
+from .._memory.rules import is_erased
 from .._seams import Clock
 from ..errors import InvalidRequest, ModelError
 from ..memory.base import LongTerm
@@ -34,6 +35,7 @@ PATIENCE_SECONDS = 300.0
 """With fewer, how long they wait for more."""
 
 CALL_SECONDS = 120.0
+ERASED_MEANWHILE = "what it was drawn from was erased"
 PAGE = 40
 """Episodes of one call: twice as many as turns."""
 
@@ -112,6 +114,12 @@ class Distilling:
                 if await self._memory.known([episode.id for episode in episodes]) != episodes:
                     return True  # some were left or forgotten meanwhile: the others are asked about alone
                 await self._memory.remember(*found, repeat=True)
+                gone = [
+                    memory for memory in await self._memory.known([each.id for each in episodes]) if is_erased(memory)
+                ]
+                await self._memory.erase_all(
+                    [memory.id for memory in drawn_from(found, gone)], because=ERASED_MEANWHILE
+                )
             except (ValueError, InvalidRequest, ModelError) as error:
                 if isinstance(error, ModelError) and not (error.bad_history or error.code == "CONTEXT_OVERFLOW"):
                     raise

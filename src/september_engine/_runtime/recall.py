@@ -55,21 +55,26 @@ async def bring_to_mind(
     question = question_of_turn(started.content)
     if remembering is None or state.recalled or question is None:
         return
-    found = await isolated(_found(remembering, question), clock=clock, seconds=RECALL_SECONDS)
-    if found is None:
-        found = f"Long-term memory took longer than {RECALL_SECONDS:g} seconds."
-    if isinstance(found, str):
-        logger.warning("A turn goes on without its memories. %s", found)
-        await tell(MemoriesRecalled(now=clock.now_ms(), items=[], problem=found))
-        return
-    items = items_of(found, task_id=state.task_id, thread=thread)
-    await tell(MemoriesRecalled(now=clock.now_ms(), items=items))
+    with remembering.recalling() as begin:
+        found = await isolated(_found(remembering, question, begin), clock=clock, seconds=RECALL_SECONDS)
+        if found is None:
+            found = f"Long-term memory took longer than {RECALL_SECONDS:g} seconds."
+        if isinstance(found, str):
+            logger.warning("A turn goes on without its memories. %s", found)
+            await tell(MemoriesRecalled(now=clock.now_ms(), items=[], problem=found))
+            return
+        items = items_of(found, task_id=state.task_id, thread=thread)
+        await tell(MemoriesRecalled(now=clock.now_ms(), items=items))
 
 
-async def _found(remembering: Remembering, question: str) -> list[Scored] | str:
-    """The memories, or what went wrong. What ended just now is remembered first, so that the next turn can know it."""
+async def _found(remembering: Remembering, question: str, begin: Callable[[], None]) -> list[Scored] | str:
+    """The memories, or what went wrong. What ended just now is remembered first, so that the next turn can know it.
+
+    `begin` is called when it begins to look: whoever erases waits from then on, but not while this waits for them.
+    """
     try:
         await remembering.settled()
+        begin()
         hits = await remembering.memory.recall(question, limit=CANDIDATES)
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled(error):

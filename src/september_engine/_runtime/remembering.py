@@ -8,8 +8,8 @@ next start. Which of it an edit or retry has left is the store's to say: see `Me
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 from msgspec.structs import replace
@@ -70,6 +70,7 @@ class Remembering:
         self._quiet = anyio.Event()
         self._quiet.set()
         self._one_at_a_time = anyio.Lock()
+        self._recalls: set[anyio.Event] = set()
 
     def went_on(self, task_id: str) -> None:
         """A turn of this task has ended."""
@@ -81,6 +82,26 @@ class Remembering:
     async def settled(self) -> None:
         """Wait until every turn that has ended is remembered, or could not be."""
         await self._quiet.wait()
+
+    @contextmanager
+    def recalling(self) -> Iterator[Callable[[], None]]:
+        """While a turn looks memories up and writes them into its log. It calls what this gives when it begins."""
+        done = anyio.Event()
+
+        def begin() -> None:
+            if not done.is_set():  # whoever was left behind by a time limit tells nobody any more
+                self._recalls.add(done)
+
+        try:
+            yield begin
+        finally:
+            self._recalls.discard(done)
+            done.set()
+
+    async def recalled(self) -> None:
+        """Wait for the recalls that are under way: they may have found what was forgotten since."""
+        for recall in list(self._recalls):
+            await recall.wait()
 
     async def run(self) -> None:
         """Until cancelled: write down what ends, what was left out before, and vectors that are missing."""
@@ -163,13 +184,21 @@ class Remembering:
         return [side for side in sides if side is not None and side.retired_at is None]
 
     async def forget_task(self, task_id: str) -> None:
-        """Retire what the turns of a task left. What was learned from them stays."""
+        """Erase what the turns of a task left, which is what its messages say. What was learned from them stays."""
         ids = [
-            memory.id
+            id_
             for turn in await self._store.turns(task_id)
-            for memory in await self._sides(task_id, turn.turn_id)
+            for speaker in SPEAKERS
+            for id_ in await self._all_of_side(task_id, turn.turn_id, speaker)
         ]
-        await self.memory.forget_all(ids, because=DELETED)
+        await self.memory.erase_all(ids, because=DELETED)
+
+    async def _all_of_side(self, task_id: str, turn_id: str, speaker: str) -> list[str]:
+        """The ids of one side of a turn, those of before an edit left it behind included."""
+        ids: list[str] = []
+        while await self.memory.known([id_ := episode_id(task_id, turn_id, speaker, again=len(ids))]):
+            ids.append(id_)
+        return ids
 
     @property
     def writing(self) -> anyio.Lock:
@@ -200,6 +229,7 @@ class Remembering:
         while True:
             try:
                 await self.memory.warm()
+                await self.memory.tidy()
                 while self.memory.wants_vectors and await self.memory.embed_missing(limit=EMBEDDED_AT_ONCE):
                     pass
             except Exception as error:
@@ -209,7 +239,7 @@ class Remembering:
 
 @asynccontextmanager
 async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIterator[None]:
-    """Forget what a task's turns left, and write no more of it while it is being deleted.
+    """Erase what a task's turns left, and write no more of it while it is being deleted.
 
     A memory that fails is no reason to keep the task.
     """
@@ -220,7 +250,7 @@ async def forgetting(remembering: Remembering | None, task_id: str) -> AsyncIter
         try:
             await remembering.forget_task(task_id)
         except Exception as error:
-            logger.warning("What task %r left is not forgotten. %s", task_id, reason_of(error))
+            logger.warning("What task %r left in memory is not erased. %s", task_id, reason_of(error))
         yield
 
 

@@ -35,6 +35,8 @@ AnyTool: TypeAlias = Tool[..., Any]
 class Resources:
     """What the turns of one engine share. `provider` is how the last model call went: "ok" or its error's code.
 
+    `erasing` is what deleting a task tells: the same as `remembering`, or where memory is off, what is only asked to
+    erase what was remembered while it was on.
     `light` is the model that summarises; None leaves it to the turn's own.
     """
 
@@ -52,6 +54,7 @@ class Resources:
     attachments: Attachments
     recovers_media: bool = False
     remembering: Remembering | None = None
+    erasing: Remembering | None = None
     recent: RecentThreads = attrs.field(factory=RecentThreads)
     provider: str = "ok"
 

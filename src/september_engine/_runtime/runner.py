@@ -14,6 +14,7 @@ import anyio
 from msgspec.structs import replace
 
 from .._context.causes import kind_of
+from .._memory.records import Memory
 from .._output import Output
 from .._turn.commands import CallModel, Command, Compact, MakePlan, RunTool, todo
 from .._turn.decide import decide
@@ -32,6 +33,7 @@ from .._turn.inputs import (
     ToolsStarting,
 )
 from .._turn.present import present
+from .._turn.quotes import unquoted
 from .._turn.results import has_result, pieces_of
 from .._turn.standing import standing
 from .._turn.state import TurnState, evolve, fold, remembered
@@ -87,6 +89,7 @@ class Runner:
         self.output = output
         self._thread: Thread | None = None
         self._facts = list(facts)
+        self._erased: list[Memory] = []
         self._flights: dict[str, Flight] = {}
         self._shown: list[str] = []
         self._call: ModelCall | PlanCall | Compaction | None = None
@@ -120,6 +123,19 @@ class Runner:
                 for event in (letter.read, self.ended):
                     group.start_soon(_then_cancel, event, group.cancel_scope)
         return letter.facts
+
+    def unquote(self, memories: Sequence[Memory]) -> None:
+        """Forget what this turn was told of these memories, and what it may still make of it."""
+        self._erased += memories
+        if self._thread is not None:
+            self._thread.facts = unquoted(self._thread.facts, memories)
+        self._facts = self._unquoted(self._facts)
+
+    def _unquoted(self, facts: Sequence[Fact]) -> list[Fact]:
+        """These facts, which follow on those of the thread and of the turn so far."""
+        before = [] if self._thread is None else self._thread.facts
+        mine = [] if facts is self._facts else self._facts
+        return unquoted([*before, *mine, *facts], self._erased)[len(before) + len(mine) :]
 
     def cancel(self) -> None:
         """End the turn: what was shown stays, every call gets a result."""
@@ -244,6 +260,8 @@ class Runner:
         facts = decide(self.state, item)
         if not facts:
             return ()
+        if self._erased:
+            facts = self._unquoted(facts)
         events: list[Event] = []
         state = self.state
         for fact in facts:
@@ -364,11 +382,15 @@ class Runner:
             # what this turn began with: a compaction of its own may not count in the end
             since, recent = self.state.began_with[1], self._resources.recent
             self._thread = await recent.take(self._store, self.channel.row.task_id, self._parent, since=since)
+            if self._erased:  # what was read may be older than that
+                self._thread.facts = unquoted(self._thread.facts, self._erased)
         return self._thread
 
     def _keep_thread(self) -> None:
         """For the turn that goes on from here, if this is where the thread stands now."""
         thread, self._thread = self._thread, None
+        if self._erased:  # the log is the one to read
+            return
         row, recent, turn_id = self.channel.row, self._resources.recent, self.state.turn_id
         if row.head != turn_id or row.open_turn is not None:
             return

@@ -18,6 +18,7 @@ import attrs
 
 from .._context.causes import kind_of
 from .._home import Home, running_loop
+from .._memory.records import Memory
 from .._output import Output
 from .._turn.facts import Fact
 from .._turn.inputs import Expired, Input, Interrupted, Resumed
@@ -280,10 +281,16 @@ class Supervisor:
             self.resources.recent.drop(task_id)
             self.resources.attachments.drop(task_id)
             self.unwritten.pop(task_id, None)
-            async with forgetting(self.resources.remembering, task_id):
+            async with forgetting(self.resources.erasing, task_id):
                 return await self.store.delete(task_id)
         finally:
             self._unseat(ticket)
+
+    def unquote(self, task_id: str, memories: Sequence[Memory]) -> None:
+        """Have the turn of this task that runs, if one does, forget memories that are being erased."""
+        ticket = self.live.get(task_id)
+        if ticket is not None and ticket.runner is not None:
+            ticket.runner.unquote(memories)
 
     async def _settle(self, task_id: str) -> bool:
         """Close a turn that no process runs, because the log could not be written at the time."""

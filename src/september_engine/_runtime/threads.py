@@ -27,6 +27,7 @@ __all__ = [
     "RecentThreads",
     "Thread",
     "TurnRequest",
+    "decoded",
     "left_by",
     "plan_turn",
     "read_thread",
@@ -74,7 +75,7 @@ class TurnRequest:
 
 async def read_turn(store: Store, task_id: str, turn_id: str) -> list[Fact]:
     """The facts of one turn that exists. Raises `StoreCorrupt` where there are none."""
-    return _decoded(await store.turn(task_id, turn_id))
+    return decoded(await store.turn(task_id, turn_id))
 
 
 async def read_thread(store: Store, task_id: str, turn_id: str | None, *, since: str | None = None) -> list[Fact]:
@@ -82,7 +83,7 @@ async def read_thread(store: Store, task_id: str, turn_id: str | None, *, since:
 
     Raises `StoreCorrupt`.
     """
-    return [] if turn_id is None else _decoded(await store.thread(task_id, turn_id, since=since))
+    return [] if turn_id is None else decoded(await store.thread(task_id, turn_id, since=since))
 
 
 @attrs.frozen
@@ -152,7 +153,7 @@ class RecentThreads:
         if task_id in self._threads and self._threads[task_id][0] == turn_id:
             return self._forget(task_id)
         rows = await store.thread(task_id, turn_id, since=since)
-        return Thread(_decoded(rows), sum(len(row.body) for row in rows))
+        return Thread(decoded(rows), sum(len(row.body) for row in rows))
 
     def left(self, task_id: str, turn_id: str) -> Left | None:
         """How this turn left its thread, where it is the last one of a thread that is kept."""
@@ -185,8 +186,11 @@ class RecentThreads:
         return thread
 
 
-def _decoded(rows: Sequence[FactRow]) -> list[Fact]:
-    """An index that names a turn which is not there must not be taken for a thread without a past."""
+def decoded(rows: Sequence[FactRow]) -> list[Fact]:
+    """The facts of these rows. Raises `StoreCorrupt`, also where there are none.
+
+    An index that names a turn which is not there must not be taken for a thread without a past.
+    """
     if not rows:
         raise StoreCorrupt("The facts of a turn of this task are missing: the file was damaged.")
     try:
@@ -299,7 +303,7 @@ async def _aimed_at(store: Store, task_id: str, message_id: str, kind: str) -> T
             if message_id.endswith(suffix) and await store.find(task_id, message_id.removesuffix(suffix)):
                 raise InvalidRequest(f"{kind}_message_id names {what}; name a message of a person or the agent.")
         raise MessageNotFound(f"This task has no message {message_id!r}. GET /tasks/{{task_id}}/messages lists them.")
-    [fact] = _decoded([row])
+    [fact] = decoded([row])
     if isinstance(fact, AssistantReplied | AssistantCut):
         if kind == "edit":
             raise InvalidRequest("edit_message_id names an answer of the agent; only a person's message can be edited.")

@@ -269,7 +269,10 @@ class NotesShown(_Fact, frozen=True, kw_only=True, tag="notes_shown"):
 
 
 class RecalledItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One memory that was recalled: the line that the model is shown, why it came, and where it came from."""
+    """One memory that was recalled: the line that the model is shown, why it came, and where it came from.
+
+    Where the memory was erased later, `text` and `why` are empty.
+    """
 
     id: str
     text: str

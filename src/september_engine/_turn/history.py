@@ -133,7 +133,7 @@ class _Writer:
                 self._add(plan_block(fact.steps))
             case NotesShown():
                 self._add(notes_block(fact.notes))
-            case Recalled(items=items) if items:
+            case Recalled(items=items) if any(item.text for item in items):
                 self._add(memories_block(items))
             case AttemptFailed(repair=repair) if repair is not None:
                 self._repair(repair)

@@ -80,5 +80,5 @@ def items_of(found: Iterable[Scored], *, task_id: str, thread: Sequence[Fact]) -
 
 
 def memories_block(items: Sequence[RecalledItem]) -> Block:
-    """What was recalled, as the model reads it."""
-    return aside("memories", "\n".join([NOTE, *(item.text for item in items)]))
+    """What was recalled, as the model reads it; what was erased since is left out."""
+    return aside("memories", "\n".join([NOTE, *(item.text for item in items if item.text)]))

@@ -128,7 +128,9 @@ class VectorIndex:
         with self._lock:
             for id_ in ids:
                 if (place := self._rows.get(id_)) is not None:
-                    self._matrix[self._rows_of(place)] = 0
+                    rows = self._rows_of(place)
+                    self._matrix[rows] = 0
+                    self._signs[:, rows] = 0
                     self._current[place] = False
 
     def cosines(self, vectors: Sequence[bytes], *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines:

@@ -107,8 +107,18 @@ class InProcessMemories:
         self._words -= len(row.words.split())
         for term in set(row.words.split()):
             del self._holding[term][row.id]
+            if not self._holding[term]:
+                del self._holding[term]
         if row.task_id is not None and row.position is not None:
             self._places[row.task_id].remove((row.position, row.id))
+
+    async def erase(self, rows: Sequence[MemoryRow], /) -> None:
+        for row in rows:
+            self._put(row)
+            self._vectors = {key: value for key, value in self._vectors.items() if key[1] != row.id}
+
+    async def tidy(self) -> None:
+        """There is nothing to do: nothing of what was erased is kept."""
 
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:
         return [self._rows[id_] for id_ in ids if id_ in self._rows]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
@@ -14,13 +14,14 @@ from msgspec.structs import replace
 
 from .._context.causes import reason_of
 from .._home import Home, at_home
+from .._memory.distilling import drawn_from
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
 from .._memory.rank import Ranking
-from .._memory.records import KINDS, Kind, Memory, Trait
+from .._memory.records import KINDS, Episode, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
-from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
+from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, is_erased, settled
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -34,6 +35,8 @@ CANDIDATES = 100
 
 MOST_NEIGHBOURED = 50
 """For how many of these the turns before and after are looked at, too."""
+
+DISTILLED_KINDS: Sequence[Kind] = ("knowledge", "person", "relation")
 
 PAGE = 2_000
 BATCH = 64
@@ -55,6 +58,11 @@ class LongTermMemory:
         home: The event loop that it is for; None for the first one that uses it.
 
     In another event loop every method raises `WrongLoop`; after the engine that it is of was closed, `EngineClosed`.
+
+    Attributes:
+        unquote: Called with memories that are about to be erased, to take copies of them out of other places; no recall
+            gives them any more. What it raises, `erase` raises, and they are forgotten but not erased. An engine sets
+            it for the logs of its tasks.
     """
 
     def __init__(
@@ -79,6 +87,7 @@ class LongTermMemory:
         self._loading = anyio.Lock()
         self.trouble: str | None = None
         """Why the last recall or the last remembering went without vectors though there is an embedder, or None."""
+        self.unquote: Callable[[Sequence[Memory]], Awaitable[None]] | None = None
         self.wants_vectors = embedder is not None
         """Whether there may be memories without a vector, for `embed_missing`."""
 
@@ -153,20 +162,67 @@ class LongTermMemory:
     async def erase(self, *ids: str, because: str) -> list[Memory]:
         """Take what these memories say out of memory for good, and return what stays: that, when and why they went.
 
-        For a person who has a right to it; what is only wrong or old is better forgotten or superseded. What turns were
-        told of it stands in the log of their tasks, and in exports, until those are deleted. The file keeps the bytes
-        until SQLite writes over them, or `VACUUM` does. Raises `InvalidRequest` for an id that is not known; then
-        nothing is erased.
+        For a person who has a right to it; what is only wrong or old is better forgotten or superseded. With an episode
+        goes what the engine distilled from it; that is returned behind the others.
+
+        When this returns, no memory, index, vector or export holds it, and in an engine no thread that was told it: the
+        recalled lines are taken out of the log, and its words out of summaries that can have them from there alone.
+        What people and the agent said to each other stays in the thread where they said it, until its task is deleted.
+        Of the file, unused space may hold bytes of it until `Engine.compact`.
+
+        Raises `InvalidRequest` for an id that is not known; then nothing is erased. After another error, or where it
+        was cancelled, call it again: doing it twice does no harm.
         """
+        memories = [await self.get(id_) for id_ in dict.fromkeys(ids)]
+        memories += await self._drawn_from(memories)
+        gone = await self._erase(memories, because=because)
+        await self._memories.tidy()
+        return gone
+
+    async def erase_all(self, ids: Sequence[str], /, *, because: str) -> None:
+        """Erase these memories, without what was distilled from them, and leave the indexes to `tidy`.
+
+        Ids that are not known are left alone; the reason why something was superseded stays.
+        """
+        await self._erase(await self.known(ids), because=because, supersedes=True)
+
+    async def tidy(self) -> None:
+        """Take what was erased out of the store's indexes and logs. Harmless when repeated."""
+        await self._memories.tidy()
+
+    async def _erase(self, memories: Sequence[Memory], *, because: str, supersedes: bool = False) -> list[Memory]:
+        if not memories:
+            return []
+        ids = [memory.id for memory in memories]
+        await self.forget_all(ids, because=because)  # from here on nobody is told them any more
+        await self._take_out_quotes({memory.id: memory for memory in memories})
         async with self._deciding:
             now = self._clock.now_ms()
-            gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
-            await self._write(gone)
-            async with self._loading:
-                self._names = None
-                if self._index is not None:
-                    self._index.take_out(ids)
+            gone = [
+                erased(
+                    memory,
+                    at=now,
+                    because=memory.retired_because if supersedes and memory.superseded_by else because,
+                )
+                for memory in await self.known(ids)
+            ]
+            rows = [row_of(memory) for memory in gone]
+            await self._memories.erase(rows)
+            await self._let_go(ids)
             return gone
+
+    async def _drawn_from(self, memories: Sequence[Memory]) -> list[Memory]:
+        """What was distilled from these and is not among them. All memories but the episodes are read for it."""
+        found: list[Memory] = []
+        after: str | None = None
+        while any(isinstance(memory, Episode) for memory in memories):
+            page = await self.page(kinds=DISTILLED_KINDS, past=True, after=after, limit=PAGE)
+            if not page:
+                break
+            found += drawn_from(page, memories)
+            after = page[-1].id
+        given = {memory.id for memory in memories}
+        return [memory for memory in found if memory.id not in given]
 
     async def of_task(self, task_id: str) -> list[Memory]:
         """Everything that came from a task, current or not. All memories are read for it."""
@@ -242,9 +298,12 @@ class LongTermMemory:
                 break
             self.wants_vectors = True
             found = await self._meanings_of([memory_of(row) for row in rows])
-            await self._memories.put(
-                (), model=self._model, vectors=dict(zip((row.id for row in rows), found, strict=True))
-            )
+            async with self._deciding:  # what was erased meanwhile must not come back as a vector
+                there = {row.id: row.words for row in await self._memories.get([row.id for row in rows])}
+                vectors = {
+                    row.id: vector for row, vector in zip(rows, found, strict=True) if there.get(row.id) == row.words
+                }
+                await self._memories.put((), model=self._model, vectors=vectors)
             done += len(rows)
         return done
 
@@ -392,21 +451,44 @@ class LongTermMemory:
     async def import_bundle(self, bundle: bytes) -> int:
         """Take an export in, trails included, and return how many memories were written.
 
-        What is here already stays, unless the export knows that it is no longer current. Where both have another value
-        of the same attribute, both stand until a new one takes their place. Vectors are not in an export:
-        `embed_missing` makes them. An import that was cut short is made again. Raises `InvalidRequest` for what is no
-        export; then nothing is written.
+        What is here already stays, unless the export knows that it is no longer current; what was erased there is
+        erased here. Where both have another value of the same attribute, both stand until a new one takes their place.
+        Vectors are not in an export: `embed_missing` makes them. An import that was cut short is made again. Raises
+        `InvalidRequest` for what is no export; then nothing is written.
         """
         imported = await anyio.to_thread.run_sync(memories_of, bundle)
+        _, gone = await self._merge(imported)
+        await self._take_out_quotes(gone)
         async with self._deciding:
-            stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
-            write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
-            for start in range(0, len(write), AT_ONCE):
-                rows = await anyio.to_thread.run_sync(_rows_of, write[start : start + AT_ONCE])
+            write, gone = await self._merge(imported)
+            await self._memories.erase([row_of(memory) for memory in write if memory.id in gone])
+            kept = [memory for memory in write if memory.id not in gone]
+            for start in range(0, len(kept), AT_ONCE):
+                rows = await anyio.to_thread.run_sync(_rows_of, kept[start : start + AT_ONCE])
                 await self._memories.put(rows)
                 await self._written(rows)
+            await self._let_go(gone)
             self.wants_vectors = self._embedder is not None
-            return len(write)
+        await self._take_out_quotes(gone)  # a recall may have found one before it was erased
+        await self._memories.tidy()
+        return len(write)
+
+    async def _merge(self, imported: Sequence[Memory]) -> tuple[list[Memory], dict[str, Memory]]:
+        """What an import is to write, and what is here, by its id, of that which was erased there."""
+        stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
+        write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]
+        return write, {memory.id: stored[memory.id] for memory in write if memory.id in stored and is_erased(memory)}
+
+    async def _take_out_quotes(self, memories: Mapping[str, Memory]) -> None:
+        if memories and self.unquote is not None:
+            await self.unquote(list(memories.values()))
+
+    async def _let_go(self, ids: Iterable[str]) -> None:
+        """Keep nothing of these in the process."""
+        async with self._loading:
+            self._names = None
+            if self._index is not None:
+                self._index.take_out(ids)
 
 
 def _is_shown(memory: Memory, left: Collection[tuple[str, str]]) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeVar
 
+from ..errors import StoreBusy
 from ..store import _branches as branches
+from ..store import _compact as compacting
 from ..store import _memories as memories
 from ..store._writer import Job
 from .base import Kind, Matches, MemoryRow, VectorRow
@@ -40,6 +43,28 @@ class SQLiteMemories:
         write = partial(branches.put_memories, rows=rows, model=model, vectors=vectors or {})
         landed = partial(memories.holds_memories, rows=rows)
         await self._write(Job(write=write, landed=landed))
+
+    async def erase(self, rows: Sequence[MemoryRow], /) -> None:
+        write = partial(memories.erase_memories, rows=rows)
+        await self._write(Job(write=write, landed=partial(memories.holds_memories, rows=rows)))
+        self._counts = memories.TermCounts()
+
+    async def tidy(self, *, most: int | None = None) -> None:
+        """Merge the index of words, so that no term of what was erased is left in it, and empty the file's log.
+
+        It goes in steps of some 30 ms, at most `most` of them, between which turns can write. The log is not emptied
+        where another program reads an older state.
+        """
+        if not await self._read(compacting.words_are_owed):
+            return
+        steps, done = 0, False
+        while not done and (most is None or steps < most):
+            write = partial(compacting.merge_words, begin=steps == 0)
+            done = bool(await self._write(Job(write=write, landed=lambda db: False)))
+            steps += 1
+        with suppress(StoreBusy):
+            empty = partial(compacting.empty_log, wait_ms=compacting.READERS_MS)
+            await self._write(Job(write=empty, landed=lambda db: False, alone=True))
 
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:
         return await self._read(lambda db: memories.get(db, ids))

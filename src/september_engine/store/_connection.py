@@ -112,6 +112,7 @@ def _prepare(db: sqlite3.Connection, read_only: bool) -> None:
         db.execute("PRAGMA query_only = ON")
         return
     db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, whatever SQLite was built with
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
     db.execute("PRAGMA checkpoint_fullfsync = ON")

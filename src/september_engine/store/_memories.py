@@ -8,13 +8,14 @@ the common ones, only the newest memories that hold all of them do.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from .._memory.branches import Turn, is_left_row, turns_of
 from ..errors import StoreCorrupt
 from ..memory.base import KINDS, Matches, MemoryRow, Statistics, VectorRow
+from ._compact import owe_words
 from ._rows import Row, crc_of
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "about",
     "at",
     "between",
+    "erase_memories",
     "filling",
     "get",
     "holds_memories",
@@ -64,8 +66,11 @@ AT_ONCE = 400
 def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, vectors: Mapping[str, bytes]) -> None:
     """Write rows and vectors."""
     keys: dict[str, int] = {}
+    names: set[str | None] = set()
     for row in rows:
-        keys[row.id] = put_row(db, row)
+        keys[row.id], name = put_row(db, row)
+        names.add(name)
+    _forget_names(db, names)
     for id_, vector in vectors.items():
         key = keys.get(id_) or _key_of(db, id_)
         if key is not None:
@@ -75,15 +80,34 @@ def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, 
             db.execute(insert, (*values, crc_of(values[:2], vector)))
 
 
-def put_row(db: sqlite3.Connection, row: MemoryRow, *, renumber: bool = False) -> int:
-    """Write one row and what follows from it; the turns that a memory once came from stay known. Returns its key.
+def erase_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
+    """Write rows in place of those with their ids. Their terms stay in the index until it is merged.
 
-    With `renumber`, whoever has read the vectors of one that is current again, or no longer, reads them again.
+    All are taken out of the index first: to FTS5, a row that is put in after it was taken out begins a new segment.
+    """
+    stored = [(_key_of(db, row.id), row) for row in rows]
+    for key, _ in sorted((key, row.id) for key, row in stored if key is not None):
+        [(words, kind)] = db.execute("SELECT words, kind FROM memories WHERE memory = ?", (key,))
+        _out_of_index(db, key, words, kind)
+        totals = "UPDATE memory_totals SET memories = memories - 1, words = words - ?"
+        db.execute(totals, (len(words.split()),))
+    _forget_names(db, {put_row(db, row, indexed=False)[1] for _, row in sorted(stored, key=lambda each: each[0] or 0)})
+    if rows:
+        owe_words(db)
+
+
+def put_row(
+    db: sqlite3.Connection, row: MemoryRow, *, renumber: bool = False, indexed: bool = True
+) -> tuple[int, str | None]:
+    """Write one row and what follows from it; the turns that a memory once came from stay known.
+
+    Returns its key, and the name that it no longer has. With `renumber`, whoever has read the vectors of one that is
+    current again, or no longer, reads them again. Without `indexed`, the one before is out of the index already.
     """
     stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
     position = row.position
     if stored is not None:
-        key, words = int(stored[0]), stored[9]
+        key, words = int(stored[0]), stored[9] if indexed else None
         position = stored[5] if position is None else position
     else:
         key, words = _new_key(db), None
@@ -102,12 +126,15 @@ def put_row(db: sqlite3.Connection, row: MemoryRow, *, renumber: bool = False) -
     db.executemany("INSERT OR IGNORE INTO memory_turns VALUES (?, ?, ?)", turns)
     if renumber and stored is not None and bool(stored[8]) is not row.current:
         _renumber(db, key)
-    if stored is not None and stored[6] not in (None, row.speaker):
-        unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
-        db.execute(unused, (stored[6],))
     if row.speaker:
         db.execute("INSERT OR IGNORE INTO memory_names VALUES (?)", (row.speaker,))
-    return key
+    return key, None if stored is None or stored[6] == row.speaker else stored[6]
+
+
+def _forget_names(db: sqlite3.Connection, names: Iterable[str | None]) -> None:
+    """Of these, those that no memory has any more. All memories may be read for one."""
+    unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
+    db.executemany(unused, [(name,) for name in names if name])
 
 
 def _renumber(db: sqlite3.Connection, key: int) -> None:
@@ -119,14 +146,19 @@ def _renumber(db: sqlite3.Connection, key: int) -> None:
 
 def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
     """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
-    if before is not None:  # FTS5 must be told what it had indexed
-        away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
-        db.execute(away, (key, before, row.kind))
-        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
+    if before is not None:
+        _out_of_index(db, key, before, row.kind)
     db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
     more = len(row.words.split()) - len((before or "").split())
     totals = "UPDATE memory_totals SET memories = memories + ?, words = words + ?"
     db.execute(totals, (before is None, more))
+
+
+def _out_of_index(db: sqlite3.Connection, key: int, words: str, kind: str) -> None:
+    """FTS5 must be told what it had indexed."""
+    away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
+    db.execute(away, (key, words, kind))
+    db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
 
 
 def _new_key(db: sqlite3.Connection) -> int:

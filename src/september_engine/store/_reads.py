@@ -7,6 +7,7 @@ the connection at the moment of that reading.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from ..errors import StoreCorrupt
 from ._rows import TASK, TURN, Row, blob_body, corrupt, event_row, fact_row, find_task, find_turn, task_row, turn_row
@@ -15,6 +16,7 @@ from .base import EventRow, FactRow, TaskRow, TurnRow
 __all__ = [
     "find_fact",
     "latest_task",
+    "quoting_tasks",
     "read_blob",
     "read_events",
     "read_open_tasks",
@@ -148,6 +150,13 @@ def find_fact(db: sqlite3.Connection, task_id: str, message_id: str) -> FactRow 
         (_task_key(db, task_id), message_id),
     ).fetchone()
     return None if row is None else fact_row(row[:7], row[7])
+
+
+def quoting_tasks(db: sqlite3.Connection, memory_ids: Sequence[str]) -> list[str]:
+    """The tasks whose facts hold copies of these memories."""
+    query = "SELECT task_id FROM quotes JOIN tasks USING (task) WHERE memory_id = ?"
+    found = [row[0].decode() for each in memory_ids for row in db.execute(query, (each,)).fetchall()]
+    return list(dict.fromkeys(found))
 
 
 def read_blob(db: sqlite3.Connection, task_id: str, sha256: str) -> bytes | None:

@@ -24,11 +24,15 @@ __all__ = ["Job", "Writer"]
 
 @attrs.define(eq=False, kw_only=True)
 class Job:
-    """One thing to write. `landed` says after a doubtful commit whether it is there."""
+    """One thing to write. `landed` says after a doubtful commit whether it is there.
+
+    With `alone` it runs by itself and outside of a transaction, as VACUUM and checkpoints must.
+    """
 
     write: Callable[[sqlite3.Connection], object]
     landed: Callable[[sqlite3.Connection], bool]
     barrier: bool = True
+    alone: bool = False
     done: asyncio.Future[object] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
     def settle(self, outcome: object) -> None:
@@ -82,6 +86,12 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="september-engine-writer")
         self._task.add_done_callback(self._over)
 
+    @property
+    def is_here(self) -> bool:
+        """It can be waited for: it runs, and in the event loop of the caller."""
+        task = self._task
+        return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
+
     async def put(self, job: Job) -> object:
         """Have this written, and wait until it is durable. Cancelling stops the wait, not the write."""
         if self._closing or self._task is None or self._task.done():
@@ -112,7 +122,8 @@ class Writer:
             await self._wanted.wait()
             self._wanted.clear()
             while self._jobs:
-                self._taken, self._jobs = self._jobs, []
+                count = _together(self._jobs)
+                self._taken, self._jobs = self._jobs[:count], self._jobs[count:]
                 await self._write(self._taken)
 
     def _over(self, task: asyncio.Task[None]) -> None:
@@ -151,7 +162,7 @@ class Writer:
 
     def _transact(self, db: sqlite3.Connection, jobs: Sequence[Job]) -> list[object]:
         try:
-            return self._commit(db, jobs)
+            return [jobs[0].write(db)] if jobs[0].alone else self._commit(db, jobs)
         except _InDoubt:
             raise
         except Exception as error:
@@ -204,3 +215,10 @@ class Writer:
         if wanted != self._synchronous:
             db.execute(f"PRAGMA synchronous = {wanted}")
             self._synchronous = wanted
+
+
+def _together(jobs: Sequence[Job]) -> int:
+    """How many of these, from the first on, are one transaction."""
+    if jobs[0].alone:
+        return 1
+    return next((place for place, job in enumerate(jobs) if job.alone), len(jobs))

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from ..errors import Fenced, StoreCorrupt
 from . import _branches as branches
 from ._rows import TASK, TURN, Row, crc_of, find_task, find_turn, task_crc, task_row, turn_row
-from .base import Batch, Blob, TaskRow, leaves_turns, stands_at
+from .base import Batch, Blob, FactRow, TaskRow, leaves_turns, stands_at
 
-__all__ = ["OpenTurns", "delete_task", "holds", "trim_events", "write_batch"]
+__all__ = ["OpenTurns", "delete_task", "holds", "rewrite_facts", "trim_events", "write_batch"]
 
 
 class OpenTurns:
@@ -71,6 +72,7 @@ def write_batch(db: sqlite3.Connection, batch: Batch, open_turns: OpenTurns) -> 
         db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?)", facts)
     for blob in batch.blobs:
         _put_blob(db, task, blob)
+    db.executemany("INSERT OR IGNORE INTO quotes VALUES (?, ?)", [(memory_id, task) for memory_id in batch.quotes])
     events = [_checked((task, event.ts, turn, event.type, event.body)) for event in batch.events]
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
 
@@ -175,6 +177,20 @@ def holds(db: sqlite3.Connection, batch: Batch) -> bool:
     return batch.task is None or found[1] == batch.task
 
 
+def rewrite_facts(db: sqlite3.Connection, task_id: str, facts: Sequence[FactRow], no_longer: Sequence[str]) -> None:
+    """Give facts other bodies."""
+    found = find_task(db, task_id)
+    if found is None:
+        return
+    task = found[0]
+    for fact in facts:
+        turn = find_turn(db, task, fact.turn_id)
+        if turn is not None:
+            row = _checked((turn[0], fact.seq, task, fact.ts, fact.message_id, fact.body))
+            db.execute("UPDATE facts SET body = ?, crc = ? WHERE turn = ? AND seq = ?", (*row[5:], *row[:2]))
+    db.executemany("DELETE FROM quotes WHERE memory_id = ? AND task = ?", [(each, task) for each in no_longer])
+
+
 def trim_events(db: sqlite3.Connection, ended_before: int, limit: int) -> int:
     """Remove the events of turns that ended before this time; returns how many turns that were."""
     turns = db.execute(
@@ -209,6 +225,6 @@ def delete_task(db: sqlite3.Connection, task_id: str, open_turns: OpenTurns) -> 
         found,
     )
     db.execute("DELETE FROM memory_turns WHERE task_id = ?", (task_id,))
-    for table in ("blob_uses", "events", "turns", "tasks"):
+    for table in ("blob_uses", "quotes", "events", "turns", "tasks"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", found)
     return True

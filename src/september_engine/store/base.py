@@ -15,8 +15,8 @@ text of up to 512 bytes that may hold anything UTF-8 can (NUL, emoji, `../`); th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -24,10 +24,13 @@ __all__ = [
     "Batch",
     "Blob",
     "Blobs",
+    "CompactProgress",
+    "CompactReport",
     "EventLog",
     "EventRow",
     "FactRow",
     "Lifecycle",
+    "OnProgress",
     "Seizable",
     "Store",
     "TaskRow",
@@ -126,6 +129,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     `blobs` are what its facts refer to; they belong to the task from then on. One that is stored already is not stored
     again; where the stored one was damaged, this one takes its place.
+
+    `quotes` are the ids of memories that its facts hold copies of: `Turns.quoting` gives the task for them.
     """
 
     task_id: str
@@ -135,6 +140,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     task: TaskRow | None = None
     turn: TurnRow | None = None
     blobs: Sequence[Blob] = ()
+    quotes: Sequence[str] = ()
     claim: bool = False
     barrier: bool = True
 
@@ -150,6 +156,27 @@ def leaves_turns(stood: str | None, batch: Batch) -> bool:
     if batch.turn is None:
         return stands != stood
     return batch.turn.turn_id != stands or (stands != stood and batch.turn.parent != stood)
+
+
+class CompactProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a `compact` is: what it does now, and how many seconds it has taken so far.
+
+    "words" clears the index of words, "file" writes the file anew, "log" empties the file's log and waits for
+    whoever reads an older state.
+    """
+
+    stage: Literal["words", "file", "log"]
+    seconds: float
+
+
+class CompactReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How many bytes the store's files had before and after a `compact`; 0 where there are none."""
+
+    bytes_before: int
+    bytes_after: int
+
+
+OnProgress: TypeAlias = Callable[[CompactProgress], object]
 
 
 class EventLog(Protocol):
@@ -203,7 +230,8 @@ class Tasks(Protocol):
     async def delete(self, task_id: str, /) -> bool:
         """Remove the task with all its facts, events and turns; False where there was none.
 
-        A blob goes with the last task it belongs to.
+        A blob goes with the last task it belongs to. Nothing gives any of it from then on; bytes of it may be left in
+        the files until `compact`.
         """
         ...
 
@@ -228,6 +256,18 @@ class Turns(Protocol):
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         """The fact that is this message, or None: an id of another task is unknown here."""
+        ...
+
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        """The ids of the tasks whose facts hold copies of one of these memories, in any order, each once."""
+        ...
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        """Give stored facts other bodies, all or none: the one exception to facts being for good, for what is erased.
+
+        From then on the task quotes the memories `no_longer` no more. Facts that are not there are left out. Raises
+        `StoreBusy`, `StoreFull`; doing it again does no harm.
+        """
         ...
 
 
@@ -267,6 +307,16 @@ class Lifecycle(Protocol):
 
     async def latest(self) -> str | None:
         """The id of the task whose turn started last, or None."""
+        ...
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """Make the files hold nothing but what can be read: no byte of what was deleted or erased before this call.
+
+        Reading goes on meanwhile; appends wait. `progress` is called in this event loop when a stage begins, and twice
+        a second while it lasts; what it raises ends the compacting. Cancelling ends it, too; then, and where the
+        process dies, the files hold what they held before. Raises `StoreBusy` where another program keeps old content
+        from being removed, `StoreFull` where there is no room for a second copy, `EngineClosed`.
+        """
         ...
 
 

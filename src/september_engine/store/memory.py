@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from weakref import WeakValueDictionary
 
 import attrs
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..errors import EngineClosed, Fenced, StoreInUse
 from ..memory.inprocess import InProcessMemories
-from .base import Batch, Blob, EventRow, FactRow, TaskRow, TurnRow, leaves_turns, stands_at
+from .base import Batch, Blob, CompactReport, EventRow, FactRow, OnProgress, TaskRow, TurnRow, leaves_turns, stands_at
 
 __all__ = ["MemoryStore"]
 
@@ -31,6 +31,7 @@ class _Task:
     events: list[EventRow] = attrs.field(factory=list)
     messages: dict[str, FactRow] = attrs.field(factory=dict)
     blobs: dict[str, Blob] = attrs.field(factory=dict)
+    quotes: set[str] = attrs.field(factory=set)
     left: set[str] = attrs.field(factory=set)
 
     def line(self, turn_id: str | None) -> list[_Turn]:
@@ -84,6 +85,12 @@ class MemoryStore:
     async def latest(self) -> str | None:
         return self._latest[-1][0] if self._latest else None
 
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """There is nothing to do: what is deleted is gone."""
+        if not self._open:
+            raise EngineClosed("The store is closed.")
+        return CompactReport(bytes_before=0, bytes_after=0)
+
     # ── EventLog ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def append(self, batch: Batch, /) -> None:
@@ -104,6 +111,7 @@ class MemoryStore:
                 task.messages[fact.message_id] = fact
         for blob in batch.blobs:
             task.blobs[blob.sha256] = self._blobs.setdefault(blob.sha256, blob)
+        task.quotes.update(batch.quotes)
         task.events += batch.events
         stood = stands_at(task.row)
         if batch.task is not None:
@@ -210,6 +218,19 @@ class MemoryStore:
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         task = self._tasks.get(task_id)
         return None if task is None else task.messages.get(message_id)
+
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        return [task_id for task_id, task in self._tasks.items() if not task.quotes.isdisjoint(memory_ids)]
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        task = self._tasks.get(task_id)
+        if task is None:
+            return
+        new = {(fact.turn_id, fact.seq): fact for fact in facts}
+        for turn_id, turn in task.turns.items():
+            turn.facts = [new.get((turn_id, fact.seq), fact) for fact in turn.facts]
+            task.messages |= {fact.message_id: fact for fact in turn.facts if fact.message_id is not None}
+        task.quotes -= set(no_longer)
 
     # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,12 +7,15 @@ after each write it is looked whether the file is still in its place; a child of
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +27,7 @@ from .._forks import at_fork, blank, not_at_fork
 from .._seams import CrashPoint, no_crash
 from ..errors import ConfigurationError, EngineClosed, EngineError, StoreBusy, StoreFull, StoreInUse
 from ..memory.sqlite import SQLiteMemories
+from . import _compact as compacting
 from . import _reads as reads
 from . import _writes as writes
 from ._connection import Connection, connect, error_of
@@ -31,7 +35,7 @@ from ._lock import FileLock, file_error
 from ._migrate import migrate
 from ._watch import Watch
 from ._writer import Job, Writer
-from .base import Batch, EventRow, FactRow, TaskRow, TurnRow
+from .base import Batch, CompactProgress, CompactReport, EventRow, FactRow, OnProgress, TaskRow, TurnRow
 
 __all__ = ["SQLiteStore"]
 
@@ -42,6 +46,12 @@ CLOSED = "The store is closed."
 
 LEAST_SPACE = 4 * 1024 * 1024
 """Below this many free bytes a turn cannot be expected to fit."""
+
+PULSE_SECONDS = 0.5
+"""How often whoever compacts hears that it goes on."""
+
+MERGED_AT_CLOSE = 64
+"""Steps of merging the index of words that closing may take, some 30 ms each; the rest is done after the next start."""
 
 
 class SQLiteStore:
@@ -78,6 +88,7 @@ class SQLiteStore:
         self._writer: Writer | None = None
         self._write_connection: Connection | None = None
         self._read_connection: Connection | None = None
+        self._compacting: set[threading.Event] = set()
         self.memories = SQLiteMemories(read=self._read, write=lambda job: self._running.put(job))
 
     def __repr__(self) -> str:
@@ -180,6 +191,11 @@ class SQLiteStore:
         self._watch.pause()
 
     async def aclose(self) -> None:
+        for stopped in self._compacting:
+            stopped.set()
+        if self._writer is not None and self._writer.is_here:
+            with anyio.CancelScope(shield=True), suppress(EngineError):
+                await self.memories.tidy(most=MERGED_AT_CLOSE)
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -220,6 +236,8 @@ class SQLiteStore:
         writer = self._writer
         if writer is None:
             return "the store is closed"
+        if self._compacting:  # what is asked now would only wait for its end
+            return "ok"
         try:
             if shutil.disk_usage(self.path).free < LEAST_SPACE:
                 return "the disk is full"
@@ -234,6 +252,60 @@ class SQLiteStore:
 
     async def latest(self) -> str | None:
         return await self._read(reads.latest_task)
+
+    async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """As the port says. It needs room for two more copies of the file, one of them in SQLite's temporary folder.
+
+        Appends wait for the stage "file", about a second for 100 MB.
+        """
+        writer, before, begun = self._running, self._size(), time.monotonic()
+        wait_ms = round(self._busy_timeout * 1000)
+        stopped = threading.Event()
+        self._compacting.add(stopped)
+
+        def job(work: Callable[[sqlite3.Connection], object], *, alone: bool) -> Job:
+            return Job(write=partial(compacting.interruptible, work=work, stopped=stopped), landed=_lost, alone=alone)
+
+        told: tuple[str, float] = ("", 0.0)
+
+        def tell(name: Literal["words", "file", "log"]) -> None:
+            nonlocal told
+            seconds = time.monotonic() - begun
+            if progress is not None and (name != told[0] or seconds - told[1] >= PULSE_SECONDS):
+                told = (name, seconds)
+                progress(CompactProgress(stage=name, seconds=seconds))
+
+        async def stage(name: Literal["words", "file", "log"], each: Job) -> object:
+            writing = asyncio.ensure_future(writer.put(each))
+            try:
+                while not writing.done():
+                    tell(name)
+                    await asyncio.wait((writing,), timeout=PULSE_SECONDS)
+            except BaseException:
+                stopped.set()
+                with anyio.CancelScope(shield=True):  # what was begun is at its end when this call is
+                    await asyncio.wait((writing,))
+                writing.exception()  # it is known why it stopped
+                raise
+            return await writing
+
+        try:
+            begin = True
+            while not await stage("words", job(partial(compacting.merge_words, begin=begin), alone=False)):
+                begin = False
+            await stage("file", job(compacting.rewrite_file, alone=True))
+            await stage("log", job(partial(compacting.empty_log, wait_ms=wait_ms), alone=True))
+        finally:
+            self._compacting.discard(stopped)
+        return CompactReport(bytes_before=before, bytes_after=self._size())
+
+    def _size(self) -> int:
+        """The bytes of all files that are there."""
+        sizes = 0
+        for name in self.files:
+            with suppress(OSError):
+                sizes += os.path.getsize(name)
+        return sizes
 
     # ── EventLog ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -279,6 +351,13 @@ class SQLiteStore:
 
     async def find(self, task_id: str, message_id: str, /) -> FactRow | None:
         return await self._read(reads.find_fact, task_id, message_id)
+
+    async def quoting(self, memory_ids: Sequence[str], /) -> list[str]:
+        return await self._read(reads.quoting_tasks, memory_ids)
+
+    async def rewrite(self, task_id: str, facts: Sequence[FactRow], /, *, no_longer: Sequence[str]) -> None:
+        write = partial(writes.rewrite_facts, task_id=task_id, facts=facts, no_longer=no_longer)
+        await self._running.put(Job(write=write, landed=_lost))
 
     # ── Blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -200,3 +200,23 @@ class MemoriesContract:
             await memories.mark("distilled", "b")
             await memories.mark("other", "")
             assert [await memories.marked(name) for name in ("distilled", "other", "none")] == ["b", "", None]
+
+    # ── erasing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_of_what_was_erased_only_the_new_row_is_left(self) -> None:
+        async with self.opened() as memories:
+            await memories.tidy()
+            rows = [a_row("a", "rare word", speaker="Ana", slot="s"), a_row("b", "word", speaker="Ben")]
+            await memories.put(rows, model="m", vectors={"a": b"aaaa", "b": b"bbbb"})
+            gone = a_row("a", "rare word", body=b"gone", speaker=None, current=False, position=0)
+            await memories.erase([gone])  # a vector goes though the words are the same
+            assert [row.id for row in await memories.vectors("m", after=0, limit=9)] == ["b"]
+            gone = replace(gone, words="eras")
+            for _ in range(2):
+                await memories.erase([gone])
+                await memories.tidy()
+            assert await memories.get(["a"]) == [gone]
+            assert (await memories.names(), await memories.filling("s")) == (["Ben"], [])
+            found = await memories.match(["rare", "word", "eras"], kinds=KINDS, past=True, limit=9)
+            assert (sorted(row.id for row in found.rows), found.about.total) == (["a", "b"], 2)
+            assert found.about.holding == {"rare": 0, "word": 1, "eras": 1}

@@ -17,7 +17,7 @@ import anyio
 from msgspec.structs import replace
 
 from .._extras import extra
-from ..errors import EngineError, Fenced, StoreInUse
+from ..errors import EngineClosed, EngineError, Fenced, StoreInUse
 from ..store.base import Batch, EventRow, FactRow, Store
 from ._blob_contract import BlobContract
 from ._store_long_threads import LongThreadContract
@@ -338,6 +338,50 @@ class StoreContract(BlobContract, LongThreadContract):
             assert await store.events("kept", after=0) == kept.events
             again = await Writer(store, "gone").begin("t", texts=["anew"])
             assert await store.turn("gone", "t") == again.facts
+
+    # ── what must not be kept ────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_compacting_keeps_everything_that_can_be_read(self) -> None:
+        async with self.opened() as store:
+            writer = Writer(store, "kept")
+            began, gone = await writer.begin("t", texts=["one"]), Writer(store, "gone")
+            await gone.begin("t", texts=["x" * 100_000])
+            assert await store.delete("gone")
+            stages: list[str] = []
+            report = await store.compact(progress=lambda progress: stages.append(progress.stage))
+            assert report.bytes_after <= report.bytes_before
+            assert stages == sorted(stages, key=["words", "file", "log"].index)
+            more = await writer.more("two")
+            assert await store.turn("kept", "t") == [*began.facts, *more.facts]
+            assert await store.events("kept", after=0) == [*began.events, *more.events]
+            await store.compact()
+        with pytest.raises(EngineClosed):
+            await store.compact()
+
+    async def test_it_is_known_which_tasks_quote_a_memory(self) -> None:
+        async with self.opened() as store:
+            assert await store.quoting(["m1"]) == []
+            for task_id, quotes in {"a": ["m1", "m2"], "b": ["m2"], "c": []}.items():
+                await Writer(store, task_id).begin("t", quotes=quotes)
+            assert await store.quoting(["m1", "m3"]) == ["a"]
+            assert sorted(await store.quoting(["m2", "m1"])) == ["a", "b"]
+            assert await store.delete("a")
+            assert await store.quoting(["m1", "m2"]) == ["b"]
+
+    async def test_facts_are_rewritten_in_their_place(self) -> None:
+        async with self.opened() as store:
+            writer = Writer(store)
+            first, second = (await writer.begin("t1", texts=["one", "two"], quotes=["m1", "m2"])).facts
+            other = (await Writer(store, "other").begin("t1", texts=["one"], quotes=["m1"])).facts
+            changed = [replace(first, body=b"anew"), replace(second, seq=99), replace(second, turn_id="none")]
+            for _ in range(2):
+                await store.rewrite("task", changed, no_longer=["m1"])
+                assert await store.turn("task", "t1") == [changed[0], second]
+                assert await store.find("task", "m-t1") == changed[0]
+            assert await store.turn("other", "t1") == other
+            assert (await store.quoting(["m1"]), await store.quoting(["m2"])) == (["other"], ["task"])
+            await store.rewrite("none", changed, no_longer=["m2"])
+            assert (await writer.more("three")).facts[0].seq == 3
 
     # ── trimming ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,12 +19,19 @@ class Writer:
         self.row = TaskRow(task_id=task_id, epoch=0, last_ts=at, last_seq=0, created_at=at, updated_at=at)
         self.turn_id = ""
 
-    async def begin(self, turn_id: str, *, parent: str | None = None, texts: Sequence[str] = ("hello",)) -> Batch:
+    async def begin(
+        self,
+        turn_id: str,
+        *,
+        parent: str | None = None,
+        texts: Sequence[str] = ("hello",),
+        quotes: Sequence[str] = (),
+    ) -> Batch:
         """Start a turn with one fact and one event per text, claiming the task."""
         self.turn_id = turn_id
         self.row = replace(self.row, epoch=self.row.epoch + 1, open_turn=turn_id, spent_usd=None)
         turn = TurnRow(turn_id=turn_id, parent=parent, message_id=f"m-{turn_id}", started_at=self.row.last_ts + 1)
-        return await self._append(texts, message_id=turn.message_id, turn=turn, claim=True)
+        return await self._append(texts, message_id=turn.message_id, turn=turn, claim=True, quotes=quotes)
 
     async def more(self, *texts: str, blobs: Sequence[Blob] = ()) -> Batch:
         """Go on with one fact and one event per text, which refer to these blobs."""
@@ -53,6 +60,7 @@ class Writer:
         turn: TurnRow | None = None,
         claim: bool = False,
         blobs: Sequence[Blob] = (),
+        quotes: Sequence[str] = (),
     ) -> Batch:
         facts: list[FactRow] = []
         for text in texts:
@@ -70,6 +78,7 @@ class Writer:
             task=self.row,
             turn=turn,
             blobs=blobs,
+            quotes=quotes,
             claim=claim,
         )
         await self.store.append(batch)
