@@ -293,6 +293,23 @@ async def test_an_approved_command_is_done(place: Path, walls: str, command: str
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
+async def test_what_is_not_understood_says_that_a_yes_opens_nothing(place: Path, name: str) -> None:
+    asked, _ = await told(place, call("bash", command="python3 -c 'print(1)'"), sandbox=name)
+    assert isinstance(asked, HitlRequest)
+    assert asked.question.endswith("A yes opens nothing outside of the workspace.")
+
+
+async def test_always_opens_what_a_command_may_read_for_the_same_command_alone(place: Path) -> None:
+    out = place / "out"
+    same, other = f"echo 1 > {out}/n; cat {out}/other", f"cat {out}/other"
+    calls = [call("bash", command=command) for command in (same, same, other)]
+    seen = await told(place, *calls, sandbox="landlock", remember=True)
+    assert kinds(seen) == ["asked", "done", "done", "done"]
+    outputs = [str(event.output) for event in seen if isinstance(event, ToolResult)]
+    assert ["other\\n" in output for output in outputs] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
 async def test_a_program_in_an_approved_command_reaches_nothing_else_and_says_what_to_do(
     place: Path, name: str
 ) -> None:

@@ -286,10 +286,12 @@ def beyond(actions: Iterable[Action], roots: Sequence[str]) -> tuple[Read | Writ
     return (*written, *(each for each in read if not any(is_below(each.path, one.path) for one in written)))
 
 
-def opening_in_words(opens: Iterable[Effect]) -> str:
-    """What a yes opens, as the person who is asked reads it; "" where that is nothing."""
-    named = ", ".join(_named(effect) for effect in opens)
-    return f"A yes allows this call, and no other, {named}." if named else ""
+def opening_in_words(opens: Iterable[Effect], actions: Iterable[Action]) -> str:
+    """What a yes opens, as the person who is asked reads it; "" where that is nothing, and nothing more is meant."""
+    if named := ", ".join(_named(effect) for effect in opens):
+        return f"A yes allows this call, and no other, {named}."
+    doubtful = any(isinstance(action, Unknown) or (isinstance(action, Run) and action.unknown) for action in actions)
+    return "A yes opens nothing outside of the workspace." if doubtful else ""
 
 
 def _covered(action: Action, rules: Iterable[Rule], tool: str) -> bool:

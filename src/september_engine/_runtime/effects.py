@@ -30,7 +30,7 @@ from ..models.base import (
     ThinkingChunk,
 )
 from ..models.prices import cost_of
-from ..permissions import Allow, Deny, Rule, opening_in_words
+from ..permissions import Allow, Deny, Rule
 from ..tools.output import ToolError
 from .channel import Channel
 from .isolation import is_cancelled
@@ -194,7 +194,7 @@ class ModelCall:
                 opens = self._resources.wanted(name, input)
                 if (obstacle := await self._resources.obstacle(name, input, opens)) is not None:
                     return Refuse(reason=f"Not run: {obstacle.message}", code=obstacle.reason)
-                told = [f"May {name} run with this input?", asked.reason, opening_in_words(opens)]
+                told = [f"May {name} run with this input?", asked.reason, self._resources.opening(name, input, opens)]
                 question = " ".join(filter(None, told))
                 remember = (*asked.remember, *self._resources.again(name, input, opens))
                 return Ask(request_id=ids("hitl-"), question=question, remember=remember, opens=opens)

@@ -16,7 +16,21 @@ from .._turn.state import Request
 from ..messages import JSON
 from ..models.base import Model, window_of
 from ..models.prices import Prices
-from ..permissions import Action, Allow, Decision, Deny, Effect, Policy, Read, Rule, Unknown, Write, beyond, effects_of
+from ..permissions import (
+    Action,
+    Allow,
+    Decision,
+    Deny,
+    Effect,
+    Policy,
+    Read,
+    Rule,
+    Unknown,
+    Write,
+    beyond,
+    effects_of,
+    opening_in_words,
+)
 from ..permissions import Ask as Refer
 from ..tools.output import ToolError
 from ..tools.tool import Tool
@@ -80,6 +94,11 @@ class Resources:
         if tool is None or tool.opened is None:
             return ()
         return beyond(_actions(tool, input), tool.roots)
+
+    def opening(self, name: str, input: dict[str, JSON], opens: Sequence[Effect]) -> str:
+        """What the question says of what a yes opens; of a tool that is held to no folders, nothing."""
+        tool = self.tools.get(name)
+        return "" if tool is None or tool.opened is None else opening_in_words(opens, _actions(tool, input))
 
     def again(self, name: str, input: dict[str, JSON], opens: Sequence[Effect]) -> tuple[Rule, ...]:
         """The rule that opens for the same call again what others would not: reading, about which nobody is asked."""
