@@ -21,6 +21,7 @@ import pytest
 from september_engine import BlockingEngine, Engine, Settings, _cli
 from september_engine._cli import main
 from september_engine._doctor import Finding
+from september_engine.store._lock import FileLock
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
 from .programs import ROOT, SECONDS, environment, matches, run
@@ -263,8 +264,10 @@ def test_what_cannot_begin_is_told_in_words_and_ends_with_2(
 
 
 def test_a_second_engine_on_the_file_is_told_who_has_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with BlockingEngine(folder / "brain.sqlite", settings=Settings()):
-        assert main(["demo"]) == 2
+    lock = FileLock(folder / "brain.sqlite")
+    lock.acquire()
+    assert main(["demo"]) == 2
+    lock.release()
     assert "open in another engine in this process" in capsys.readouterr().err
 
 

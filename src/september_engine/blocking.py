@@ -125,6 +125,8 @@ class BlockingEngine:
     """`Engine` without `await`: the same arguments, and the same methods but for those that a server needs.
 
     It opens when first used and is closed by `with` or `close`. Any thread may call it, at any time, several at once.
+
+    Opened on a store that another engine of this process has open, it takes over: the other one is closed and says so.
     """
 
     def __init__(
