@@ -11,9 +11,18 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from ._context.text import clean
 from ._media.files import read_media
 from ._media.preparation import preparation
+from ._plain import (
+    configuration,
+    plain_flag,
+    plain_json,
+    plain_number,
+    plain_path_text,
+    plain_scalar,
+    plain_text,
+    plain_whole,
+)
 from ._runtime.distilling import Distilling
 from ._runtime.embedding import PatientEmbedder
 from ._runtime.media import Attachments
@@ -22,7 +31,7 @@ from ._runtime.resources import AnyTool, Resources
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
 from ._runtime.tool_calls import inside_tools
-from ._runtime.world import World
+from ._runtime.world import PlainWorld, World
 from ._seams import Clock
 from ._turn.limits import Limits
 from .errors import ConfigurationError, InvalidRequest, NoMemory
@@ -55,6 +64,7 @@ __all__ = [
     "checked_patience",
     "checked_settings",
     "checked_system",
+    "checked_world",
     "limits_of_turn",
     "make_supervisor",
     "policy_of",
@@ -88,9 +98,11 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
         if not hasattr(store, "open_tasks"):
             raise ConfigurationError(f"{store!r} is not a store: pass a path, ':memory:' or a Store.")
         return store
-    if os.fspath(store) == "":
+    with configuration():
+        store = plain_path_text(store, "store")
+    if store == "":
         raise ConfigurationError("The store is empty text: pass a path or ':memory:', or leave it out for the default.")
-    if os.fspath(store) == ":memory:":
+    if store == ":memory:":
         return MemoryStore()
     return SQLiteStore(store, durability=settings.durability)
 
@@ -125,11 +137,25 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     """
     if policy is None:
         policy = Policy(roots=tuple(os.path.normpath(root) for root in settings.allowed_roots))
+    policy = _plain_policy(policy)
     if wrong := [root for root in policy.roots if not os.path.isabs(root) or os.path.normpath(root) != root]:
         raise ConfigurationError(f"Policy(roots=…) takes absolute paths without '..'; {wrong[0]!r} is none.")
     roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
     confined = policy.confined and all(tool.confined for tool in tools.values())
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
+
+
+def _plain_policy(policy: Policy) -> Policy:
+    """The policy, of whatever subclass, with plain fields: its rules are stored where a person's yes is remembered."""
+    if not isinstance(policy, Policy):
+        raise ConfigurationError(f"policy={policy!r} must be a Policy(…).")
+    given = {name: getattr(policy, name) for name in Policy.__struct_fields__}
+    try:
+        with configuration():
+            plain = msgspec.convert(plain_json(given, "policy"), Policy)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"policy: {error}.") from None
+    return msgspec.structs.replace(policy, **{name: getattr(plain, name) for name in given})
 
 
 def attachments_of(store: Store, settings: Settings) -> Attachments:
@@ -144,13 +170,17 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
         limits = Limits()
     if not isinstance(limits, Limits):
         raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
+    plain: dict[str, Any] = {}
     for name, value in msgspec.structs.asdict(limits).items():
-        if value is None and name in UNLIMITED:
-            continue
-        kind = int | float if name in FRACTIONAL else int
         least = 1 if name == "repeats" else 0
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
-            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
+        try:
+            read = plain_number if name in FRACTIONAL else plain_whole
+            plain[name] = None if value is None and name in UNLIMITED else read(value, name, least=least)
+        except InvalidRequest:
+            raise ConfigurationError(
+                f"Limits({name}={_shown(value)}) is no limit: it must be a number from {least} up."
+            ) from None
+    limits = Limits(**plain)
     most = settings.max_tokens if limits.max_tokens is None else limits.max_tokens
     compactions = limits.compactions if settings.reactive_compact_enabled else 0
     return msgspec.structs.replace(limits, max_tokens=most, compactions=compactions)
@@ -160,9 +190,15 @@ def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[Not
     """What may be noted, and the tool for it where the agent shall have one. Raises `ConfigurationError`."""
     if notes is None:
         return NoteKeys(), []
+    if isinstance(notes, str):
+        notes = str.__str__(notes)  # type: ignore[assignment]  # it may be of a subclass
     if notes != "any" and (not isinstance(notes, Mapping) or not notes):
         raise ConfigurationError(f'notes={notes!r} must be types by key, as in notes={{"city": str}}, or "any".')
-    keys = NoteKeys() if isinstance(notes, str) else NoteKeys(dict(notes))
+    with configuration():
+        named = (
+            {} if isinstance(notes, str) else {plain_text(key, "notes (a key)"): kind for key, kind in notes.items()}
+        )
+    keys = NoteKeys() if isinstance(notes, str) else NoteKeys(named)
     return keys, [note_tool(keys)]
 
 
@@ -219,16 +255,38 @@ def checked_settings(settings: Settings | None) -> Settings:
 
 def checked_system(system: str) -> str:
     """The system prompt. Raises `ConfigurationError` for what is no text that can be sent."""
-    if not isinstance(system, str) or clean(system) != system:
-        raise ConfigurationError("system must be text in valid Unicode, without half of a surrogate pair.")
-    return system
+    try:
+        return plain_text(system, "system")
+    except InvalidRequest:
+        raise ConfigurationError("system must be text in valid Unicode, without half of a surrogate pair.") from None
+
+
+def checked_world(world: World | None) -> World:
+    """Time, ids and chance. Raises `ConfigurationError` for what is no `World`."""
+    if world is None:
+        return World()
+    if not isinstance(world, World):
+        raise ConfigurationError(f"world={world!r} must be a World(…).")
+    return PlainWorld.of(world)
 
 
 def checked_patience(seconds: float) -> float:
     """How long a model may be silent. Raises `ConfigurationError` for what is no number of seconds above 0."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"progress_timeout={seconds!r} must be seconds above 0.")
-    return seconds
+    try:
+        plain = plain_number(seconds, "progress_timeout", least=0)
+    except InvalidRequest:
+        plain = 0
+    if not 0 < plain < math.inf:
+        raise ConfigurationError(f"progress_timeout={_shown(seconds)} must be seconds above 0.")
+    return plain
+
+
+def _shown(value: object) -> str:
+    """The value as it was written, as far as that can be said."""
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # a broken __repr__
+        return type(value).__name__
 
 
 class Models:
@@ -247,7 +305,7 @@ class Models:
         for given in (model, fallback, planner, light):
             if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
                 raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
-        self._asked_for = (model, fallback, planner, light)
+        self._asked_for = tuple(map(_plain_model, (model, fallback, planner, light)))
         self._ours: list[Model] = []
 
     async def make(self, settings: Settings, clock: Clock) -> Roles:
@@ -287,6 +345,16 @@ class Models:
             await self._ours.pop().aclose()
 
 
+def _plain_model(model: Model | str | None) -> Model | str | None:
+    """The model as it was given, or its name as plain text. Raises `ConfigurationError`."""
+    if isinstance(model, str):
+        with configuration():
+            return plain_text(model, "model")
+    if model is not None and type(name := getattr(model, "name", None)) is not str:
+        raise ConfigurationError(f"The name of {model!r} must be text itself, and is {_shown(name)}: it is stored.")
+    return model
+
+
 class LongTerms:
     """The long-term memory of an engine, if it has one: made anew whenever the engine opens.
 
@@ -294,8 +362,9 @@ class LongTerms:
     """
 
     def __init__(self, memory: bool, embedder: Embedder | None, distil: bool | Model | None, store: Store) -> None:
-        if not isinstance(memory, bool):
-            raise ConfigurationError(f"memory={memory!r} must be True or False.")
+        with configuration():
+            memory = plain_flag(memory, "memory")
+            distil = plain_scalar(distil) if isinstance(plain_scalar(distil), bool) else distil  # type: ignore[assignment]
         if embedder is not None and not memory:
             raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
         if distil and not memory:
@@ -304,6 +373,8 @@ class LongTerms:
             raise ConfigurationError(f"distil={distil!r} must be True, False or a Model.")
         if embedder is not None and not hasattr(embedder, "embed"):
             raise ConfigurationError(f"{embedder!r} is not an Embedder.")
+        if distil is not None and not isinstance(distil, bool):
+            _plain_model(distil)
         self._memories: Memories | None = getattr(store, "memories", None) if memory else None
         if memory and self._memories is None:
             raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")

@@ -13,8 +13,9 @@ One root, three families:
     │   ├── HitlNotPending            404  HITL_NOT_PENDING
     │   └── HitlAlreadyAnswered       409  HITL_ALREADY_ANSWERED
     ├── the machine's or the operator's doing
-    │   ├── ConfigurationError        (at start-up, never over HTTP)
-    │   ├── EngineClosed              503  SHUTTING_DOWN
+    │   ├── ConfigurationError        CONFIGURATION_ERROR (at start-up, never over HTTP)
+    │   ├── EngineClosed              503  ENGINE_CLOSED     (over HTTP: SHUTTING_DOWN)
+    │   │   └── ShuttingDown          503  SHUTTING_DOWN
     │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
     │   ├── MigrationRequired         503  MIGRATION_REQUIRED
     │   ├── StoreInUse                503  STORE_BUSY        (another engine has the file)
@@ -49,6 +50,7 @@ __all__ = [
     "MigrationRequired",
     "ModelError",
     "PayloadTooLarge",
+    "ShuttingDown",
     "StoreBusy",
     "StoreCorrupt",
     "StoreFull",
@@ -162,12 +164,20 @@ class HitlAlreadyAnswered(EngineError):
 class ConfigurationError(EngineError):
     """A setting cannot be used. Raised at start-up, before any work is accepted."""
 
+    code = "CONFIGURATION_ERROR"
+
 
 class EngineClosed(EngineError):
-    """The engine is not open, or is shutting down: no new turns."""
+    """The engine is not open here: open it first, use it in the event loop it was opened in, or make a new one."""
+
+    code = "ENGINE_CLOSED"
+    status = 503
+
+
+class ShuttingDown(EngineClosed):
+    """The engine is shutting down and takes no new work. Send it again when it is back."""
 
     code = "SHUTTING_DOWN"
-    status = 503
 
 
 class StoreBusy(EngineError):
@@ -254,7 +264,7 @@ class TurnFailed(EngineError):
 
     STATUSES: ClassVar[Mapping[str, int]] = {
         **ModelError.STATUSES,
-        **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed)},
+        **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed, ShuttingDown)},
         "INVALID_OUTPUT": 502,
     }
 

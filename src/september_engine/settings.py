@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
+from ._plain import NO_SCALAR, plain_scalar
 from .errors import ConfigurationError
 
 __all__ = ["KeyRing", "Settings", "parse_dotenv"]
@@ -213,6 +214,8 @@ class Settings:
     drain_seconds: float = _number("SEPTEMBER_DRAIN_SECONDS", 25.0, 0, 3600, "seconds")
 
     def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(Settings):
+            object.__setattr__(self, field.name, _plain_value(field, getattr(self, field.name)))
         if problems := [*_own_problems(self), *_joint_problems(self)]:
             raise _refusal(problems)
 
@@ -279,6 +282,20 @@ class Settings:
         if age < self.key_rotation_min_overlap:
             return KeyRing(accepted=(previous,), pending=current)
         return KeyRing(accepted=(*current, previous) if age < self.key_rotation_max_overlap else current)
+
+
+def _plain_value(field: attrs.Attribute[Any], value: object) -> object:
+    """What code gave for this field, as the plain value that it is a kind of; what is none is refused as it is."""
+    plain = plain_scalar(value)
+    if isinstance(plain, str) and isinstance(field.default, Path):
+        return Path(plain)
+    if plain is not NO_SCALAR:
+        return plain
+    if isinstance(value, list | tuple):
+        kind = Path if field.metadata["read"] is _paths else None
+        items = [plain_scalar(item) if isinstance(item, str) else item for item in value]
+        return tuple(Path(item) if kind is Path and isinstance(item, str) else item for item in items)
+    return value
 
 
 def _own_problems(settings: Settings) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from .._plain import plain_json
 from ..errors import InvalidRequest
 from .records import KINDS, TRUST, Episode, Kind, Knowledge, Memory, Person, Relation, Source, Trait, Trust
 
@@ -44,7 +45,11 @@ def as_read(memory: Memory) -> Memory:
     One time that is a float would otherwise be written, and fail every page, recall and export that reads it.
     """
     try:
-        return _decoder.decode(_encoder.encode(memory))
+        try:
+            return _decoder.decode(_encoder.encode(memory))
+        except TypeError:  # subclasses of text and numbers, and what has no JSON form at all
+            plain: Memory = msgspec.convert(plain_json(memory, "memory"), Memory)
+            return plain
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(
             f"This cannot be remembered: {error}. A memory's fields must be of their types."
@@ -53,7 +58,11 @@ def as_read(memory: Memory) -> Memory:
 
 def check_kinds(kinds: Sequence[Kind]) -> None:
     """Raises `InvalidRequest` for what are no kinds: of a kind that there is none, nothing would be found."""
-    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
+    try:
+        wrong = isinstance(kinds, str) or not set(kinds) <= set(KINDS)
+    except TypeError:
+        wrong = True
+    if wrong:
         raise InvalidRequest(f"kinds={kinds!r} must be a list of kinds. There are {', '.join(KINDS)}.")
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from .._plain import configuration, plain_text, plain_whole
 from .._seams import Clock
 from ..memory.base import Embedder
 from .isolation import is_cancelled, isolated
@@ -38,13 +39,15 @@ class PatientEmbedder:
 
     @property
     def name(self) -> str:
-        """As the embedder's."""
-        return self._embedder.name
+        """As the embedder's. Raises `ConfigurationError` where it is no text."""
+        with configuration():
+            return plain_text(self._embedder.name, "The embedder's name")
 
     @property
     def dimensions(self) -> int:
-        """As the embedder's."""
-        return self._embedder.dimensions
+        """As the embedder's. Raises `ConfigurationError` where it is no whole number from 1 up."""
+        with configuration():
+            return plain_whole(self._embedder.dimensions, "The embedder's dimensions", least=1)
 
     async def embed(self, texts: Sequence[str], /) -> Vectors:
         """As the embedder does. Raises what it raises, and `TimeoutError`; a cancellation of its own is an error."""

@@ -6,7 +6,7 @@ import asyncio
 
 import anyio
 
-from ..errors import EngineClosed
+from ..errors import EngineClosed, ShuttingDown
 from .health import Health, health_of
 from .supervisor import Supervisor
 
@@ -74,7 +74,7 @@ class Host:
         """The supervisor, for a new turn. Raises `EngineClosed`, while turns are drained too."""
         supervisor = self.running
         if not supervisor.accepting:
-            raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
+            raise ShuttingDown("The engine is shutting down and takes no new turns. Send the message again later.")
         return supervisor
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from .._turn.state import TurnState
-from ..errors import EngineClosed, EngineError, HitlRequired, TaskBusy
+from ..errors import EngineClosed, EngineError, HitlRequired, ShuttingDown, TaskBusy
 from .channel import Channel
 from .runner import Runner
 
@@ -52,7 +52,7 @@ def busy_error(ticket: Ticket) -> EngineError:
 
 def closed_error() -> EngineClosed:
     """For whoever waited for a turn that cannot begin any more."""
-    return EngineClosed("The engine was closed before this turn began. Send the message again.")
+    return ShuttingDown("The engine was closed before this turn began. Send the message again.")
 
 
 def waiting_error(state: TurnState) -> HitlRequired:

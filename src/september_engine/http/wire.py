@@ -19,7 +19,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from ..errors import EngineError, InvalidRequest, InvalidType, PayloadTooLarge
+from ..errors import EngineClosed, EngineError, InvalidRequest, InvalidType, PayloadTooLarge, ShuttingDown
 from ..messages import JSON
 from .logs import REQUEST_ID
 
@@ -233,7 +233,8 @@ def error_response(error: EngineError, *, headers: Mapping[str, str] | None = No
     if error.status == 500:
         logger.error("A request failed.", exc_info=error)
         details["id"] = REQUEST_ID.get()
-    body = ErrorBody(error=error.code, message=error.message, details=details or None)
+    code = ShuttingDown.code if isinstance(error, EngineClosed) else error.code  # a client cannot tell them apart
+    body = ErrorBody(error=code, message=error.message, details=details or None)
     response = json_response(body, status=error.status)
     response.headers.update(headers or {})
     return response

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import attrs
 
-from ..errors import ConfigurationError
+from .._plain import plain_number
+from ..errors import ConfigurationError, InvalidRequest
 from ..messages import Usage
 
 __all__ = ["Price", "PriceList", "Prices", "cost_of"]
@@ -58,7 +59,12 @@ class Price:
         for name, value in attrs.asdict(self).items():
             if value is None and name not in ("input", "output"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            try:
+                plain = plain_number(value, name, least=0)
+            except InvalidRequest:
+                plain = math.inf
+            object.__setattr__(self, name, plain)
+            if not plain < math.inf:
                 raise ConfigurationError(f"Price({name}={value!r}) must be US dollars per million tokens, from 0 up.")
 
     def of(self, usage: Usage) -> float:

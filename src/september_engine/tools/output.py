@@ -6,19 +6,18 @@ shown as text. Text that is not valid UTF-8 is repaired here, before anything is
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Set
 
-import attrs
 import msgspec
 
 from .._context.check import media_problems
-from .._context.depth import DEPTH
 from .._context.media import Unusable
 from .._context.text import clean
+from .._context.tidying import tidied
+from .._plain import DEPTH, NO_SCALAR, expanded, plain_scalar
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
 from ..messages import JSON, Block
@@ -74,7 +73,7 @@ def encode_error(error: BaseException) -> ToolResultError:
     if isinstance(error, ToolError):
         return ToolResultError(reason=_text(error.reason), message=_text(error.message))
     try:
-        text = str(error)
+        text = str.__str__(str(error))  # which may be of a subclass
     except BaseException:  # a broken __str__ is no reason to lose the error's type, or the program
         text = ""
     name = type(error).__name__
@@ -82,7 +81,7 @@ def encode_error(error: BaseException) -> ToolResultError:
 
 
 def _text(value: object) -> str:
-    text = clean(value) if isinstance(value, str) else _shown(value)
+    text = clean(str.__str__(value)) if isinstance(value, str) else _shown(value)
     return text if len(text) <= MESSAGE_CHARS else f"{text[:MESSAGE_CHARS]}…"
 
 
@@ -99,18 +98,17 @@ class _Encoder:
 
     def plain(self, value: object) -> JSON:
         self._room -= VALUE
-        match value:
+        match given := plain_scalar(value):
             case None | bool():
-                return value
+                return given
             case str():
-                text = clean(str.__str__(value))
+                text = clean(given)
                 self._room -= len(text)
                 return text
             case int():
-                return _integer(int.__int__(value))
+                return _integer(given)
             case float():
-                number = float.__float__(value)
-                return number if math.isfinite(number) else str(number)
+                return given if math.isfinite(given) else str(given)
         if id(value) in self._inside or len(self._inside) > DEPTH:
             return f"<{type(value).__name__}>"
         self._inside.add(id(value))
@@ -127,10 +125,8 @@ class _Encoder:
                 return self._object(value.items())
             case list() | tuple() | Set():
                 return self._array(value)
-        if (fields := _fields(value)) is not None:
-            return self._object(fields.items())
-        if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's own JSON form
-            return self.plain(dump(value, mode="json"))
+        if (inner := expanded(value)) is not NO_SCALAR:
+            return self.plain(inner)
         return self.plain(msgspec.to_builtins(value, str_keys=True, enc_hook=_shown))
 
     def _object(self, items: Iterable[tuple[object, object]]) -> JSON:
@@ -155,31 +151,6 @@ class _Encoder:
         plain = self.plain(key)
         name: str = plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
         return name
-
-
-def _fields(value: object) -> dict[str, object] | None:
-    """What a Struct, an attrs class or a dataclass holds, as msgspec would name it; None for anything else.
-
-    One level only: msgspec's own walk goes through all of it, and nothing could stop it on the way.
-    """
-    kind = type(value)
-    fields: dict[str, object] = {}
-    names: Iterable[tuple[str, str]]
-    if isinstance(value, msgspec.Struct):
-        config = value.__struct_config__
-        if config.tag_field is not None:
-            fields[config.tag_field] = config.tag
-        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-    elif attrs.has(kind):
-        names = ((field.name, field.name) for field in attrs.fields(kind) if not field.name.startswith("_"))
-    elif dataclasses.is_dataclass(kind):
-        names = ((field.name, field.name) for field in dataclasses.fields(kind))
-    else:
-        return None
-    for shown_as, name in names:
-        if (item := getattr(value, name, msgspec.UNSET)) is not msgspec.UNSET:
-            fields[shown_as] = item
-    return fields
 
 
 def _integer(number: int) -> int | str:
@@ -223,7 +194,7 @@ def _usable(blocks: list[Block], prepare: Callable[[Block], Block] | None) -> JS
     """
     if not all(_is_content(block) for block in blocks):
         return msgspec.json.encode(blocks).decode()
-    kept = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    kept = [tidied(block) for block in blocks if block["type"] != "text" or block["text"].strip()]
     if prepare is not None:
         kept = [_prepared(block, prepare) for block in kept]
     for index, problem in media_problems(kept):
