@@ -6,11 +6,13 @@ Both are made from the type by msgspec, so they cannot disagree. A model answers
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from ._context.fits import misfit as schema_misfit
+from ._plain import shown
 from .errors import InvalidRequest
 from .messages import JSON
 from .tools.schema import untitled
@@ -33,6 +35,8 @@ class Output(Generic[T]):
     """
 
     def __init__(self, kind: type[T]) -> None:
+        if isinstance(kind, Sequence | Mapping | Set):  # which msgspec would look into, however large it is
+            raise InvalidRequest(f"output={shown(kind)} must be a type, such as list[int], and not a value.")
         try:
             (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/$defs/{name}")
             top = components[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema
@@ -45,7 +49,7 @@ class Output(Generic[T]):
             raw = msgspec.json.encode(untitled(whole))
         except Exception as error:  # a type's own code takes part, and may raise anything
             raise InvalidRequest(
-                f"output={kind!r} cannot be asked for ({str(error).strip().splitlines()[-1]}). "
+                f"output={shown(kind)} cannot be asked for ({str(error).strip().splitlines()[-1]}). "
                 "Use a dataclass, TypedDict, attrs class or msgspec Struct of JSON types, or such a type itself."
             ) from error
         self.schema: dict[str, JSON] = _closed(msgspec.json.decode(raw), "output")

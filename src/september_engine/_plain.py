@@ -13,6 +13,8 @@ import datetime
 import math
 import numbers
 import os
+import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from decimal import Decimal
@@ -41,6 +43,7 @@ __all__ = [
     "plain_text",
     "plain_text_or_none",
     "plain_whole",
+    "shown",
 ]
 
 DEPTH = 48
@@ -49,7 +52,8 @@ DEPTH = 48
 ROOM = 64 * 2**20
 """How large one value may be: in characters of text, of which each value in it costs `VALUE` more."""
 
-VALUE = 64
+VALUE = 256
+REPR_CHARS = 1000
 MOST_BITS = 4096
 """Python writes no integer of more than 4,300 digits."""
 
@@ -201,7 +205,8 @@ def plain_json(value: object, name: str) -> JSON:
 
     Dataclasses, attrs classes, Structs, pydantic models, enums, dates, UUIDs, `Decimal`s, paths, bytes, NumPy's arrays
     and sets (in the order of their JSON) get their usual JSON form. Raises `InvalidRequest` with the place for what has
-    none: another object, a number that is not finite or has thousands of digits, half of a surrogate pair, a key that is no text or number;
+    none: another object, a number that is not finite or has thousands of digits, half of a surrogate pair, a key that
+    is no text or number;
     and for a value that is nested more than `DEPTH` levels deep, contains itself, or is too large.
     """
     return _Walk().plain(value, name, 0)
@@ -301,3 +306,32 @@ def expanded(value: object) -> object:
 def base64_of(value: bytes) -> JSON:
     """As msgspec writes bytes, whatever subclass they are of."""
     return msgspec.to_builtins(memoryview(value).tobytes())
+
+
+# ── in words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shown(value: object) -> str:
+    """A value's `repr` for a person, bounded and without addresses; its type where it has none. Never raises."""
+    try:
+        return _repr(value)
+    except BaseException:  # a container whose own code fails
+        return f"<{type(value).__name__}>"
+
+
+class _Repr(reprlib.Repr):
+    """Bounded, and without addresses, which mean nothing to a model."""
+
+    def repr_instance(self, x: object, level: int) -> str:
+        name = f"<{type(x).__name__}>"
+        if type(x).__repr__ is object.__repr__:
+            return name
+        try:
+            text = _ADDRESS.sub("", repr(x))
+        except BaseException:  # a broken __repr__
+            return name
+        return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}…"
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_repr = _Repr().repr

@@ -22,6 +22,7 @@ from ._plain import (
     plain_scalar,
     plain_text,
     plain_whole,
+    shown,
 )
 from ._runtime.distilling import Distilling
 from ._runtime.embedding import PatientEmbedder
@@ -96,7 +97,7 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
         store = settings.sqlite_db_path
     if not isinstance(store, str | os.PathLike):
         if not hasattr(store, "open_tasks"):
-            raise ConfigurationError(f"{store!r} is not a store: pass a path, ':memory:' or a Store.")
+            raise ConfigurationError(f"{shown(store)} is not a store: pass a path, ':memory:' or a Store.")
         return store
     with configuration():
         store = plain_path_text(store, "store")
@@ -115,10 +116,10 @@ def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTo
     files = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
     if not isinstance(tools, Iterable):
-        raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
+        raise ConfigurationError(f"tools={shown(tools)} is not a list of tools: tools=[one, another].")
     for tool in (*tools, *own):
         if not isinstance(tool, Tool):
-            raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
+            raise ConfigurationError(f"{shown(tool)} is not a tool. Decorate the function with @tool.")
         if tool.name in named:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
@@ -148,7 +149,7 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
 def _plain_policy(policy: Policy) -> Policy:
     """The policy, of whatever subclass, with plain fields: its rules are stored where a person's yes is remembered."""
     if not isinstance(policy, Policy):
-        raise ConfigurationError(f"policy={policy!r} must be a Policy(…).")
+        raise ConfigurationError(f"policy={shown(policy)} must be a Policy(…).")
     given = {name: getattr(policy, name) for name in Policy.__struct_fields__}
     try:
         with configuration():
@@ -169,7 +170,7 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     if limits is None:
         limits = Limits()
     if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
+        raise ConfigurationError(f"limits={shown(limits)} must be Limits(…), as in Limits(steps=10).")
     plain: dict[str, Any] = {}
     for name, value in msgspec.structs.asdict(limits).items():
         least = 1 if name == "repeats" else 0
@@ -178,7 +179,7 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
             plain[name] = None if value is None and name in UNLIMITED else read(value, name, least=least)
         except InvalidRequest:
             raise ConfigurationError(
-                f"Limits({name}={_shown(value)}) is no limit: it must be a number from {least} up."
+                f"Limits({name}={shown(value)}) is no limit: it must be a number from {least} up."
             ) from None
     limits = Limits(**plain)
     most = settings.max_tokens if limits.max_tokens is None else limits.max_tokens
@@ -193,7 +194,7 @@ def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[Not
     if isinstance(notes, str):
         notes = str.__str__(notes)  # type: ignore[assignment]  # it may be of a subclass
     if notes != "any" and (not isinstance(notes, Mapping) or not notes):
-        raise ConfigurationError(f'notes={notes!r} must be types by key, as in notes={{"city": str}}, or "any".')
+        raise ConfigurationError(f'notes={shown(notes)} must be types by key, as in notes={{"city": str}}, or "any".')
     with configuration():
         named = (
             {} if isinstance(notes, str) else {plain_text(key, "notes (a key)"): kind for key, kind in notes.items()}
@@ -207,7 +208,7 @@ def prices_of(prices: Prices | None) -> Prices:
     if prices is None:
         return KnownPrices()
     if not hasattr(prices, "cost"):
-        raise ConfigurationError(f"prices={prices!r} is no price list: pass a PriceList or another Prices.")
+        raise ConfigurationError(f"prices={shown(prices)} is no price list: pass a PriceList or another Prices.")
     return prices
 
 
@@ -249,7 +250,7 @@ def checked_settings(settings: Settings | None) -> Settings:
     if settings is None:
         return Settings.from_env()
     if not isinstance(settings, Settings):
-        raise ConfigurationError(f"settings={settings!r} must be Settings(…).")
+        raise ConfigurationError(f"settings={shown(settings)} must be Settings(…).")
     return settings
 
 
@@ -266,7 +267,7 @@ def checked_world(world: World | None) -> World:
     if world is None:
         return World()
     if not isinstance(world, World):
-        raise ConfigurationError(f"world={world!r} must be a World(…).")
+        raise ConfigurationError(f"world={shown(world)} must be a World(…).")
     return PlainWorld.of(world)
 
 
@@ -277,16 +278,8 @@ def checked_patience(seconds: float) -> float:
     except InvalidRequest:
         plain = 0
     if not 0 < plain < math.inf:
-        raise ConfigurationError(f"progress_timeout={_shown(seconds)} must be seconds above 0.")
+        raise ConfigurationError(f"progress_timeout={shown(seconds)} must be seconds above 0.")
     return plain
-
-
-def _shown(value: object) -> str:
-    """The value as it was written, as far as that can be said."""
-    try:
-        return f"{value!r:.200}"
-    except Exception:  # a broken __repr__
-        return type(value).__name__
 
 
 class Models:
@@ -304,7 +297,7 @@ class Models:
     ) -> None:
         for given in (model, fallback, planner, light):
             if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
-                raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
+                raise ConfigurationError(f"{shown(given)} is not a model: pass the name of one, or a Model.")
         self._asked_for = tuple(map(_plain_model, (model, fallback, planner, light)))
         self._ours: list[Model] = []
 
@@ -351,7 +344,7 @@ def _plain_model(model: Model | str | None) -> Model | str | None:
         with configuration():
             return plain_text(model, "model")
     if model is not None and type(name := getattr(model, "name", None)) is not str:
-        raise ConfigurationError(f"The name of {model!r} must be text itself, and is {_shown(name)}: it is stored.")
+        raise ConfigurationError(f"The name of {shown(model)} must be text itself, and is {shown(name)}: it is stored.")
     return model
 
 
@@ -370,14 +363,14 @@ class LongTerms:
         if distil and not memory:
             raise ConfigurationError("distil=… is for long-term memory, which is off: Engine(memory=True, …).")
         if distil is not None and not isinstance(distil, bool) and not hasattr(distil, "stream"):
-            raise ConfigurationError(f"distil={distil!r} must be True, False or a Model.")
+            raise ConfigurationError(f"distil={shown(distil)} must be True, False or a Model.")
         if embedder is not None and not hasattr(embedder, "embed"):
-            raise ConfigurationError(f"{embedder!r} is not an Embedder.")
+            raise ConfigurationError(f"{shown(embedder)} is not an Embedder.")
         if distil is not None and not isinstance(distil, bool):
             _plain_model(distil)
         self._memories: Memories | None = getattr(store, "memories", None) if memory else None
         if memory and self._memories is None:
-            raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")
+            raise ConfigurationError(f"{shown(store)} has no place for memories. Use SQLite, or memory=False.")
         self._embedder = embedder
         self._distil = distil
         self._made: LongTermMemory | None = None

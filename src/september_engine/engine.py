@@ -265,7 +265,7 @@ class Engine:
             message_id=self._world.ids("msg_"),
             content=content,
             media=() if kind == "retry" else media,
-            direct=plain_flag(direct or False, "direct"),
+            direct=plain_flag(False if direct is None else direct, "direct"),
             kind=kind,
             target=target,
             limits=limits_of_turn(limits, self.settings, supervisor.resources),

@@ -260,7 +260,11 @@ class ModelError(EngineError):
 
 
 class TurnFailed(EngineError):
-    """A turn ended errored; `code` is that of its `error` event, and `status` goes with it."""
+    """A turn ended errored; `code` is that of its `error` event, and `status` goes with it.
+
+    `details["retry_message_id"]` is the person's message: `execute(…, retry_message_id=…)` runs again from it, where
+    sending it anew would leave the question in the thread twice.
+    """
 
     STATUSES: ClassVar[Mapping[str, int]] = {
         **ModelError.STATUSES,

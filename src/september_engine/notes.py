@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from ._plain import plain_json, plain_number, plain_text
+from ._plain import plain_json, plain_number, plain_text, shown
 from ._runtime.listing import facts_now
 from ._runtime.notes import write_notes
 from ._runtime.supervisor import Supervisor
@@ -43,7 +43,7 @@ class Notes:
 
     async def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:
         """Note one value, in place of what was there, for so many minutes or for good. As `update`."""
-        await self.update(task_id, {key: value}, minutes=minutes)
+        await self.update(task_id, {plain_text(key, "key"): value}, minutes=minutes)
 
     async def update(self, task_id: str, values: Mapping[str, JSON], *, minutes: float | None = None) -> None:
         """Note several values at once; one of None removes its key. A task that does not exist yet begins with them.
@@ -54,7 +54,7 @@ class Notes:
         """
         task_id = check_task_id(task_id)
         if not isinstance(values, Mapping):
-            raise InvalidRequest(f"notes are values by key, as in {{'city': 'Rome'}}; {values!a:.200} is not.")
+            raise InvalidRequest(f"notes are values by key, as in {{'city': 'Rome'}}; {shown(values)} is not.")
         async with self._locks.setdefault(task_id, anyio.Lock()):  # what there is room for is seen by one at a time
             await self._update(task_id, values, minutes)
 
@@ -65,8 +65,12 @@ class Notes:
             notes = {}
         written: list[WriteNote] = []
         minutes = None if minutes is None else plain_number(minutes, "minutes")
-        for given_key, given in values.items():
-            key = plain_text(given_key, "key")
+        try:
+            items = [*values.items()]
+        except Exception as error:  # its own code takes part
+            raise InvalidRequest(f"notes cannot be read ({type(error).__name__}).") from error
+        for given_key, given in items:
+            key = plain_text(given_key, "A key of notes")
             note = WriteNote(key=key, value=plain_json(given, f"the value of {key!r}"), minutes=minutes)
             problem = note_problem(note, notes) or self._keys.problem(key, note.value)
             if problem is not None:

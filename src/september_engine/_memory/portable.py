@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .._plain import plain_bytes
+from .._plain import plain_bytes, plain_text
 from ..errors import InvalidRequest
 from .records import Memory
 from .rules import checked, is_erased, says
@@ -31,7 +31,7 @@ def bundle_of(memories: Sequence[Memory]) -> bytes:
 
 def memories_of(bundle: bytes | str) -> list[Memory]:
     """What a document holds. Raises `InvalidRequest`, and says where, for one that is not ours or is damaged."""
-    given = bundle.encode(errors="surrogatepass") if isinstance(bundle, str) else plain_bytes(bundle, "bundle")
+    given = plain_text(bundle, "bundle").encode() if isinstance(bundle, str) else plain_bytes(bundle, "bundle")
     try:
         read = msgspec.json.decode(given.removeprefix(b"\xef\xbb\xbf"), type=_Bundle)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

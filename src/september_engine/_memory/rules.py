@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from .._plain import plain_json
+from .._plain import plain_json, plain_scalar, shown
 from ..errors import InvalidRequest
 from .records import KINDS, TRUST, Episode, Kind, Knowledge, Memory, Person, Relation, Source, Trait, Trust
 
@@ -27,8 +27,6 @@ __all__ = [
 ERASED = "Erased."
 """All that an erased memory says."""
 
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Memory] = msgspec.json.Decoder(Memory)
 _RANK: dict[Trust, int] = {"untrusted": 0, "inferred": 1, "stated": 2}
 
 
@@ -45,25 +43,23 @@ def as_read(memory: Memory) -> Memory:
     One time that is a float would otherwise be written, and fail every page, recall and export that reads it.
     """
     try:
-        try:
-            return _decoder.decode(_encoder.encode(memory))
-        except TypeError:  # subclasses of text and numbers, and what has no JSON form at all
-            plain: Memory = msgspec.convert(plain_json(memory, "memory"), Memory)
-            return plain
+        read: Memory = msgspec.convert(plain_json(memory, "memory"), Memory)
+        return read
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(
             f"This cannot be remembered: {error}. A memory's fields must be of their types."
         ) from error
 
 
-def check_kinds(kinds: Sequence[Kind]) -> None:
-    """Raises `InvalidRequest` for what are no kinds: of a kind that there is none, nothing would be found."""
+def check_kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+    """The kinds. Raises `InvalidRequest` for what are none: of a kind that there is none, nothing would be found."""
     try:
-        wrong = isinstance(kinds, str) or not set(kinds) <= set(KINDS)
-    except TypeError:
-        wrong = True
-    if wrong:
-        raise InvalidRequest(f"kinds={kinds!r} must be a list of kinds. There are {', '.join(KINDS)}.")
+        asked = [] if isinstance(kinds, str) else [plain_scalar(kind) for kind in kinds]
+    except Exception:  # its own code takes part
+        asked = [""]
+    if isinstance(kinds, str) or not all(kind in KINDS for kind in asked):
+        raise InvalidRequest(f"kinds={shown(kinds)} must be a list of kinds. There are {', '.join(KINDS)}.")
+    return tuple(kind for kind in KINDS if kind in asked)
 
 
 def checked(memory: Memory) -> Memory:

@@ -19,7 +19,7 @@ from .._memory.rank import Ranking
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
-from .._plain import plain_flag, plain_text, plain_text_or_none, plain_whole
+from .._plain import plain_flag, plain_items, plain_text, plain_text_or_none, plain_whole
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest, InvalidType
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -87,6 +87,7 @@ class LongTermMemory:
         With `repeat`, a memory whose id is there already is returned as it is: doing it twice does no harm. Raises
         `InvalidRequest` for what must not be remembered; then nothing is.
         """
+        repeat = plain_flag(repeat, "repeat")
         new = [checked(self._named(as_read(memory))) for memory in memories]
         async with self._deciding:
             there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
@@ -146,6 +147,7 @@ class LongTermMemory:
         until SQLite writes over them, or `VACUUM` does. Raises `InvalidRequest` for an id that is not known; then
         nothing is erased.
         """
+        ids = tuple(plain_text(each, "ids") for each in ids)
         async with self._deciding:
             now = self._clock.now_ms()
             gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
@@ -285,7 +287,7 @@ class LongTermMemory:
         Raises `InvalidRequest` for another limit, and for kinds that there are not. Cancelling is harmless.
         """
         query, limit = plain_text(query, "query"), plain_whole(limit, "limit", least=1, most=100)
-        check_kinds(kinds)
+        kinds = check_kinds(kinds)
         past, without_task = plain_flag(past, "past"), plain_text_or_none(without_task, "without_task")
         if not isinstance(weights, Weights | None):
             raise InvalidType("weights must be Weights(…), or None for those of this memory.")
@@ -330,14 +332,18 @@ class LongTermMemory:
 
     async def get(self, memory_id: str) -> Memory:
         """One memory, current or not. Raises `InvalidRequest` where there is none."""
-        rows = await self._memories.get([plain_text(memory_id, "memory_id")])
+        memory_id = plain_text(memory_id, "memory_id")
+        rows = await self._memories.get([memory_id])
         if not rows:
             raise InvalidRequest(f"There is no memory {memory_id!r}.")
         return memory_of(rows[0])
 
     async def known(self, ids: Sequence[str], /) -> list[Memory]:
         """Those of these memories that there are, in this order."""
-        return [memory_of(row) for row in await self._memories.get([plain_text(each, "ids") for each in ids])]
+        return [
+            memory_of(row)
+            for row in await self._memories.get([plain_text(each, "ids") for each in plain_items(ids, "ids", "ids")])
+        ]
 
     async def history(self, memory_id: str) -> list[Memory]:
         """The trail through this memory, oldest first: what it superseded, and what superseded it.
@@ -358,7 +364,7 @@ class LongTermMemory:
         self, *, kinds: Sequence[Kind] = KINDS, past: bool = False, after: str | None = None, limit: int = 100
     ) -> list[Memory]:
         """Memories in the order they were remembered, beginning behind the id `after`."""
-        check_kinds(kinds)
+        kinds = check_kinds(kinds)
         past, after = plain_flag(past, "past"), plain_text_or_none(after, "after")
         limit = plain_whole(limit, "limit", least=1)
         rows = await self._memories.page(kinds=kinds, past=past, after=after, limit=limit)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import attrs
 
-from .._plain import plain_number
+from .._plain import plain_number, shown
 from ..errors import ConfigurationError, InvalidRequest
 from ..messages import Usage
 
@@ -65,7 +65,9 @@ class Price:
                 plain = math.inf
             object.__setattr__(self, name, plain)
             if not plain < math.inf:
-                raise ConfigurationError(f"Price({name}={value!r}) must be US dollars per million tokens, from 0 up.")
+                raise ConfigurationError(
+                    f"Price({name}={shown(value)}) must be US dollars per million tokens, from 0 up."
+                )
 
     def of(self, usage: Usage) -> float:
         """US dollars for this usage."""
@@ -91,7 +93,7 @@ class PriceList:
     def __init__(self, prices: Mapping[str, Price], *, beyond: Prices | None = None) -> None:
         if not isinstance(prices, Mapping) or not all(isinstance(each, Price) for each in prices.values()):
             raise ConfigurationError(
-                f'PriceList({prices!r}) takes prices by name: {{"my-model": Price(input=…, output=…)}}.'
+                f'PriceList({shown(prices)}) takes prices by name: {{"my-model": Price(input=…, output=…)}}.'
             )
         self._prices = dict(prices)
         self._beyond = beyond

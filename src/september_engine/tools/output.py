@@ -7,8 +7,6 @@ shown as text. Text that is not valid UTF-8 is repaired here, before anything is
 from __future__ import annotations
 
 import math
-import re
-import reprlib
 from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
@@ -17,7 +15,7 @@ from .._context.check import media_problems
 from .._context.media import Unusable
 from .._context.text import clean
 from .._context.tidying import tidied
-from .._plain import DEPTH, NO_SCALAR, expanded, plain_scalar
+from .._plain import DEPTH, NO_SCALAR, expanded, plain_scalar, shown
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
 from ..messages import JSON, Block
@@ -28,9 +26,6 @@ ROOM = 64 * 2**20
 """How large one output may become: in characters of text, of which each value costs `VALUE` more."""
 
 VALUE = 256
-
-REPR_CHARS = 1000
-"""A longer `repr` keeps its head."""
 
 MESSAGE_CHARS = 4000
 """A longer error message keeps its head."""
@@ -160,31 +155,8 @@ def _integer(number: int) -> int | str:
     return str(number) if number.bit_length() < 4096 else hex(number)
 
 
-class _Repr(reprlib.Repr):
-    """Bounded, and without addresses, which mean nothing to a model."""
-
-    def repr_instance(self, x: object, level: int) -> str:
-        name = f"<{type(x).__name__}>"
-        if type(x).__repr__ is object.__repr__:
-            return name
-        try:
-            text = _ADDRESS.sub("", repr(x))
-        except BaseException:  # a broken __repr__
-            return name
-        return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}…"
-
-
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_repr = _Repr().repr
-
-
 def _shown(value: object) -> str:
-    try:
-        text = _repr(value)
-    except BaseException:  # a container whose own code fails
-        text = f"<{type(value).__name__}>"
-    shown: str = clean(text)
-    return shown
+    return clean(shown(value))
 
 
 def _usable(blocks: list[Block], prepare: Callable[[Block], Block] | None) -> JSON:

@@ -17,7 +17,7 @@ from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 import attrs
 import msgspec
 
-from .._plain import configuration, plain_flag, plain_number, plain_text_or_none
+from .._plain import configuration, plain_flag, plain_number, plain_text_or_none, shown
 from .._turn.inputs import Write
 from ..errors import ConfigurationError, InvalidRequest
 from ..messages import JSON, Block
@@ -219,7 +219,7 @@ def tool(
 
     def make(function: Callable[P, R]) -> Tool[P, R]:
         if not callable(function):
-            raise ConfigurationError(f"A tool is made of a function; {function!r:.100} cannot be called.")
+            raise ConfigurationError(f"A tool is made of a function; {shown(function)} cannot be called.")
         plain = plain_function(function)
         chosen = name if name is not None else _name_of(function)
         _check(chosen, plain)
@@ -260,7 +260,9 @@ def _seconds(name: str, timeout: float | None) -> float | None:
     except InvalidRequest:
         seconds = 0
     if not 0 < seconds < math.inf:
-        raise ConfigurationError(f"The timeout of tool '{name}' must be seconds above 0, or None; it is {timeout!r}.")
+        raise ConfigurationError(
+            f"The timeout of tool '{name}' must be seconds above 0, or None; it is {shown(timeout)}."
+        )
     return seconds
 
 
