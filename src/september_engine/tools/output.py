@@ -68,11 +68,18 @@ def encode_error(error: BaseException) -> ToolResultError:
     if isinstance(error, ToolError):
         return ToolResultError(reason=_text(error.reason), message=_text(error.message))
     try:
-        text = str.__str__(str(error))  # which may be of a subclass
+        text = str.__str__(_said(error))  # which may be of a subclass
     except BaseException:  # a broken __str__ is no reason to lose the error's type, or the program
         text = ""
     name = type(error).__name__
     return ToolResultError(reason="tool_failed", message=_text(f"{name}: {text}" if text else name))
+
+
+def _said(error: BaseException) -> str:
+    """What it says; of values in it, which may be large without end, as much as is shown of any."""
+    if type(error).__str__ is BaseException.__str__ and any(plain_scalar(each) is NO_SCALAR for each in error.args):
+        return shown(error.args[0] if len(error.args) == 1 else error.args)
+    return str(error)
 
 
 def _text(value: object) -> str:
