@@ -52,7 +52,7 @@ DEPTH = 48
 ROOM = 64 * 2**20
 """How large one value may be: in characters of text, of which each value in it costs `VALUE` more."""
 
-VALUE = 256
+VALUE = 512
 REPR_CHARS = 1000
 MOST_BITS = 4096
 """Python writes no integer of more than 4,300 digits."""

@@ -115,9 +115,11 @@ def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTo
     """
     files = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
-    if not isinstance(tools, Iterable):
-        raise ConfigurationError(f"tools={shown(tools)} is not a list of tools: tools=[one, another].")
-    for tool in (*tools, *own):
+    try:
+        given = [*tools]
+    except Exception as error:  # no list, or one whose own code fails
+        raise ConfigurationError(f"tools={shown(tools)} is not a list of tools: tools=[one, another].") from error
+    for tool in (*given, *own):
         if not isinstance(tool, Tool):
             raise ConfigurationError(f"{shown(tool)} is not a tool. Decorate the function with @tool.")
         if tool.name in named:
@@ -193,7 +195,11 @@ def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[Not
         return NoteKeys(), []
     if isinstance(notes, str):
         notes = str.__str__(notes)  # type: ignore[assignment]  # it may be of a subclass
-    if notes != "any" and (not isinstance(notes, Mapping) or not notes):
+    try:
+        known = notes == "any" if isinstance(notes, str) else isinstance(notes, Mapping) and len([*notes]) > 0
+    except Exception:  # its own code takes part
+        known = False
+    if not known:
         raise ConfigurationError(f'notes={shown(notes)} must be types by key, as in notes={{"city": str}}, or "any".')
     with configuration():
         named = (
@@ -360,7 +366,7 @@ class LongTerms:
             distil = plain_scalar(distil) if isinstance(plain_scalar(distil), bool) else distil  # type: ignore[assignment]
         if embedder is not None and not memory:
             raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
-        if distil and not memory:
+        if distil is not None and distil is not False and not memory:
             raise ConfigurationError("distil=… is for long-term memory, which is off: Engine(memory=True, …).")
         if distil is not None and not isinstance(distil, bool) and not hasattr(distil, "stream"):
             raise ConfigurationError(f"distil={shown(distil)} must be True, False or a Model.")

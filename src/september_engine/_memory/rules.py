@@ -45,6 +45,8 @@ def as_read(memory: Memory) -> Memory:
     try:
         read: Memory = msgspec.convert(plain_json(memory, "memory"), Memory)
         return read
+    except InvalidRequest as error:
+        raise InvalidRequest(f"This cannot be remembered: {error.message}") from error
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(
             f"This cannot be remembered: {error}. A memory's fields must be of their types."

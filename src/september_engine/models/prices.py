@@ -56,7 +56,8 @@ class Price:
     cache_write_1h: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        for name, value in attrs.asdict(self).items():
+        for name in (field.name for field in attrs.fields(Price)):
+            value = getattr(self, name)
             if value is None and name not in ("input", "output"):
                 continue
             try:
@@ -110,8 +111,9 @@ def cost_of(prices: Prices, model: str, usage: Usage | None) -> float | None:
     if usage is None:
         return None
     try:
-        cost = prices.cost(model, usage)
-        known = cost is not None and math.isfinite(cost) and cost >= 0
+        given = prices.cost(model, usage)
+        cost = None if given is None else plain_number(given, "cost", least=0)
+        known = cost is not None and math.isfinite(cost)
     except Exception as error:  # the list may be anybody's, and a turn does not end for it
         logger.warning("The prices do not know what %s costs.", model, exc_info=error)
         return None
