@@ -32,13 +32,14 @@ CONTRACT = {
     "HitlRequired": ("HITL_REQUIRED", 409),
     "HitlAlreadyAnswered": ("HITL_ALREADY_ANSWERED", 409),
     "Fenced": ("TASK_BUSY", 409),
-    "EngineClosed": ("SHUTTING_DOWN", 503),
+    "EngineClosed": ("ENGINE_CLOSED", 503),
+    "ShuttingDown": ("SHUTTING_DOWN", 503),
     "StoreBusy": ("STORE_BUSY", 503),
     "StoreInUse": ("STORE_BUSY", 503),
     "StoreFull": ("STORE_FULL", 503),
     "MigrationRequired": ("MIGRATION_REQUIRED", 503),
     "StoreCorrupt": ("INTERNAL_ERROR", 500),
-    "ConfigurationError": ("INTERNAL_ERROR", 500),
+    "ConfigurationError": ("CONFIGURATION_ERROR", 500),
     "EngineError": ("INTERNAL_ERROR", 500),
 }
 MODEL = {
