@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from september_engine import BlockingEngine, Engine, Limits, Settings, tool
+from september_engine._runtime.world import World
 from september_engine.errors import ConfigurationError, EngineError, InvalidRequest
+from september_engine.events import HitlRequest
 from september_engine.memory.base import Episode, Knowledge, Person, Relation, Source, Trait
 from september_engine.memory.longterm import LongTermMemory
 from september_engine.messages import Usage
@@ -21,6 +23,7 @@ from september_engine.models.scripted import ScriptedModel, call, say
 from september_engine.notes import Notes
 from september_engine.permissions import Policy, Rule
 from september_engine.streams import Turn
+from september_engine.testing.fakes import FakeClock, FakeIds
 
 from .odd import ODD, Loud, LoudNumber, Word
 
@@ -126,7 +129,7 @@ async def test_whatever_a_method_is_given_it_works_or_is_refused_by_name_and_the
     async with _engine() as engine:
         asking = engine.execute("Pay.", task_id=QUESTION)
         async for event in asking:
-            if type(event).__name__ == "HitlRequest":
+            if isinstance(event, HitlRequest):
                 break
         await engine.execute("Hello", task_id="t")
         await engine.memory.remember(Episode(id="mem_1", text="It snowed.", at=1))
@@ -410,3 +413,55 @@ def test_a_blocking_engine_takes_and_refuses_the_same() -> None:
             engine.execute(wrong, task_id="t")
         engine.notes.set("t", "n", {"a": np.int64(3), "b": [np.float64(0.5), Word.GO]})
         assert engine.notes.get("t") == {"n": {"a": 3, "b": [0.5, "go"]}}
+
+
+class _Clock(FakeClock):
+    """A clock that tells its time as it likes."""
+
+    def now_ms(self) -> Any:
+        return np.float64(super().now_ms() + 0.25)
+
+    def monotonic(self) -> Any:
+        return np.float32(super().monotonic())
+
+
+async def test_a_world_of_odd_times_and_ids_is_taken_and_one_of_none_is_refused() -> None:
+    ids = FakeIds()
+    world = World(clock=_Clock(), ids=lambda prefix: Loud(ids(prefix)))
+    async with _made(world=world) as engine:
+        assert (await engine.execute("Hello", task_id="t")).text == "ok"
+        assert type((await engine.messages("t"))[0].created_at) is int
+    wrong: Any = lambda prefix: None  # noqa: E731
+    async with _made(world=World(ids=wrong)) as engine:
+        with pytest.raises(ConfigurationError, match=r"world\.ids"):
+            engine.execute("Hello", task_id="t")
+
+
+class _Moody(Policy, frozen=True, kw_only=True):
+    """A policy of the host's own, which fails, or says what is no decision."""
+
+    def judge(self, *args: Any, **kwargs: Any) -> Any:
+        if self.hosts:
+            raise ValueError("I cannot say.")
+        return "yes"
+
+
+@pytest.mark.parametrize("hosts", [(), ("example.org",)])
+async def test_a_policy_that_cannot_say_asks_a_person(hosts: tuple[str, ...]) -> None:
+    async with _engine(policy=_Moody(hosts=hosts)) as engine:
+        turn = engine.execute("Pay.", task_id="t")
+        async for event in turn:
+            if isinstance(event, HitlRequest):
+                assert "policy" in event.question
+                await engine.respond("t", "yes")
+        assert (await turn).text == "ok"
+
+
+async def test_mistakes_have_codes_of_their_own() -> None:
+    engine = _made()
+    with pytest.raises(EngineError) as refused:
+        engine.execute("Hello", task_id="t")
+    assert refused.value.code == "ENGINE_CLOSED"
+    with pytest.raises(InvalidRequest, match="drain must be a number"):
+        wrong: Any = "soon"
+        await engine.aclose(drain=wrong)
