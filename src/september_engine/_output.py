@@ -36,7 +36,9 @@ class Output(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         if isinstance(kind, Sequence | Mapping | Set):  # which msgspec would look into, however large it is
-            raise InvalidRequest(f"output={shown(kind)} must be a type, such as list[int], and not a value.")
+            raise InvalidRequest(
+                f"output={shown(kind)} cannot be asked for: it is a value. Pass a type, such as list[int]."
+            )
         try:
             (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/$defs/{name}")
             top = components[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema

@@ -15,7 +15,6 @@ from ._media.files import read_media
 from ._media.preparation import preparation
 from ._plain import (
     configuration,
-    plain_flag,
     plain_json,
     plain_number,
     plain_path_text,
@@ -361,9 +360,10 @@ class LongTerms:
     """
 
     def __init__(self, memory: bool, embedder: Embedder | None, distil: bool | Model | None, store: Store) -> None:
-        with configuration():
-            memory = plain_flag(memory, "memory")
-            distil = plain_scalar(distil) if isinstance(plain_scalar(distil), bool) else distil  # type: ignore[assignment]
+        if not isinstance(wanted := plain_scalar(memory), bool):
+            raise ConfigurationError(f"memory={shown(memory)} must be True or False.")
+        memory, chosen = wanted, plain_scalar(distil)
+        distil = chosen if isinstance(chosen, bool) else distil
         if embedder is not None and not memory:
             raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
         if distil is not None and distil is not False and not memory:
