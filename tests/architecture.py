@@ -36,6 +36,7 @@ LAYERS: Mapping[str, int] = {
     "_dotenv": 0,
     "settings": 0,
     "_seams": 0,
+    "_plain": 0,
     "_forks": 0,
     "_extras": 0,
     # 1 core: pure

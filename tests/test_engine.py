@@ -243,7 +243,7 @@ async def test_a_model_that_says_what_is_of_the_wrong_type_ends_its_turn_and_not
 
     bench = Bench()
     async with bench.running(Odd([say("one")])) as engine:
-        with pytest.raises(TurnFailed, match="could not be written"):
+        with pytest.raises(TurnFailed, match="The model adapter failed: in its Reply"):
             await engine.execute("go", task_id="t")
     async with bench.running([say("two")]) as engine:
         assert (await engine.execute("go", task_id="t")).text == "two"

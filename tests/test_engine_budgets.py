@@ -80,6 +80,7 @@ async def test_a_turn_that_costs_too_much_ends_and_says_what_it_spent(bench: Ben
             "cost_usd": 2.0,
             "task_tokens": 2_000_000,
             "task_usd": 2.0,
+            "retry_message_id": "msg_1",
         }
         with pytest.raises(TurnFailed, match="limit: usd"):
             await running

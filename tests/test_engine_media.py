@@ -105,9 +105,9 @@ async def test_a_picture_that_no_budget_is_left_for_does_not_stay_in_the_thread(
 async def test_a_turn_returns_at_once_and_a_file_that_cannot_be_used_comes_from_its_first_use(tmp_path: Path) -> None:
     store = FlakyStore()
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "a.svg").write_text("<svg/>")
+    (tmp_path / "a.bmp").write_bytes(b"BM\0\0")
     async with Bench(store=store).running([say("Hello")]) as engine:
-        for name, says in (("none.png", "cannot be read"), ("pipe", "is not a file"), ("a.svg", "is not a PNG")):
+        for name, says in (("none.png", "cannot be read"), ("pipe", "is not a file"), ("a.bmp", "is not a PNG")):
             one = engine.execute("Look", task_id="t", media=[tmp_path / name])
             with pytest.raises(InvalidRequest, match=says) as refused:
                 await one

@@ -33,7 +33,8 @@ CONTRACT = {
     "HitlRequired": ("HITL_REQUIRED", 409),
     "HitlAlreadyAnswered": ("HITL_ALREADY_ANSWERED", 409),
     "Fenced": ("TASK_BUSY", 409),
-    "EngineClosed": ("SHUTTING_DOWN", 503),
+    "EngineClosed": ("ENGINE_CLOSED", 503),
+    "ShuttingDown": ("SHUTTING_DOWN", 503),
     "WrongLoop": ("INVALID_REQUEST", 400),
     "StoreBusy": ("STORE_BUSY", 503),
     "StoreInUse": ("STORE_BUSY", 503),
@@ -41,9 +42,9 @@ CONTRACT = {
     "StoreFull": ("STORE_FULL", 503),
     "MigrationRequired": ("MIGRATION_REQUIRED", 503),
     "StoreCorrupt": ("INTERNAL_ERROR", 500),
-    "ConfigurationError": ("INTERNAL_ERROR", 500),
-    "MissingExtra": ("INTERNAL_ERROR", 500),
-    "BrokenExtra": ("INTERNAL_ERROR", 500),
+    "ConfigurationError": ("CONFIGURATION_ERROR", 500),
+    "MissingExtra": ("CONFIGURATION_ERROR", 500),
+    "BrokenExtra": ("CONFIGURATION_ERROR", 500),
     "EngineError": ("INTERNAL_ERROR", 500),
 }
 MODEL = {

@@ -78,7 +78,7 @@ async def test_awaiting_a_turn_that_failed_raises_the_code_of_its_error_event() 
             await one
         last = (await soon(one))[-1]
     assert (failure.value.code, failure.value.turn_id) == ("LLM_AUTH", one.turn_id)
-    assert failure.value.details == {"hint": "set it"}
+    assert failure.value.details == {"hint": "set it", "retry_message_id": "msg_1"}
     assert name_of(last) == "error"
 
 

@@ -14,6 +14,7 @@ import msgspec
 from ._context.text import visible
 from ._display import show
 from ._notebook import Requests
+from ._plain import shown
 from ._runtime.people import respond
 from ._runtime.runner import Runner
 from ._runtime.supervisor import Supervisor
@@ -37,7 +38,7 @@ INPUT_CHARS = 2_000
 def checked(on_request: OnRequest | None) -> OnRequest | None:
     """Raises `InvalidRequest` for what cannot be called."""
     if on_request is not None and not callable(on_request):
-        raise InvalidRequest(f"on_request={on_request!r} must be a function that takes a request, or None.")
+        raise InvalidRequest(f"on_request={shown(on_request)} must be a function that takes a request, or None.")
     return on_request
 
 

@@ -6,11 +6,13 @@ Both are made from the type's form, so they cannot disagree. A model answers wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from ._context.fits import misfit as schema_misfit
+from ._plain import shown
 from .errors import InvalidRequest
 from .messages import JSON
 from .tools._annotations import Forms, settled
@@ -36,6 +38,10 @@ class Output(Generic[T]):
     """
 
     def __init__(self, kind: type[T]) -> None:
+        if isinstance(kind, Sequence | Mapping | Set):  # which msgspec would look into, however large it is
+            raise InvalidRequest(
+                f"output={shown(kind)} cannot be asked for: it is a value. Pass a type, such as list[int]."
+            )
         try:
             self._form = Forms().of(kind)
             whole = _on_top(self._form)
@@ -47,7 +53,7 @@ class Output(Generic[T]):
             raw = msgspec.json.encode(settled(untitled(whole)))
         except Exception as error:  # a type's own code takes part, and may raise anything
             raise InvalidRequest(
-                f"output={kind!r} cannot be asked for ({str(error).strip().splitlines()[-1]}). "
+                f"output={shown(kind)} cannot be asked for ({str(error).strip().splitlines()[-1]}). "
                 "Use a dataclass, TypedDict, attrs class, msgspec Struct or pydantic model of JSON types, or such a "
                 "type itself."
             ) from error

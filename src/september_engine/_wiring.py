@@ -11,10 +11,19 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from ._context.text import clean
 from ._home import Home
 from ._media.files import read_media
 from ._media.preparation import preparation
+from ._plain import (
+    configuration,
+    plain_json,
+    plain_number,
+    plain_path_text,
+    plain_scalar,
+    plain_text,
+    plain_whole,
+    shown,
+)
 from ._runtime.distilling import Distilling
 from ._runtime.embedding import PatientEmbedder
 from ._runtime.media import Attachments
@@ -24,7 +33,7 @@ from ._runtime.resources import AnyTool, Resources
 from ._runtime.supervisor import Supervisor
 from ._runtime.threads import Prefix
 from ._runtime.tool_calls import inside_tools
-from ._runtime.world import World
+from ._runtime.world import PlainWorld, World
 from ._seams import Clock
 from ._turn.limits import Limits
 from .errors import ConfigurationError, InvalidRequest, NoMemory
@@ -57,6 +66,7 @@ __all__ = [
     "checked_patience",
     "checked_settings",
     "checked_system",
+    "checked_world",
     "limits_of_turn",
     "make_supervisor",
     "policy_of",
@@ -88,11 +98,13 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
         store = settings.sqlite_db_path
     if not isinstance(store, str | os.PathLike):
         if not hasattr(store, "open_tasks"):
-            raise ConfigurationError(f"{store!r} is not a store: pass a path, ':memory:' or a Store.")
+            raise ConfigurationError(f"{shown(store)} is not a store: pass a path, ':memory:' or a Store.")
         return store
-    if os.fspath(store) == "":
+    with configuration():
+        store = plain_path_text(store, "store")
+    if store == "":
         raise ConfigurationError("The store is empty text: pass a path or ':memory:', or leave it out for the default.")
-    if os.fspath(store) == ":memory:":
+    if store == ":memory:":
         return MemoryStore()
     return SQLiteStore(store, durability=settings.durability)
 
@@ -104,14 +116,15 @@ def tools_by_name(tools: Iterable[AnyTool], store: Store, *, own: Sequence[AnyTo
     """
     files = (*store.files, os.path.abspath(".env"))
     named: dict[str, AnyTool] = {}
-    if not isinstance(tools, Iterable):
-        raise ConfigurationError(f"tools={tools!r} is not a list of tools: tools=[one, another].")
-    given = list(tools)
+    try:
+        given = [*tools]
+    except Exception as error:  # no list, or one whose own code fails
+        raise ConfigurationError(f"tools={shown(tools)} is not a list of tools: tools=[one, another].") from error
     if isinstance(tools, set | frozenset):  # it has no order of its own, and the tools begin every prompt
         given.sort(key=lambda tool: str(getattr(tool, "name", "")))
     for tool in (*given, *own):
         if not isinstance(tool, Tool):
-            raise ConfigurationError(f"{tool!r} is not a tool. Decorate the function with @tool.")
+            raise ConfigurationError(f"{shown(tool)} is not a tool. Decorate the function with @tool.")
         if tool.name in named:
             raise ConfigurationError(f"Two tools are called {tool.name!r}. Give one another name: @tool(name=…).")
         named[tool.name] = tool
@@ -130,11 +143,25 @@ def policy_of(policy: Policy | None, tools: dict[str, AnyTool], settings: Settin
     """
     if policy is None:
         policy = Policy(roots=tuple(os.path.normpath(root) for root in settings.allowed_roots))
+    policy = _plain_policy(policy)
     if wrong := [root for root in policy.roots if not os.path.isabs(root) or os.path.normpath(root) != root]:
         raise ConfigurationError(f"Policy(roots=…) takes absolute paths without '..'; {wrong[0]!r} is none.")
     roots = (*policy.roots, *(root for tool in tools.values() for root in tool.roots))
     confined = policy.confined and all(tool.confined for tool in tools.values())
     return msgspec.structs.replace(policy, roots=tuple(dict.fromkeys(roots)), confined=confined)
+
+
+def _plain_policy(policy: Policy) -> Policy:
+    """The policy, of whatever subclass, with plain fields: its rules are stored where a person's yes is remembered."""
+    if not isinstance(policy, Policy):
+        raise ConfigurationError(f"policy={shown(policy)} must be a Policy(…).")
+    given = {name: getattr(policy, name) for name in Policy.__struct_fields__}
+    try:
+        with configuration():
+            plain = msgspec.convert(plain_json(given, "policy"), Policy)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"policy: {error}.") from None
+    return msgspec.structs.replace(policy, **{name: getattr(plain, name) for name in given})
 
 
 def attachments_of(store: Store, settings: Settings) -> Attachments:
@@ -148,14 +175,18 @@ def checked_limits(limits: Limits | None, settings: Settings) -> Limits:
     if limits is None:
         limits = Limits()
     if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={limits!r} must be Limits(…), as in Limits(steps=10).")
+        raise ConfigurationError(f"limits={shown(limits)} must be Limits(…), as in Limits(steps=10).")
+    plain: dict[str, Any] = {}
     for name, value in msgspec.structs.asdict(limits).items():
-        if value is None and name in UNLIMITED:
-            continue
-        kind = int | float if name in FRACTIONAL else int
         least = 1 if name == "repeats" else 0
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
-            raise ConfigurationError(f"Limits({name}={value!r}) is no limit: it must be a number from {least} up.")
+        try:
+            read = plain_number if name in FRACTIONAL else plain_whole
+            plain[name] = None if value is None and name in UNLIMITED else read(value, name, least=least)
+        except InvalidRequest:
+            raise ConfigurationError(
+                f"Limits({name}={shown(value)}) is no limit: it must be a number from {least} up."
+            ) from None
+    limits = Limits(**plain)
     most = settings.max_tokens if limits.max_tokens is None else limits.max_tokens
     compactions = limits.compactions if settings.reactive_compact_enabled else 0
     return msgspec.structs.replace(limits, max_tokens=most, compactions=compactions)
@@ -165,9 +196,19 @@ def checked_notes(notes: Mapping[str, Any] | Literal["any"] | None) -> tuple[Not
     """What may be noted, and the tool for it where the agent shall have one. Raises `ConfigurationError`."""
     if notes is None:
         return NoteKeys(), []
-    if notes != "any" and (not isinstance(notes, Mapping) or not notes):
-        raise ConfigurationError(f'notes={notes!r} must be types by key, as in notes={{"city": str}}, or "any".')
-    keys = NoteKeys() if isinstance(notes, str) else NoteKeys(dict(notes))
+    if isinstance(notes, str):
+        notes = str.__str__(notes)  # type: ignore[assignment]  # it may be of a subclass
+    try:
+        known = notes == "any" if isinstance(notes, str) else isinstance(notes, Mapping) and len([*notes]) > 0
+    except Exception:  # its own code takes part
+        known = False
+    if not known:
+        raise ConfigurationError(f'notes={shown(notes)} must be types by key, as in notes={{"city": str}}, or "any".')
+    with configuration():
+        named = (
+            {} if isinstance(notes, str) else {plain_text(key, "notes (a key)"): kind for key, kind in notes.items()}
+        )
+    keys = NoteKeys() if isinstance(notes, str) else NoteKeys(named)
     return keys, [note_tool(keys)]
 
 
@@ -176,7 +217,7 @@ def prices_of(prices: Prices | None) -> Prices:
     if prices is None:
         return KnownPrices()
     if not hasattr(prices, "cost"):
-        raise ConfigurationError(f"prices={prices!r} is no price list: pass a PriceList or another Prices.")
+        raise ConfigurationError(f"prices={shown(prices)} is no price list: pass a PriceList or another Prices.")
     return prices
 
 
@@ -218,22 +259,36 @@ def checked_settings(settings: Settings | None) -> Settings:
     if settings is None:
         return Settings()
     if not isinstance(settings, Settings):
-        raise ConfigurationError(f"settings={settings!r} must be Settings(…).")
+        raise ConfigurationError(f"settings={shown(settings)} must be Settings(…).")
     return settings
 
 
 def checked_system(system: str) -> str:
     """The system prompt. Raises `ConfigurationError` for what is no text that can be sent."""
-    if not isinstance(system, str) or clean(system) != system:
-        raise ConfigurationError("system must be text in valid Unicode, without half of a surrogate pair.")
-    return system
+    try:
+        return plain_text(system, "system")
+    except InvalidRequest:
+        raise ConfigurationError("system must be text in valid Unicode, without half of a surrogate pair.") from None
+
+
+def checked_world(world: World | None) -> World:
+    """Time, ids and chance. Raises `ConfigurationError` for what is no `World`."""
+    if world is None:
+        return World()
+    if not isinstance(world, World):
+        raise ConfigurationError(f"world={shown(world)} must be a World(…).")
+    return PlainWorld.of(world)
 
 
 def checked_patience(seconds: float) -> float:
     """How long a model may be silent. Raises `ConfigurationError` for what is no number of seconds above 0."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"progress_timeout={seconds!r} must be seconds above 0.")
-    return seconds
+    try:
+        plain = plain_number(seconds, "progress_timeout", least=0)
+    except InvalidRequest:
+        plain = 0
+    if not 0 < plain < math.inf:
+        raise ConfigurationError(f"progress_timeout={shown(seconds)} must be seconds above 0.")
+    return plain
 
 
 class Models:
@@ -251,8 +306,8 @@ class Models:
     ) -> None:
         for given in (model, fallback, planner, light):
             if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
-                raise ConfigurationError(f"{given!r} is not a model: pass the name of one, or a Model.")
-        self._asked_for = (model, fallback, planner, light)
+                raise ConfigurationError(f"{shown(given)} is not a model: pass the name of one, or a Model.")
+        self._asked_for = tuple(map(_plain_model, (model, fallback, planner, light)))
         self._ours: list[Model] = []
 
     async def make(self, settings: Settings, clock: Clock) -> Roles:
@@ -292,6 +347,16 @@ class Models:
             await self._ours.pop().aclose()
 
 
+def _plain_model(model: Model | str | None) -> Model | str | None:
+    """The model as it was given, or its name as plain text. Raises `ConfigurationError`."""
+    if isinstance(model, str):
+        with configuration():
+            return plain_text(model, "model")
+    if model is not None and type(name := getattr(model, "name", None)) is not str:
+        raise ConfigurationError(f"The name of {shown(model)} must be text itself, and is {shown(name)}: it is stored.")
+    return model
+
+
 class LongTerms:
     """The long-term memory of an engine, if it has one: made anew whenever the engine opens.
 
@@ -299,19 +364,23 @@ class LongTerms:
     """
 
     def __init__(self, memory: bool, embedder: Embedder | None, distil: bool | Model | None, store: Store) -> None:
-        if not isinstance(memory, bool):
-            raise ConfigurationError(f"memory={memory!r} must be True or False.")
+        if not isinstance(wanted := plain_scalar(memory), bool):
+            raise ConfigurationError(f"memory={shown(memory)} must be True or False.")
+        memory, chosen = wanted, plain_scalar(distil)
+        distil = chosen if isinstance(chosen, bool) else distil
         if embedder is not None and not memory:
             raise ConfigurationError("embedder=… is for long-term memory, which is off: Engine(memory=True, …).")
-        if distil and not memory:
+        if distil is not None and distil is not False and not memory:
             raise ConfigurationError("distil=… is for long-term memory, which is off: Engine(memory=True, …).")
         if distil is not None and not isinstance(distil, bool) and not hasattr(distil, "stream"):
-            raise ConfigurationError(f"distil={distil!r} must be True, False or a Model.")
+            raise ConfigurationError(f"distil={shown(distil)} must be True, False or a Model.")
         if embedder is not None and not hasattr(embedder, "embed"):
-            raise ConfigurationError(f"{embedder!r} is not an Embedder.")
+            raise ConfigurationError(f"{shown(embedder)} is not an Embedder.")
+        if distil is not None and not isinstance(distil, bool):
+            _plain_model(distil)
         self._memories: Memories | None = getattr(store, "memories", None) if memory else None
         if memory and self._memories is None:
-            raise ConfigurationError(f"{store!r} has no place for memories. Use SQLite, or memory=False.")
+            raise ConfigurationError(f"{shown(store)} has no place for memories. Use SQLite, or memory=False.")
         self._embedder = embedder
         self._distil = distil
         self._made: LongTermMemory | None = None

@@ -30,7 +30,7 @@ from ._runtime.world import World
 from ._turn.limits import Limits
 from ._wiring import DEFAULT_SYSTEM
 from .engine import Engine, Health
-from .errors import EngineClosed, EngineError
+from .errors import EngineClosed, EngineError, InvalidRequest
 from .events import Event, HitlRequest, PlanStep
 from .memory.base import Embedder
 from .messages import JSON, Content, Media, Message, Task, TaskDetail
@@ -228,7 +228,7 @@ class BlockingEngine:
                 "in each process, on a store of its own."
             )
         if threading.current_thread() is self._thread:
-            raise EngineError(
+            raise InvalidRequest(
                 "An async tool runs in this engine's own event loop and cannot wait for it. Make the tool sync "
                 "(`def` instead of `async def`), or use Engine and await it."
             )

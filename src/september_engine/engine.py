@@ -11,6 +11,7 @@ from ._asking import OnRequest, checked
 from ._home import Home, running_loop
 from ._notebook import Requests
 from ._output import Output
+from ._plain import plain_flag, plain_number, plain_text, plain_text_or_none, shown
 from ._runtime.health import Health
 from ._runtime.host import Host
 from ._runtime.isolation import to_its_end
@@ -36,6 +37,7 @@ from ._wiring import (
     checked_patience,
     checked_settings,
     checked_system,
+    checked_world,
     limits_of_turn,
     make_supervisor,
     policy_of,
@@ -43,6 +45,7 @@ from ._wiring import (
     store_of,
     tools_by_name,
 )
+from .errors import InvalidRequest
 from .events import PlanStep
 from .memory.base import Embedder
 from .memory.longterm import LongTermMemory
@@ -125,7 +128,7 @@ class Engine:
         self._limits = checked_limits(limits, self.settings)
         self._prices = prices_of(prices)
         self._progress_timeout = checked_patience(progress_timeout)
-        self._world = world or World()
+        self._world = checked_world(world)
         self._host = Host()
         self._tenancy: Tenancy | None = None
         self._holds_store = False
@@ -193,8 +196,9 @@ class Engine:
         of the engine has ended, what is left is closed; in a second loop `WrongLoop` is raised.
         """
         self._host.check_loop()
+        seconds = self.settings.drain_seconds if drain is None else plain_number(drain, "drain", least=0)
         try:
-            await self.drain(self.settings.drain_seconds if drain is None else drain)
+            await self.drain(seconds)
         finally:
             await to_its_end(self._close())
 
@@ -204,7 +208,7 @@ class Engine:
         Turns that wait for a person are stopped at once: they need no process. Cursors stay valid. Cancelling ends the
         wait.
         """
-        await self._host.drain(seconds)
+        await self._host.drain(plain_number(seconds, "seconds", least=0))
 
     def stop_streams(self) -> None:
         """End every open stream after what is committed; cursors stay valid and turns go on. Any thread may call it."""
@@ -326,7 +330,7 @@ class Engine:
         that cannot be used, and what the store raises come from the first use of the turn.
         """
         supervisor = self._host.accepting
-        check_task_id(task_id)
+        task_id = check_task_id(task_id)
         content, media = content_of(message), check_media(media, "media", shrinks=self._attachments.shrinks)
         kind, target = aim_of(edit_message_id, retry_message_id)
         on_request = checked(on_request)
@@ -336,7 +340,7 @@ class Engine:
             message_id=self._world.ids("msg_"),
             content=content,
             media=() if kind == "retry" else media,
-            direct=bool(direct),
+            direct=plain_flag(False if direct is None else direct, "direct"),
             kind=kind,
             target=target,
             limits=limits_of_turn(limits, self.settings, supervisor.resources),
@@ -351,7 +355,7 @@ class Engine:
         One that waits for a person since an earlier process is found too. Raises `InvalidRequest` and `EngineClosed`;
         `TaskNotFound` comes from the first use where the task has no open turn: what it said is in `messages` then.
         """
-        check_task_id(task_id)
+        task_id = check_task_id(task_id)
         supervisor = self._running
         ticket = supervisor.live.get(task_id)
         if ticket is not None and (ticket.over or ticket.quiet or not ticket.turn_id):
@@ -363,9 +367,9 @@ class Engine:
 
         Without `task_id` it is the task whose turn started last. Raises `EngineClosed` and `InvalidRequest`.
         """
-        check_cursor(after)
+        after = check_cursor(after)
         if task_id is not None:
-            check_task_id(task_id)
+            task_id = check_task_id(task_id)
         return Replay(self._running, task_id=task_id, after=after)
 
     async def cancel(self, task_id: str) -> bool:
@@ -373,6 +377,7 @@ class Engine:
 
         Raises `TaskNotFound`, and what the store raises. Cancelling this call stops the wait.
         """
+        task_id = plain_text(task_id, "task_id")
         if await self._running.cancel(task_id):
             return True
         await row_of(self._running.store, task_id)
@@ -401,17 +406,17 @@ class Engine:
         `HitlAlreadyAnswered`, `InvalidRequest`, `EngineClosed`, and what the store raises; the request stays open then.
         Cancelling stops the wait; the answer may count all the same.
         """
-        check_task_id(task_id)
-        check_answer(answer, feedback)
+        task_id = check_task_id(task_id)
+        answer, feedback = check_answer(answer, feedback)
         blocks = check_media(content_blocks, "content_blocks", text=True, shrinks=self._attachments.shrinks)
         return await respond(
             self._running,
             task_id,
             answer,
-            request_id=request_id,
+            request_id=plain_text_or_none(request_id, "request_id"),
             feedback=feedback,
             content_blocks=blocks,
-            remember=remember,
+            remember=plain_flag(remember, "remember"),
         )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -421,7 +426,7 @@ class Engine:
 
         Raises `InvalidRequest`, and `TaskNotFound` where that task was deleted meanwhile: begin again then.
         """
-        check_limit(limit)
+        before, limit = plain_text_or_none(before, "before"), check_limit(limit)
         rows = await self._running.store.tasks(before=before, limit=limit)
         if before is not None and not rows:
             await row_of(self._running.store, before)
@@ -429,8 +434,8 @@ class Engine:
 
     async def task(self, task_id: str) -> TaskDetail:
         """One task with its branches. Raises `TaskNotFound`."""
-        row = await row_of(self._running.store, task_id)
-        return detail_of(row, await self._running.store.turns(task_id))
+        row = await row_of(self._running.store, plain_text(task_id, "task_id"))
+        return detail_of(row, await self._running.store.turns(row.task_id))
 
     async def messages(
         self, task_id: str, *, before: str | None = None, limit: int = 100, branch: str | None = None
@@ -440,12 +445,17 @@ class Engine:
         `before` is the id of the first message of the page after; `branch` the id of the turn in which another branch
         ends, as `task` lists it. Raises `TaskNotFound`, `MessageNotFound`, `InvalidRequest`.
         """
-        check_limit(limit)
-        return last_of(transcript(await facts_at(self._running.store, task_id, branch)), before=before, limit=limit)
+        task_id, before, limit = (
+            plain_text(task_id, "task_id"),
+            plain_text_or_none(before, "before"),
+            check_limit(limit),
+        )
+        facts = await facts_at(self._running.store, task_id, plain_text_or_none(branch, "branch"))
+        return last_of(transcript(facts), before=before, limit=limit)
 
     async def plan(self, task_id: str) -> list[PlanStep]:
         """The plan that the thread has now; [] where there is none. Raises `TaskNotFound`."""
-        return plan_of(await facts_now(self._running.store, task_id))
+        return plan_of(await facts_now(self._running.store, plain_text(task_id, "task_id")))
 
     @property
     def notes(self) -> Notes:
@@ -468,8 +478,8 @@ class Engine:
 
         Raises `TaskNotFound`, `MessageNotFound` where no message of the task has it, and what the store raises.
         """
-        await row_of(self._running.store, task_id)
-        return await self._attachments.content(task_id, sha256)
+        row = await row_of(self._running.store, plain_text(task_id, "task_id"))
+        return await self._attachments.content(row.task_id, plain_text(sha256, "sha256"))
 
     async def delete(self, task_id: str) -> bool:
         """Remove a task with everything in it; a running turn is cancelled first. False where there was none.
@@ -478,7 +488,7 @@ class Engine:
         `memory.erase`; what was learned from it stays (`memory.of_task`). Bytes of it may be left in unused space of
         the file until `compact`.
         """
-        return await self._running.delete(task_id)
+        return await self._running.delete(plain_text(task_id, "task_id"))
 
     async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
         """Make the store's files hold nothing but what can be read: no byte of what was deleted or erased before.
@@ -488,6 +498,10 @@ class Engine:
         was; so does a crash. Returns the size before and after. Raises `StoreBusy` where another program reads the file
         and keeps its log from being emptied, `StoreFull` where there is no room for a second copy, `EngineClosed`.
         """
+        if progress is not None and not callable(progress):
+            raise InvalidRequest(
+                f"progress={shown(progress)} must be a function of a CompactProgress, or None."
+            )
         return await self._running.store.compact(progress=progress)
 
     async def health(self) -> Health:

@@ -13,8 +13,9 @@ One root, three families:
     │   ├── HitlNotPending            404  HITL_NOT_PENDING
     │   └── HitlAlreadyAnswered       409  HITL_ALREADY_ANSWERED
     ├── the machine's or the operator's doing
-    │   ├── ConfigurationError        (at start-up, never over HTTP; MissingExtra and BrokenExtra at imports)
-    │   ├── EngineClosed              503  SHUTTING_DOWN
+    │   ├── ConfigurationError        CONFIGURATION_ERROR (never over HTTP; MissingExtra, BrokenExtra: at imports)
+    │   ├── EngineClosed              503  ENGINE_CLOSED     (over HTTP: SHUTTING_DOWN)
+    │   │   ├── ShuttingDown          503  SHUTTING_DOWN
     │   │   └── WrongLoop             400  INVALID_REQUEST   (in-process: used from another event loop, or from none)
     │   ├── StoreBusy, StoreFull      503  STORE_BUSY, STORE_FULL
     │   ├── MigrationRequired         503  MIGRATION_REQUIRED
@@ -53,6 +54,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "PayloadTooLarge",
+    "ShuttingDown",
     "StoreBusy",
     "StoreCorrupt",
     "StoreFull",
@@ -168,6 +170,8 @@ class HitlAlreadyAnswered(EngineError):
 class ConfigurationError(EngineError):
     """A setting cannot be used. Raised at start-up, before any work is accepted."""
 
+    code = "CONFIGURATION_ERROR"
+
 
 class _NoImport(ConfigurationError, ImportError):
     def __init__(self, message: str, /, **details: JSON) -> None:
@@ -187,10 +191,16 @@ class BrokenExtra(_NoImport):
 
 
 class EngineClosed(EngineError):
-    """The engine is not open, or is shutting down: no new turns."""
+    """The engine is not open here: open it first, use it in the event loop it was opened in, or make a new one."""
+
+    code = "ENGINE_CLOSED"
+    status = 503
+
+
+class ShuttingDown(EngineClosed):
+    """The engine is shutting down and takes no new work. Send it again when it is back."""
 
     code = "SHUTTING_DOWN"
-    status = 503
 
 
 class WrongLoop(EngineClosed):
@@ -287,11 +297,15 @@ class ModelError(EngineError):
 
 
 class TurnFailed(EngineError):
-    """A turn ended errored; `code` is that of its `error` event, and `status` goes with it."""
+    """A turn ended errored; `code` is that of its `error` event, and `status` goes with it.
+
+    `details["retry_message_id"]` is the person's message: `execute(…, retry_message_id=…)` runs again from it, where
+    sending it anew would leave the question in the thread twice.
+    """
 
     STATUSES: ClassVar[Mapping[str, int]] = {
         **ModelError.STATUSES,
-        **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed)},
+        **{kind.code: kind.status for kind in (StoreBusy, StoreFull, EngineClosed, ShuttingDown)},
         "INVALID_OUTPUT": 502,
     }
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
 import anyio
-import msgspec
 
+from ._plain import plain_json, plain_number, plain_text, shown
 from ._runtime.listing import facts_now
 from ._runtime.notes import write_notes
 from ._runtime.supervisor import Supervisor
@@ -36,14 +36,14 @@ class Notes:
 
     async def get(self, task_id: str) -> dict[str, JSON]:
         """Everything that is noted now, by key; {} for a task without notes. Raises `TaskNotFound`."""
-        check_task_id(task_id)
+        task_id = check_task_id(task_id)
         supervisor = self._running()
         facts = await facts_now(supervisor.store, task_id)
         return current(notes_of(facts), supervisor.resources.world.clock.now_ms())
 
     async def set(self, task_id: str, key: str, value: JSON, *, minutes: float | None = None) -> None:
         """Note one value, in place of what was there, for so many minutes or for good. As `update`."""
-        await self.update(task_id, {key: value}, minutes=minutes)
+        await self.update(task_id, {plain_text(key, "key"): value}, minutes=minutes)
 
     async def update(self, task_id: str, values: Mapping[str, JSON], *, minutes: float | None = None) -> None:
         """Note several values at once; one of None removes its key. A task that does not exist yet begins with them.
@@ -52,10 +52,10 @@ class Notes:
         (`Engine(notes=…)`) must fit. Raises `InvalidRequest` for what cannot be noted, `EngineClosed`, and what the
         store raises; nothing is written then. Cancelling stops the wait; it may be noted all the same.
         """
-        check_task_id(task_id)
+        task_id = check_task_id(task_id)
         self._running()  # before a lock is waited for, which may be another event loop's
         if not isinstance(values, Mapping):
-            raise InvalidRequest(f"notes are values by key, as in {{'city': 'Rome'}}; {values!a:.200} is not.")
+            raise InvalidRequest(f"notes are values by key, as in {{'city': 'Rome'}}; {shown(values)} is not.")
         async with self._locks.setdefault(task_id, anyio.Lock()):  # what there is room for is seen by one at a time
             await self._update(task_id, values, minutes)
 
@@ -65,8 +65,14 @@ class Notes:
         except TaskNotFound:
             notes = {}
         written: list[WriteNote] = []
-        for key, given in values.items():
-            note = WriteNote(key=key, value=_plain(key, given), minutes=minutes)
+        minutes = None if minutes is None else plain_number(minutes, "minutes")
+        try:
+            items = [*values.items()]
+        except Exception as error:  # its own code takes part
+            raise InvalidRequest(f"notes cannot be read ({type(error).__name__}).") from error
+        for given_key, given in items:
+            key = plain_text(given_key, "A key of notes")
+            note = WriteNote(key=key, value=plain_json(given, f"the value of {key!r}"), minutes=minutes)
             problem = note_problem(note, notes) or self._keys.problem(key, note.value)
             if problem is not None:
                 raise InvalidRequest(problem)
@@ -77,14 +83,8 @@ class Notes:
 
     async def delete(self, task_id: str, key: str) -> bool:
         """Remove one key; False where it was not there. Raises `TaskNotFound`, and as `update`."""
+        task_id, key = check_task_id(task_id), plain_text(key, "key")
         if key not in await self.get(task_id):
             return False
         await write_notes(self._running(), task_id, [WriteNote(key=key, value=None)])
         return True
-
-
-def _plain(key: str, value: object) -> JSON:
-    try:
-        return msgspec.to_builtins(value, str_keys=True)
-    except Exception as error:  # a value's own code takes part, and may raise anything
-        raise InvalidRequest(f"The value of {key!r} has no JSON form ({error}).") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import math
 import os
 import re
 import stat
@@ -22,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 import attrs
 
 from ._dotenv import assignments, decoded, parse_dotenv
+from ._plain import NO_SCALAR, plain_scalar, shown
 from .errors import ConfigurationError
 
 __all__ = ["KeyRing", "Settings", "Variable", "parse_dotenv", "setting_fields", "variables_in"]
@@ -227,6 +227,8 @@ class Settings:
     drain_seconds: float = _number("SEPTEMBER_DRAIN_SECONDS", 25.0, 0, 3600, "seconds")
 
     def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(Settings):
+            object.__setattr__(self, field.name, _plain_value(field, getattr(self, field.name)))
         if problems := [*_own_problems(self), *_joint_problems(self)]:
             raise _refusal(problems)
 
@@ -362,15 +364,43 @@ def _content(path: Path) -> bytes:
         return file.read(MOST_OF_DOTENV) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
 
 
+def _plain_value(field: attrs.Attribute[Any], value: object) -> object:
+    """What code gave for this field, as the plain value that it is a kind of; what is none is refused as it is."""
+    plain = plain_scalar(value)
+    if isinstance(plain, str) and isinstance(field.default, Path):
+        return Path(plain)
+    if plain is not NO_SCALAR or not isinstance(value, list | tuple):
+        return plain if plain is not NO_SCALAR else value
+    try:
+        items = [str.__str__(item) if isinstance(item, str) else item for item in value]
+    except Exception:  # a list's own code takes part
+        return value
+    is_paths = field.metadata["read"] is _paths
+    return tuple(Path(item) if is_paths and isinstance(item, str) else item for item in items)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(each, str | Path) for each in value)
+    return value is None or isinstance(value, str | int | float | Path)
+
+
 def _own_problems(settings: Settings) -> Iterator[str]:
     for field in setting_fields():
         value = getattr(settings, field.name)
         try:
-            allowed = field.metadata["allows"](value)
-        except (TypeError, AttributeError):  # a value of another type, given in code
+            allowed = _is_plain(value) and field.metadata["allows"](value)
+        except Exception:  # a value of another type, given in code, whose own code takes part
             allowed = False
         if not allowed:
-            yield _problem(field, ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+            yield _problem(field, _written(value))
+
+
+def _written(value: object) -> str:
+    """As it would stand in the environment; what could not stand there, as far as that can be shown."""
+    if isinstance(value, tuple) and all(isinstance(each, str | Path) for each in value):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else str(value) if isinstance(value, float | Path) else shown(value)
 
 
 def _joint_problems(settings: Settings) -> Iterator[str]:
@@ -382,7 +412,7 @@ def _joint_problems(settings: Settings) -> Iterator[str]:
     if settings.previous_key_hash is not None and key is None and digest is None:
         yield "SEPTEMBER_PREVIOUS_KEY_HASH: there is no current key; set ENGINE_API_KEY or ENGINE_KEY_HASH"
     low, high = settings.key_rotation_min_overlap, settings.key_rotation_max_overlap
-    if _between(0, math.inf)(low) and _between(0, math.inf)(high) and low > high:
+    if _between(0, _YEAR)(low) and _between(0, _YEAR)(high) and low > high:
         yield (
             f"BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: {low:g} is more than BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS, {high:g}"
         )

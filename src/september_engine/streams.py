@@ -29,6 +29,7 @@ from ._runtime.reader import Reader
 from ._runtime.supervisor import Supervisor
 from ._runtime.tickets import Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, OutputRefused, TurnCompleted, TurnFailed, TurnStarted
+from ._turn.present import failure_details
 from ._turn.state import TurnState
 from .errors import EngineClosed, EngineError, TaskNotFound
 from .errors import TurnFailed as TurnFailedError
@@ -376,7 +377,8 @@ def _summed(facts: Sequence[Fact], state: TurnState, output: Output[T] | None) -
     started, last = facts[0], facts[-1]
     assert isinstance(started, TurnStarted)
     if isinstance(last, TurnFailed):
-        raise TurnFailedError(last.message, code=last.code, turn_id=started.turn_id, **last.details)
+        details = failure_details(last, message_id=started.message_id, turn_id=started.turn_id)
+        raise TurnFailedError(last.message, code=last.code, turn_id=started.turn_id, **details)
     assert isinstance(last, TurnCompleted)  # a turn ends in one of the two, or its channel says why not
     replies = [fact for fact in facts if isinstance(fact, AssistantReplied)]
     refused = {fact.message_id for fact in facts if isinstance(fact, OutputRefused)}

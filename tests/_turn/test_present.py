@@ -85,14 +85,16 @@ def test_a_turn_that_fails_ends_with_its_lifecycle_and_then_the_error() -> None:
     ]
     assert shown_by(turn)[-2:] == [
         ThreadLifecycle(phase="errored", task_id="task", turn_id="turn_1", timestamp=AT),
-        Error(error="CANCELLED", message="The turn was cancelled."),
+        Error(error="CANCELLED", message="The turn was cancelled.", details={"retry_message_id": "msg_1"}),
     ]
 
 
 def test_an_error_carries_its_details_where_it_has_some() -> None:
     failed = TurnFailed(at=NOW, code="LLM_RATE_LIMITED", message="Too fast.", details={"retry_after": 3})
     assert present(Turn().state, failed)[-1] == Error(
-        error="LLM_RATE_LIMITED", message="Too fast.", details={"retry_after": 3}
+        error="LLM_RATE_LIMITED",
+        message="Too fast.",
+        details={"retry_after": 3, "retry_message_id": "msg_1"},
     )
 
 

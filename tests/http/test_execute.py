@@ -345,7 +345,8 @@ async def test_a_rate_limit_says_when_to_come_again_where_the_provider_did() -> 
     limited = ModelError("Too many.", code="LLM_RATE_LIMITED", retry_after=7.5)
     async with serving(engine_with(ScriptedModel(lambda request: fail(limited)))) as served:
         frames = await served.execute()
-    assert frames[-1].data["details"] == {"retry_after": 7.5}
+    began = frames[0].data["message_id"]
+    assert frames[-1].data["details"] == {"retry_after": 7.5, "retry_message_id": began}
 
 
 async def test_a_request_that_nobody_answers_ends_the_stream_with_its_code() -> None:

@@ -147,7 +147,7 @@ def as_item(frame: Frame) -> dict[str, str]:
 
 def test_every_code_that_an_error_can_have_before_a_stream_is_in_the_document() -> None:
     told = " ".join(answer["description"] for _, _, each in operations() for answer in each["responses"].values())
-    inside = {"INTERNAL_ERROR", "HITL_NOT_PENDING", "HITL_ALREADY_ANSWERED"}
+    inside = {"INTERNAL_ERROR", "CONFIGURATION_ERROR", "ENGINE_CLOSED", "HITL_NOT_PENDING", "HITL_ALREADY_ANSWERED"}
     codes = {kind.code for kind in EngineError.__subclasses__()} - inside
     assert {code for code in codes if code not in told} == set()
     assert ThreadLifecycle.__doc__ is not None

@@ -39,8 +39,9 @@ HOSTILE = {
     "no JSON": b"message=Hello&task_id=t",
     "cut short": GOOD[:-1],
     "trailing bytes": GOOD + b" x",
-    "a byte order mark": b"\xef\xbb\xbf" + GOOD,
     "UTF-16": GOOD.decode().encode("utf-16"),
+    "UTF-32": GOOD.decode().encode("utf-32-le"),
+    "two byte order marks": b"\xef\xbb\xbf" * 2 + GOOD,
     "a hundred thousand brackets": b"[" * 100_000,
     "five million brackets in a field": with_field(b"[" * 5_000_000),
     "five million brackets in an object": with_field(b'{"a":' * 1_000_000),
@@ -66,6 +67,17 @@ async def test_a_hostile_body_is_a_400_and_the_next_request_is_served(body: byte
         response = await served.client.post("/execute", content=body)
         assert (response.status_code, response.json()["error"]) == (400, "INVALID_REQUEST")
         assert answer_of(await served.execute()) == "Hello."
+
+
+async def test_a_byte_order_mark_is_passed_over() -> None:
+    async with serving(engine_with()) as served:
+        response = await served.client.post("/execute", content=b"\xef\xbb\xbf" + GOOD)
+        assert response.status_code == 200
+
+
+async def test_another_unicode_is_called_by_its_name() -> None:
+    with pytest.raises(InvalidRequest, match="UTF-16 or UTF-32; send UTF-8"):
+        await decode_body(GOOD.decode().encode("utf-16"), ExecuteBody)
 
 
 @pytest.mark.parametrize("text", [b"\\ud800", b"\\udc00 and more"])

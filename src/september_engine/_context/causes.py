@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .._plain import NO_SCALAR, plain_scalar, shown
 from .text import clean
 
 __all__ = ["kind_of", "reason_of"]
@@ -61,9 +62,16 @@ def _listed(causes: tuple[BaseException, ...], room: list[int], depth: int) -> s
     return "; ".join(told)
 
 
+def _said(error: BaseException) -> str:
+    """What it says; of values in it, which may be large without end, as much as is shown of any."""
+    if type(error).__str__ is BaseException.__str__ and any(plain_scalar(each) is NO_SCALAR for each in error.args):
+        return shown(error.args[0] if len(error.args) == 1 else error.args)
+    return str(error)
+
+
 def _text(error: BaseException) -> str:
     try:
-        text = str(error.message if isinstance(error, BaseExceptionGroup) else error)
+        text = error.message if isinstance(error, BaseExceptionGroup) else _said(error)
         text = clean(str.__str__(text))
     except BaseException:  # a broken __str__ is no reason to lose the error's type, or the program
         return ""

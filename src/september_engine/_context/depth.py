@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from .._plain import DEPTH
 from ..messages import JSON
 
 __all__ = ["DEPTH", "too_deep"]
-
-DEPTH = 48
-"""Most levels of lists and objects in a value that is taken in."""
 
 
 def too_deep(value: JSON) -> bool:

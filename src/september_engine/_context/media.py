@@ -1,4 +1,4 @@
-"""What makes an image or document usable: source, type, base64, magic bytes, size, pixels. Pure.
+"""What makes an image or document usable: source, type, base64, magic bytes, size, pixels, text. Pure.
 
 Only headers are read; no picture is ever decoded, so a decompression bomb is a number here and nothing more. Limits are
 those of the Messages API. Its 5 MB for an image counts the base64 text, not the bytes behind it.
@@ -30,6 +30,8 @@ __all__ = [
     "MEDIA_CHARS",
     "PAGES",
     "PIXELS",
+    "TEXT",
+    "TEXT_BYTES",
     "Unusable",
     "Weight",
     "content_problem",
@@ -38,6 +40,8 @@ __all__ = [
     "kind_of",
     "media_problem",
     "pages_in",
+    "text_in",
+    "type_of",
     "weigh",
 ]
 
@@ -69,6 +73,12 @@ MEDIA_CHARS = 32 * 2**20
 PAGES = 600
 """Most pages of all PDFs in one prompt; models with a context of 200,000 tokens take 100."""
 
+TEXT = "text/plain"
+"""The media type of every text document: the API knows no other."""
+
+TEXT_BYTES = 4 * 2**20
+"""Most bytes of UTF-8 in one text document: some million tokens, the largest window there is."""
+
 PIXELS = IMAGE_SIDE**2
 """Most pixels of an image that is decoded: it costs four bytes for each."""
 
@@ -83,6 +93,10 @@ _KEYS = {
     "image": {"type", "source", "cache_control"},
     "document": {"type", "source", "cache_control", "title", "context", "citations"},
 }
+_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
+          (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))  # fmt: skip
+"""The marks that a text may begin with; UTF-32's begins with UTF-16's."""
+
 _CACHE_CONTROL = ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"})
 
 
@@ -96,6 +110,41 @@ def kind_of(data: bytes) -> str | None:
         if data.startswith(magic) and (media_type != "image/webp" or data[8:12] == b"WEBP"):
             return media_type
     return "application/pdf" if b"%PDF-" in data[:1024] else None
+
+
+def text_in(data: bytes) -> str:
+    """The text of a file, without the mark it may begin with: UTF-8, or what its mark says. Raises `Unusable`."""
+    mark, encoding = next((each for each in _MARKS if data.startswith(each[0])), (b"", "utf-8"))
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError:
+        raise Unusable("is not text in UTF-8, or in UTF-16 with its mark; save it as UTF-8") from None
+    if (problem := _text_problem(text)) is not None:
+        raise Unusable(problem)
+    return text
+
+
+def _text_problem(text: str) -> str | None:
+    if not text.strip():
+        return "is empty"
+    if "\0" in text:
+        return "holds NUL, so it is not text; if it is UTF-16, save it as UTF-8"
+    size = len(text.encode(errors="replace"))
+    return f"is {size:,} bytes of text; at most {TEXT_BYTES:,} are taken" if size > TEXT_BYTES else None
+
+
+def type_of(data: bytes) -> str:
+    """The media type of a content: text where all of it is, else what its first bytes tell. Raises `Unusable`."""
+    kind = kind_of(data)
+    if kind == "application/pdf" and data.removeprefix(_MARKS[0][0]).startswith(b"%PDF-"):  # which may be all ASCII
+        return kind
+    try:
+        text_in(data)
+    except Unusable as error:
+        if kind is not None:
+            return kind
+        raise Unusable(f"is not a PNG, JPEG, GIF, WebP or PDF, and {error}") from None
+    return TEXT
 
 
 def media_problem(block: JSON, *, shrinks: bool = False) -> str | None:
@@ -123,8 +172,10 @@ def media_problem(block: JSON, *, shrinks: bool = False) -> str | None:
             return _url_problem(source)
         case "base64":
             return _base64_problem(kind, source, shrinks)
+        case "text" if kind == "document":
+            return _text_source_problem(source)
         case _:
-            return "source.type must be base64 or url"
+            return f"source.type must be base64{', text' if kind == 'document' else ''} or url"
 
 
 def _is_switch(value: JSON) -> bool:
@@ -132,7 +183,7 @@ def _is_switch(value: JSON) -> bool:
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True):
-    """What one image or document adds to a prompt: characters of base64, an image's longer side in pixels, pages.
+    """What one image or document adds to a prompt: characters, an image's longer side in pixels, pages.
 
     `side` is None for a document, and 0 where it is not known, as behind a URL; `pages` is 0 where they are not known.
     """
@@ -148,9 +199,13 @@ def weigh(block: Block) -> Weight:
     source: Block = given if isinstance(given, dict) else {}
     if source.get("type") == "stored":
         side = None if block.get("type") == "document" else max(source.get("width", 0), source.get("height", 0))
-        return Weight(side=side, chars=_in_base64(source.get("bytes", 0)), pages=source.get("pages", 0))
+        size = source.get("bytes", 0)
+        chars = size if source.get("media_type") == TEXT else _in_base64(size)
+        return Weight(side=side, chars=chars, pages=source.get("pages", 0))
     data = source.get("data")
     text = data if isinstance(data, str) else ""
+    if source.get("type") == "text":
+        return Weight(side=None, chars=len(text.encode(errors="replace")))
     if block.get("type") == "document":
         return Weight(side=None, chars=len(text), pages=_pages_of(text))
     size = _size_of(text[:_HEADER_CHARS], source) or _size_of(text, source) or (0, 0)
@@ -242,11 +297,21 @@ def _is_private(host: str) -> bool:
         return last.isdigit() or last.startswith("0x")
 
 
+def _text_source_problem(source: dict[str, JSON]) -> str | None:
+    text = source.get("data")
+    if source.keys() != {"type", "media_type", "data"} or not isinstance(text, str):
+        return "source must have type, media_type and data, and nothing else"
+    if source["media_type"] != TEXT:
+        return f"source.media_type must be {TEXT}"
+    problem = _text_problem(text)
+    return None if problem is None else f"source.data {problem}"
+
+
 def _base64_problem(kind: str, source: dict[str, JSON], shrinks: bool) -> str | None:
     media_type, text = source.get("media_type"), source.get("data")
     if source.keys() != {"type", "media_type", "data"} or not isinstance(media_type, str) or not isinstance(text, str):
         return "source must have type, media_type and data, and nothing else"
-    allowed = sorted(IMAGE_TYPES) if kind == "image" else ["application/pdf"]
+    allowed = sorted(IMAGE_TYPES) if kind == "image" else ["application/pdf", TEXT]
     if media_type not in allowed:
         return f"source.media_type must be {' or '.join(allowed)}"
     if (problem := _too_long(len(text), media_type, shrinks)) is not None:
@@ -261,6 +326,12 @@ def _base64_problem(kind: str, source: dict[str, JSON], shrinks: bool) -> str | 
 
 def content_problem(data: bytes, media_type: str, *, shrinks: bool = False) -> str | None:
     """Why these bytes are no image or document of this type that can be used, as in "is not a PDF", or None."""
+    if media_type == TEXT:
+        try:
+            text_in(data)
+        except Unusable as error:
+            return str(error)
+        return "is text: its source must have the type text"
     if media_type == "application/pdf":
         # the mark may stand anywhere in the first 1024 bytes
         problem = None if b"%PDF-" in data[:1024] else "is not a PDF"

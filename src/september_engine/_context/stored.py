@@ -6,7 +6,7 @@ content is a blob of the task. A request holds the content again.
     {"type": "image", "source": {"type": "stored", "media_type": "image/png", "sha256": "…", "bytes": 5120,
                                  "width": 640, "height": 480}}
 
-A PDF has `pages` in place of a size, where they can be counted.
+A PDF has `pages` in place of a size, where they can be counted. A text document has the type `text/plain`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from ..messages import JSON, Block, Prompt
-from .media import image_size, pages_in
+from .media import TEXT, image_size, pages_in
 
 __all__ = ["LOST", "is_media", "put_back", "references", "take_out", "wanted"]
 
@@ -42,10 +42,10 @@ def take_out(content: Sequence[Block]) -> tuple[list[Block], dict[str, bytes]]:
     contents: dict[str, bytes] = {}
     for block in content:
         source = block.get("source") if is_media(block) else None
-        if not isinstance(source, dict) or source.get("type") != "base64":
+        if not isinstance(source, dict) or source.get("type") not in ("base64", "text"):
             kept.append(block)
             continue
-        data = base64.b64decode(source["data"])
+        data = source["data"].encode() if source["type"] == "text" else base64.b64decode(source["data"])
         digest = hashlib.sha256(data).hexdigest()
         contents[digest] = data
         kept.append({**block, "source": _reference(source["media_type"], digest, data)})
@@ -97,8 +97,10 @@ def _with_content(block: Block, found: Mapping[str, str]) -> Block:
     source = block["source"]
     if source["sha256"] not in found:
         return {"type": "text", "text": LOST}
-    data = found[source["sha256"]]
-    return {**block, "source": {"type": "base64", "media_type": source["media_type"], "data": data}}
+    kind, data = "base64", found[source["sha256"]]
+    if source["media_type"] == TEXT:
+        kind, data = "text", base64.b64decode(data).decode()
+    return {**block, "source": {"type": kind, "media_type": source["media_type"], "data": data}}
 
 
 def _refers(block: Block) -> bool:

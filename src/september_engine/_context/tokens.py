@@ -12,7 +12,7 @@ import base64
 import msgspec
 
 from ..messages import JSON, Block, Prompt
-from .media import IMAGE_CHARS, pages_in, weigh
+from .media import IMAGE_CHARS, TEXT, pages_in, weigh
 
 __all__ = ["BYTES_PER_TOKEN", "prompt_tokens", "tokens_of"]
 
@@ -64,6 +64,8 @@ def _of_media(block: Block) -> int:
     if weight.side is not None:
         size = weight.side**2 // PIXELS_PER_TOKEN
         return min(size, MOST_PER_IMAGE) if weight.side else MOST_PER_IMAGE
+    if block["source"].get("media_type") == TEXT:
+        return _per_bytes(weight.chars)
     return _pages(block["source"]) * PER_PAGE
 
 

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from .._context.media import DOCUMENT_CHARS, Unusable, kind_of
+from .._context.media import DOCUMENT_CHARS, TEXT, Unusable, text_in, type_of
 from .._context.text import clean
 from ..messages import Block
 
@@ -17,17 +17,18 @@ MOST_BYTES = DOCUMENT_CHARS // 4 * 3
 
 
 def read_media(one: bytes | os.PathLike[str]) -> Block:
-    """The block for a content, or for that of a regular file. Its type is told by its first bytes.
+    """The block for a content, or for that of a regular file. Its type is told by what is in it, not by its name.
 
     A document has its file's name as its title. Raises `Unusable`.
     """
     data = one if isinstance(one, bytes) else _content(one)
-    media_type = kind_of(data)
-    if media_type is None:
-        raise Unusable("is not a PNG, JPEG, GIF, WebP or PDF")
-    source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
-    if media_type != "application/pdf":
-        return {"type": "image", "source": source}
+    media_type = type_of(data)
+    if media_type == TEXT:
+        source = {"type": "text", "media_type": TEXT, "data": text_in(data)}
+    else:
+        source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
+        if media_type != "application/pdf":
+            return {"type": "image", "source": source}
     block: Block = {"type": "document", "source": source}
     if not isinstance(one, bytes):
         block["title"] = clean(os.fsencode(Path(one).name).decode(errors="replace"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from .._plain import plain_bytes, plain_text
 from ..errors import InvalidRequest
 from .records import Memory
 from .rules import checked, is_erased, says
@@ -28,10 +29,11 @@ def bundle_of(memories: Sequence[Memory]) -> bytes:
     return msgspec.json.encode(_Bundle(format=FORMAT, memories=list(memories)))
 
 
-def memories_of(bundle: bytes) -> list[Memory]:
+def memories_of(bundle: bytes | str) -> list[Memory]:
     """What a document holds. Raises `InvalidRequest`, and says where, for one that is not ours or is damaged."""
+    given = plain_text(bundle, "bundle").encode() if isinstance(bundle, str) else plain_bytes(bundle, "bundle")
     try:
-        read = msgspec.json.decode(bundle, type=_Bundle)
+        read = msgspec.json.decode(given.removeprefix(b"\xef\xbb\xbf"), type=_Bundle)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"This is not an export of memories: {error}.") from error
     if read.format != FORMAT:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
+from .._plain import plain_json, plain_scalar, shown
 from ..errors import InvalidRequest
 from .records import (
     KINDS,
@@ -50,8 +51,6 @@ LEFT = "its turn is no longer part of the conversation"
 MOST_MENTIONS = 100
 """A memory keeps the turns in which it was said first, and no more than this: it is written whole with each."""
 
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Memory] = msgspec.json.Decoder(Memory)
 _RANK: dict[Trust, int] = {"untrusted": 0, "inferred": 1, "stated": 2}
 
 
@@ -68,17 +67,25 @@ def as_read(memory: Memory) -> Memory:
     One time that is a float would otherwise be written, and fail every page, recall and export that reads it.
     """
     try:
-        return _decoder.decode(_encoder.encode(memory))
+        read: Memory = msgspec.convert(plain_json(memory, "memory"), Memory)
+        return read
+    except InvalidRequest as error:
+        raise InvalidRequest(f"This cannot be remembered: {error.message}") from error
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(
             f"This cannot be remembered: {error}. A memory's fields must be of their types."
         ) from error
 
 
-def check_kinds(kinds: Sequence[Kind]) -> None:
-    """Raises `InvalidRequest` for what are no kinds: of a kind that there is none, nothing would be found."""
-    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
-        raise InvalidRequest(f"kinds={kinds!r} must be a list of kinds. There are {', '.join(KINDS)}.")
+def check_kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+    """The kinds. Raises `InvalidRequest` for what are none: of a kind that there is none, nothing would be found."""
+    try:
+        asked = [] if isinstance(kinds, str) else [plain_scalar(kind) for kind in kinds]
+    except Exception:  # its own code takes part
+        asked = [""]
+    if isinstance(kinds, str) or not all(kind in KINDS for kind in asked):
+        raise InvalidRequest(f"kinds={shown(kinds)} must be a list of kinds. There are {', '.join(KINDS)}.")
+    return tuple(kind for kind in KINDS if kind in asked)
 
 
 def checked(memory: Memory) -> Memory:

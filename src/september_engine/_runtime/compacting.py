@@ -34,7 +34,7 @@ from .._turn.inputs import Summarised
 from .._turn.limits import backoff_ms
 from ..errors import ModelError
 from ..messages import Usage, text_of, tool_uses
-from ..models.base import Model, ModelRequest, Progress, Reply, compacts, window_of
+from ..models.base import Model, ModelRequest, Progress, Reply, checked_chunk, compacts, window_of
 from ..models.prices import cost_of
 from .isolation import is_cancelled
 from .resources import Resources
@@ -146,7 +146,8 @@ class Compaction:
     async def _attempt(self, model: Model, request: ModelRequest) -> Reply:
         with self.patience.over():
             async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # a generator, by the port
-                async for chunk in chunks:
+                async for given in chunks:
+                    chunk = checked_chunk(given)
                     self.patience.heard()
                     if isinstance(chunk, Progress):
                         self._running = self._running if chunk.usage is None else (model.name, chunk.usage)

@@ -21,7 +21,7 @@ from .._seams import Clock
 from ..errors import InvalidRequest, ModelError
 from ..memory.base import LongTerm
 from ..messages import text_of
-from ..models.base import Model, ModelRequest, Reply
+from ..models.base import Model, ModelRequest, Reply, checked_chunk
 from .isolation import is_cancelled, isolated
 
 __all__ = ["Distilling"]
@@ -148,7 +148,8 @@ class Distilling:
         """Raises nothing: what goes wrong is returned."""
         try:
             async with aclosing(self._model.stream(request)) as chunks:  # type: ignore[type-var]  # as in the planner
-                async for chunk in chunks:
+                async for given in chunks:
+                    chunk = checked_chunk(given)
                     if isinstance(chunk, Reply):
                         return chunk
         except (Exception, asyncio.CancelledError) as error:

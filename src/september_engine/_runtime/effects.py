@@ -28,6 +28,7 @@ from ..models.base import (
     Reply,
     TextChunk,
     ThinkingChunk,
+    checked_chunk,
 )
 from ..models.prices import cost_of
 from ..permissions import Allow, Deny, Rule
@@ -111,7 +112,8 @@ class ModelCall:
     async def _stream(self, model: Model, request: ModelRequest) -> Reply | None:
         emit, show, first = self._channel.emit, self._channel.show, self._command.first_block
         async with aclosing(model.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
-            async for chunk in chunks:
+            async for given in chunks:
+                chunk = checked_chunk(given)
                 self.patience.heard()
                 if isinstance(chunk, TextChunk):
                     self.text.append(chunk.text)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from .._plain import configuration, plain_number, plain_text, plain_whole
 from .._seams import Clock
 from ..memory.base import Embedder
 from .isolation import is_cancelled, isolated
@@ -38,13 +39,15 @@ class PatientEmbedder:
 
     @property
     def name(self) -> str:
-        """As the embedder's."""
-        return self._embedder.name
+        """As the embedder's. Raises `ConfigurationError` where it is no text."""
+        with configuration():
+            return plain_text(self._embedder.name, "The embedder's name")
 
     @property
     def dimensions(self) -> int:
-        """As the embedder's."""
-        return self._embedder.dimensions
+        """As the embedder's. Raises `ConfigurationError` where it is no whole number from 1 up."""
+        with configuration():
+            return plain_whole(self._embedder.dimensions, "The embedder's dimensions", least=1)
 
     async def embed(self, texts: Sequence[str], /) -> Vectors:
         """As the embedder does. Raises what it raises, and `TimeoutError`; a cancellation of its own is an error."""
@@ -61,8 +64,15 @@ class PatientEmbedder:
     async def _asked(self, texts: Sequence[str]) -> Vectors | Exception:
         """Raises nothing: what goes wrong is returned."""
         try:
-            return await self._embedder.embed(texts)
+            return _vectors(await self._embedder.embed(texts))
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
             return error if isinstance(error, Exception) else RuntimeError("The embedder gave up.")
+
+
+def _vectors(given: Vectors) -> Vectors:
+    """Arrays as they are, and lists of numbers; NumPy would go through anything else, however deep it is."""
+    if hasattr(given, "shape"):
+        return given
+    return [one if hasattr(one, "shape") else [plain_number(each, "a vector") for each in one] for one in given]

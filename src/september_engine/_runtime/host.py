@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from .._home import Home, running_loop
-from ..errors import EngineClosed
+from ..errors import EngineClosed, ShuttingDown
 from .health import Health, health_of
 from .supervisor import Supervisor
 
@@ -138,7 +138,7 @@ class Host:
         """The supervisor, for a new turn. Raises `EngineClosed`, while turns are drained too."""
         supervisor = self.running
         if not supervisor.accepting:
-            raise EngineClosed("The engine is shutting down and takes no new turns. Send the message again later.")
+            raise ShuttingDown("The engine is shutting down and takes no new turns. Send the message again later.")
         return supervisor
 
     @property

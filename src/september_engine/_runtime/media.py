@@ -12,7 +12,7 @@ import anyio
 import attrs
 
 from .._context.check import media_problems
-from .._context.media import Unusable, kind_of
+from .._context.media import Unusable, type_of
 from .._context.stored import is_media, put_back, take_out, wanted
 from .._turn.limits import is_blocks
 from .._turn.request import is_file
@@ -129,7 +129,11 @@ class Attachments:
         data = await self._store.blob(task_id, sha256)
         if data is None:
             raise MessageNotFound(f"No message of this task has an attachment {sha256!r}.")
-        return Content(media_type=kind_of(data) or "application/octet-stream", data=data)
+        try:
+            media_type = type_of(data)
+        except Unusable:  # what a tool gave beyond the limits is stored, too, and is none of these
+            media_type = "application/octet-stream"
+        return Content(media_type=media_type, data=data)
 
     async def _apart(self, call: Callable[[], T]) -> T:
         return await in_thread(call, limiter=self._threads, name="september-engine-media")

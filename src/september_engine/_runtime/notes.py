@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._turn.inputs import NotesSet, WriteNote
-from ..errors import EngineClosed, HitlRequired, TaskBusy
+from ..errors import HitlRequired, ShuttingDown, TaskBusy
 from .supervisor import Supervisor
 from .threads import TurnRequest
 
@@ -29,7 +29,7 @@ async def write_notes(supervisor: Supervisor, task_id: str, notes: list[WriteNot
         if runner.channel.failure is not None:
             raise runner.channel.failure
         await ticket.closed.wait()  # the turn ended first
-    raise EngineClosed("The engine is shutting down: nothing was noted.")
+    raise ShuttingDown("The engine is shutting down: nothing was noted.")
 
 
 async def _by_itself(supervisor: Supervisor, task_id: str, notes: list[WriteNote]) -> bool:

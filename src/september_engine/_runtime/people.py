@@ -9,7 +9,7 @@ from .._turn.inputs import Answered
 from .._turn.present import request_event
 from .._turn.request import is_answer, open_request
 from .._turn.state import TurnState, fold
-from ..errors import EngineClosed, EngineError, HitlAlreadyAnswered, HitlNotPending, InvalidRequest, StoreCorrupt
+from ..errors import EngineError, HitlAlreadyAnswered, HitlNotPending, InvalidRequest, ShuttingDown, StoreCorrupt
 from ..events import HitlRequest
 from ..messages import Media
 from ..store.base import TaskRow
@@ -47,7 +47,7 @@ async def respond(
     ticket = await supervisor.attend(task_id)
     if ticket is None or ticket.runner is None:
         if not supervisor.accepting:
-            raise EngineClosed("The engine is shutting down. The request stays open; answer it again later.")
+            raise ShuttingDown("The engine is shutting down. The request stays open; answer it again later.")
         raise await _not_open(supervisor, task_id, request_id)
     runner = ticket.runner
     request = open_request(runner.state, request_id)

@@ -19,7 +19,7 @@ from .._turn.inputs import PlanFailed, Planned
 from .._turn.planning import PLAN_SCHEMA, planning_prompt, steps_of
 from ..errors import ModelError
 from ..messages import Usage
-from ..models.base import Model, ModelRequest, Progress, Reply
+from ..models.base import Model, ModelRequest, Progress, Reply, checked_chunk
 from ..models.prices import cost_of
 from .isolation import is_cancelled, isolated
 from .resources import Resources
@@ -86,7 +86,8 @@ class PlanCall:
 
     async def _reply(self, planner: Model, request: ModelRequest) -> Reply | None:
         async with aclosing(planner.stream(request)) as chunks:  # type: ignore[type-var]  # the port asks for a generator
-            async for chunk in chunks:
+            async for given in chunks:
+                chunk = checked_chunk(given)
                 if isinstance(chunk, Progress):
                     self.usage = chunk.usage or self.usage
                 elif isinstance(chunk, Reply):

@@ -86,7 +86,14 @@ class Resources:
         tool = self.tools.get(name)
         if tool is None or not fits(tool, input):
             return Allow()
-        return self.policy.judge(name, input, _actions(tool, input), declared=tool.declared, remembered=rules)
+        actions = _actions(tool, input)
+        try:
+            decision = self.policy.judge(name, input, actions, declared=tool.declared, remembered=rules)
+        except Exception as error:  # a policy may be anybody's; what is not understood asks
+            return Refer(reason=f"The policy could not say whether it may run ({type(error).__name__}: {error}).")
+        if isinstance(decision, Allow | Deny | Refer):
+            return decision
+        return Refer(reason=f"The policy did not say whether it may run, but gave a {type(decision).__name__}.")
 
     def wanted(self, name: str, input: dict[str, JSON]) -> tuple[Effect, ...]:
         """What this call would need opened, because it is outside of the tool's own folders."""
@@ -163,6 +170,9 @@ def _actions(tool: AnyTool, input: Mapping[str, JSON]) -> Sequence[Action]:
     if tool.actions is None:
         return ()
     try:
-        return tool.actions(input)
+        actions = tuple(tool.actions(input))
+        if strange := [each for each in actions if not isinstance(each, Action)]:
+            raise TypeError(f"{type(strange[0]).__name__} is no action")
+        return actions
     except Exception as error:
         return (Unknown(why=f"{tool.name} could not say what it would do ({reason_of(error)})"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from .._turn.state import TurnState
-from ..errors import EngineClosed, EngineError, HitlRequired, TaskBusy
+from ..errors import EngineClosed, EngineError, HitlRequired, ShuttingDown, TaskBusy
 from .channel import Channel
 from .runner import Runner
 
@@ -51,8 +51,10 @@ def busy_error(ticket: Ticket) -> EngineError:
 
 
 def closed_error(because: str | None = None) -> EngineClosed:
-    """For whoever waited for a turn that cannot begin any more; `because` is why the engine was closed, if known."""
-    return EngineClosed(because or "The engine was closed before this turn began. Send the message again.")
+    """For whoever waited for a turn that cannot begin any more; `because` is why another engine ended this one."""
+    if because is not None:
+        return EngineClosed(because)
+    return ShuttingDown("The engine was closed before this turn began. Send the message again.")
 
 
 def waiting_error(state: TurnState) -> HitlRequired:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import anyio
 import attrs
 
+from .._plain import configuration, plain_number, plain_text
 from .._seams import Clock, CrashPoint, Ids, no_crash
 
-__all__ = ["SystemClock", "World", "sortable_id"]
+__all__ = ["PlainWorld", "SystemClock", "World", "sortable_id"]
 
 
 class SystemClock:
@@ -41,3 +42,36 @@ class World:
     ids: Ids = sortable_id
     chance: Callable[[], float] = random.random
     crash: CrashPoint = no_crash
+
+
+@attrs.frozen
+class PlainClock:
+    """Another clock, whose times are the numbers that they are taken for."""
+
+    clock: Clock
+
+    def now_ms(self) -> int:
+        with configuration():
+            return round(plain_number(self.clock.now_ms(), "world.clock.now_ms()"))
+
+    def monotonic(self) -> float:
+        with configuration():
+            return plain_number(self.clock.monotonic(), "world.clock.monotonic()")
+
+    async def sleep(self, seconds: float, /) -> None:
+        await self.clock.sleep(seconds)
+
+
+class PlainWorld(World):
+    """Another world, with plain times and ids: what is stored as anything else could not be read again."""
+
+    @classmethod
+    def of(cls, world: World) -> World:
+        """This world. What it gives that is no number or text is a `ConfigurationError` when it is asked for."""
+
+        def ids(prefix: str, /) -> str:
+            with configuration():
+                return plain_text(world.ids(prefix), "world.ids(…)")
+
+        clock = world.clock if isinstance(world.clock, SystemClock) else PlainClock(world.clock)
+        return cls(clock=clock, ids=ids, chance=world.chance, crash=world.crash)

@@ -31,7 +31,7 @@ from ..events import (
     WorkingMemoryUpdate,
     timestamp,
 )
-from ..messages import Usage, tool_uses
+from ..messages import JSON, Usage, tool_uses
 from ..permissions import in_words
 from .facts import (
     AssistantCut,
@@ -58,7 +58,7 @@ from .facts import (
 from .limits import brief, shown
 from .state import Request, TurnState, evolve
 
-__all__ = ["BlockType", "block_start", "block_stop", "delta", "present", "request_event"]
+__all__ = ["BlockType", "block_start", "block_stop", "delta", "failure_details", "present", "request_event"]
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:
@@ -159,12 +159,18 @@ def _used(usage: Usage | None) -> list[Event]:
 
 
 def _failed(state: TurnState, fact: TurnFailed) -> list[Event]:
-    details = shown(fact.details, turn_id=state.turn_id) if fact.details else None
+    details = failure_details(fact, message_id=state.message_id, turn_id=state.turn_id) or None
     return [
         *_used(fact.usage),
         ThreadLifecycle(phase="errored", task_id=state.task_id, turn_id=state.turn_id, timestamp=timestamp(fact.at)),
         Error(error=brief(fact.code), message=brief(fact.message), details=details),
     ]
+
+
+def failure_details(fact: TurnFailed, *, message_id: str, turn_id: str) -> dict[str, JSON]:
+    """The facts of a failure, and with them the message to run again from: sent anew it would stand there twice."""
+    details: dict[str, JSON] = shown(fact.details, turn_id=turn_id)
+    return {**details, "retry_message_id": message_id} if message_id else details
 
 
 def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:

@@ -206,7 +206,15 @@ def _messages() -> Object:
 
 
 def _media() -> Object:
-    types = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/octet-stream")
+    types = (
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "application/pdf",
+        "text/plain",
+        "application/octet-stream",
+    )
     return {
         "operationId": "getMedia",
         "summary": "The content of an image or document, by the `sha256` in its block's source",

@@ -19,7 +19,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from ..errors import EngineError, InvalidRequest, InvalidType, PayloadTooLarge
+from ..errors import EngineClosed, EngineError, InvalidRequest, InvalidType, PayloadTooLarge, ShuttingDown
 from ..messages import JSON
 from .logs import REQUEST_ID
 
@@ -47,6 +47,8 @@ SLOWEST = 64 * 1024
 
 LARGE = 64 * 1024
 """Bodies above this are decoded in a thread, so that one caller's megabytes hold nobody up."""
+
+BOM = b"\xef\xbb\xbf"
 
 HEADER_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
@@ -101,6 +103,7 @@ async def decode_body(body: bytes, kind: type[T]) -> T:
 
 
 def _decode(body: bytes, kind: type[T]) -> T:
+    body = body.removeprefix(BOM)  # which RFC 8259 lets a reader ignore
     try:
         try:
             decoded = msgspec.json.decode(body, type=kind)
@@ -108,7 +111,7 @@ def _decode(body: bytes, kind: type[T]) -> T:
             raise _refusal(body, kind, str(error)) from None
         _each_name_once(body)
     except (ValueError, RecursionError) as error:  # DecodeError and UnicodeDecodeError are ValueErrors
-        reason = "a text in it holds half of a surrogate pair." if _has_half_pair(body) else _reason(error)
+        reason = "a text in it holds half of a surrogate pair." if _has_half_pair(body) else _reason(error, body)
         raise InvalidRequest(f"The body is not JSON: {reason}") from None
     return decoded
 
@@ -150,7 +153,9 @@ def _has_half_pair(body: bytes) -> bool:
     return False
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, body: bytes) -> str:
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in body[:4]:
+        return "it is in UTF-16 or UTF-32; send UTF-8."
     match error:
         case RecursionError():
             return "it is nested too deeply."
@@ -233,7 +238,8 @@ def error_response(error: EngineError, *, headers: Mapping[str, str] | None = No
     if error.status == 500:
         logger.error("A request failed.", exc_info=error)
         details["id"] = REQUEST_ID.get()
-    body = ErrorBody(error=error.code, message=error.message, details=details or None)
+    code = ShuttingDown.code if isinstance(error, EngineClosed) else error.code  # a client cannot tell them apart
+    body = ErrorBody(error=code, message=error.message, details=details or None)
     response = json_response(body, status=error.status)
     response.headers.update(headers or {})
     return response

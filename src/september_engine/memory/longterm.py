@@ -22,8 +22,9 @@ from .._memory.rank import Ranking
 from .._memory.records import KINDS, Episode, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, is_erased, settled
+from .._plain import plain_flag, plain_items, plain_text, plain_text_or_none, plain_whole
 from .._seams import Clock, Ids
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, InvalidType
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
 from ._vectors import Cosines, VectorIndex
 from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
@@ -104,6 +105,7 @@ class LongTermMemory:
         With `repeat`, a memory whose id is there already is returned as it is: doing it twice does no harm. Raises
         `InvalidRequest` for what must not be remembered; then nothing is.
         """
+        repeat = plain_flag(repeat, "repeat")
         new = [checked(self._named(as_read(memory))) for memory in memories]
         async with self._deciding:
             there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
@@ -173,6 +175,7 @@ class LongTermMemory:
         Raises `InvalidRequest` for an id that is not known; then nothing is erased. After another error, or where it
         was cancelled, call it again: doing it twice does no harm.
         """
+        ids, because = tuple(plain_text(each, "ids") for each in ids), plain_text(because, "because")
         memories = [await self.get(id_) for id_ in dict.fromkeys(ids)]
         memories += await self._drawn_from(memories)
         gone = await self._erase(memories, because=because)
@@ -184,6 +187,7 @@ class LongTermMemory:
 
         Ids that are not known are left alone; the reason why something was superseded stays.
         """
+        because = plain_text(because, "because")
         await self._erase(await self.known(ids), because=because, supersedes=True)
 
     async def tidy(self) -> None:
@@ -226,6 +230,7 @@ class LongTermMemory:
 
     async def of_task(self, task_id: str) -> list[Memory]:
         """Everything that came from a task, current or not. All memories are read for it."""
+        task_id = plain_text(task_id, "task_id")
         found: list[Memory] = []
         after: str | None = None
         while page := await self.page(past=True, after=after, limit=PAGE):
@@ -288,6 +293,7 @@ class LongTermMemory:
 
         Returns how many; call it until it is 0. Raises what the embedder raises.
         """
+        limit = plain_whole(limit, "limit", least=1)
         if self._embedder is None:
             return 0
         done = 0
@@ -355,10 +361,14 @@ class LongTermMemory:
 
         Raises `InvalidRequest` for another limit, and for kinds that there are not. Cancelling is harmless.
         """
-        if not isinstance(limit, int) or not 1 <= limit <= 100:
-            raise InvalidRequest(f"The limit {limit!r} is not a whole number between 1 and 100.")
-        check_kinds(kinds)
-        question = question_of(query, now=self._clock.now_ms() if now is None else now, names=await self._known_names())
+        query, limit = plain_text(query, "query"), plain_whole(limit, "limit", least=1, most=100)
+        kinds = check_kinds(kinds)
+        past, without_task = plain_flag(past, "past"), plain_text_or_none(without_task, "without_task")
+        if not isinstance(weights, Weights | None):
+            raise InvalidType("weights must be Weights(…), or None for those of this memory.")
+        # as far as dates go
+        now = self._clock.now_ms() if now is None else plain_whole(now, "now", least=0, most=253_402_300_799_999)
+        question = question_of(query, now=now, names=await self._known_names())
         wanted = max(CANDIDATES, 2 * limit)
         matches, cosines = await asyncio.gather(
             self._memories.match(question.terms, kinds=kinds, past=past, limit=wanted),
@@ -397,6 +407,7 @@ class LongTermMemory:
 
     async def get(self, memory_id: str) -> Memory:
         """One memory, current or not. Raises `InvalidRequest` where there is none."""
+        memory_id = plain_text(memory_id, "memory_id")
         rows = await self._memories.get([memory_id])
         if not rows:
             raise InvalidRequest(f"There is no memory {memory_id!r}.")
@@ -404,7 +415,10 @@ class LongTermMemory:
 
     async def known(self, ids: Sequence[str], /) -> list[Memory]:
         """Those of these memories that there are, in this order."""
-        return [memory_of(row) for row in await self._memories.get(ids)]
+        return [
+            memory_of(row)
+            for row in await self._memories.get([plain_text(each, "ids") for each in plain_items(ids, "ids", "ids")])
+        ]
 
     async def history(self, memory_id: str) -> list[Memory]:
         """The trail through this memory, oldest first: what it superseded, and what superseded it.
@@ -425,7 +439,9 @@ class LongTermMemory:
         self, *, kinds: Sequence[Kind] = KINDS, past: bool = False, after: str | None = None, limit: int = 100
     ) -> list[Memory]:
         """Memories in the order they were remembered, beginning behind the id `after`."""
-        check_kinds(kinds)
+        kinds = check_kinds(kinds)
+        past, after = plain_flag(past, "past"), plain_text_or_none(after, "after")
+        limit = plain_whole(limit, "limit", least=1)
         rows = await self._memories.page(kinds=kinds, past=past, after=after, limit=limit)
         return [memory_of(row) for row in rows]
 

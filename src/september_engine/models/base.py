@@ -11,6 +11,9 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from .._context.text import clean
+from .._plain import plain_items, plain_json, plain_scalar, plain_text, plain_whole
+from ..errors import InvalidRequest, ModelError
 from ..messages import JSON, Block, Prompt, Usage
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "Reply",
     "TextChunk",
     "ThinkingChunk",
+    "checked_chunk",
     "compacts",
     "window_of",
 ]
@@ -96,6 +100,83 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Chunk: TypeAlias = BlockStarted | TextChunk | ThinkingChunk | BlockStopped | Progress | Reply
+
+
+def checked_chunk(chunk: Chunk) -> Chunk:
+    """The chunk with plain values of the types that the port says: a model may be anybody's.
+
+    A log that has taken in something else cannot be written or read again. Raises `ModelError`, which says what is
+    wrong and where.
+    """
+    try:
+        match chunk:
+            case TextChunk(text=text) if not (type(text) is str and text.isascii()):
+                return TextChunk(_shown(text))
+            case ThinkingChunk(text=text) if not (type(text) is str and text.isascii()):
+                return ThinkingChunk(_shown(text))
+            case TextChunk() | ThinkingChunk():
+                return chunk
+            case BlockStarted(index=index, block_type=kind):
+                if plain_text(kind, "block_type") not in ("text", "thinking", "tool_use"):
+                    raise InvalidRequest(f"block_type must be text, thinking or tool_use, not {kind!r}.")
+                return BlockStarted(plain_whole(index, "index", least=0), kind)
+            case BlockStopped(index=index):
+                return BlockStopped(plain_whole(index, "index", least=0))
+            case Progress(usage=usage):
+                return Progress(None if usage is None else _usage(usage))
+            case Reply():
+                return _reply(chunk)
+    except InvalidRequest as error:
+        raise ModelError(f"The model adapter failed: in its {type(chunk).__name__}, {error.message}") from None
+    raise ModelError(f"The model adapter failed: it gave a {type(chunk).__name__}, which is no chunk.")
+
+
+def _shown(text: object) -> str:
+    given = plain_scalar(text)
+    if not isinstance(given, str):
+        raise InvalidRequest("text must be text.")
+    return clean(given)
+
+
+def _usage(usage: Usage) -> Usage:
+    if not isinstance(usage, Usage):
+        raise InvalidRequest("usage must be Usage(…).")
+    counts = {name: plain_whole(getattr(usage, name), f"usage.{name}", least=0) for name in Usage.__struct_fields__}
+    return Usage(**counts)
+
+
+def _reply(reply: Reply) -> Reply:
+    given = plain_items(reply.content, "content", "blocks")
+    content = [_block(plain_json(one, f"content[{index}]"), f"content[{index}]") for index, one in enumerate(given)]
+    details = None if reply.stop_details is None else plain_json(reply.stop_details, "stop_details")
+    if not isinstance(details, dict | None):
+        raise InvalidRequest("stop_details must be an object.")
+    return Reply(
+        content=content,
+        stop_reason=plain_text(reply.stop_reason, "stop_reason"),
+        usage=_usage(reply.usage),
+        model=plain_text(reply.model, "model"),
+        broken_inputs={
+            plain_text(key, "broken_inputs (a key)"): plain_text(why, "broken_inputs (a value)")
+            for key, why in dict(reply.broken_inputs).items()
+        },
+        stop_details=details,
+    )
+
+
+_MUST_HAVE = {"text": ("text",), "thinking": ("thinking",), "tool_use": ("id", "name")}
+"""What of a block the engine reads itself, and is text."""
+
+
+def _block(block: JSON, place: str) -> Block:
+    if not isinstance(block, dict) or not isinstance(kind := block.get("type"), str):
+        raise InvalidRequest(f"{place} must be an object with a type.")
+    for key in _MUST_HAVE.get(kind, ()):
+        if not isinstance(block.get(key), str):
+            raise InvalidRequest(f"{place}.{key} must be text.")
+    if kind == "tool_use" and not isinstance(block.get("input"), dict):
+        raise InvalidRequest(f"{place}.input must be an object.")
+    return block
 
 
 def window_of(model: Model) -> int | None:

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import attrs
 
-from ..errors import ConfigurationError
+from .._plain import plain_number, shown
+from ..errors import ConfigurationError, InvalidRequest
 from ..messages import Usage
 
 __all__ = ["Price", "PriceList", "Prices", "cost_of"]
@@ -55,11 +56,19 @@ class Price:
     cache_write_1h: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        for name, value in attrs.asdict(self).items():
+        for name in (field.name for field in attrs.fields(Price)):
+            value = getattr(self, name)
             if value is None and name not in ("input", "output"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise ConfigurationError(f"Price({name}={value!r}) must be US dollars per million tokens, from 0 up.")
+            try:
+                plain = plain_number(value, name, least=0)
+            except InvalidRequest:
+                plain = math.inf
+            object.__setattr__(self, name, plain)
+            if not plain < math.inf:
+                raise ConfigurationError(
+                    f"Price({name}={shown(value)}) must be US dollars per million tokens, from 0 up."
+                )
 
     def of(self, usage: Usage) -> float:
         """US dollars for this usage."""
@@ -85,7 +94,7 @@ class PriceList:
     def __init__(self, prices: Mapping[str, Price], *, beyond: Prices | None = None) -> None:
         if not isinstance(prices, Mapping) or not all(isinstance(each, Price) for each in prices.values()):
             raise ConfigurationError(
-                f'PriceList({prices!r}) takes prices by name: {{"my-model": Price(input=…, output=…)}}.'
+                f'PriceList({shown(prices)}) takes prices by name: {{"my-model": Price(input=…, output=…)}}.'
             )
         self._prices = dict(prices)
         self._beyond = beyond
@@ -102,8 +111,9 @@ def cost_of(prices: Prices, model: str, usage: Usage | None) -> float | None:
     if usage is None:
         return None
     try:
-        cost = prices.cost(model, usage)
-        known = cost is not None and math.isfinite(cost) and cost >= 0
+        given = prices.cost(model, usage)
+        cost = None if given is None else plain_number(given, "cost", least=0)
+        known = cost is not None and math.isfinite(cost)
     except Exception as error:  # the list may be anybody's, and a turn does not end for it
         logger.warning("The prices do not know what %s costs.", model, exc_info=error)
         return None

@@ -22,6 +22,7 @@ from typing import Annotated, Any, ForwardRef, Literal, NewType, TypeVar, Union,
 
 import msgspec
 
+from .._plain import shown
 from ..messages import JSON
 from ._fields import declared_fields, description_of_class, has_fields, substituted
 from ._forms import Anything, Built, Choice, Definitions, Field, Form, Items, Keys, Later, Misfit, Object, OneOf, Scalar
@@ -109,7 +110,7 @@ class Forms:
         if kind is None or kind is type(None):
             return Scalar(None)
         if isinstance(kind, str | ForwardRef):
-            raise Undescribable(f"{kind!r} is the name of a type and not a type")
+            raise Undescribable(f"{shown(kind)} is the name of a type and not a type")
         if isinstance(kind, TypeVar):
             return self._union(kind.__constraints__) if kind.__constraints__ else self.of(kind.__bound__ or Any)
         if isinstance(kind, NewType):
@@ -267,7 +268,7 @@ class Forms:
 
     def _pydantics(self, kind: Any, items: Sequence[Any]) -> Form:
         if wrong := [item for item in items if isinstance(item, msgspec.Meta) and _bounds_of(item) is not None]:
-            raise Undescribable(f"{wrong[0]!r} cannot stand beside pydantic's metadata; write all as one of them")
+            raise Undescribable(f"{shown(wrong[0])} cannot stand beside pydantic's metadata; write all as one of them")
         try:
             return _by_pydantic(Annotated[(kind, *[item for item in items if _said(item) is None])])
         except Undescribable:
@@ -332,7 +333,7 @@ def _literal(values: tuple[Any, ...]) -> Form:
     for each in values:
         value = each.value if isinstance(each, enum.Enum) else each
         if value is not None and not isinstance(value, str | int | float | bool):
-            raise Undescribable(f"Literal[{each!r}] has no form in JSON")
+            raise Undescribable(f"Literal[{shown(each)}] has no form in JSON")
         choices.append((value, each))
     return Choice(choices)
 
@@ -348,7 +349,7 @@ def _enum(cls: type[enum.Enum]) -> Form:
     if not choices:
         raise Undescribable(f"{cls.__name__} has no members")
     if wrong := [value for value, _ in choices if not isinstance(value, str | int | float | None)]:
-        raise Undescribable(f"{cls.__name__} has the value {wrong[0]!r}, which is neither text nor a number")
+        raise Undescribable(f"{cls.__name__} has the value {shown(wrong[0])}, which is neither text nor a number")
     return Choice(choices, enum=cls, description=description)
 
 
@@ -461,7 +462,7 @@ def _checks(item: Any) -> Iterable[tuple[str, Callable[[Any], bool]]]:
         yield f"In {item.unit}.", lambda value: True
     elif not (_package(item) == "annotated_types" and kind in ("MinLen", "BaseMetadata")):
         raise Undescribable(
-            f"what {item!r:.200} in Annotated asks for is not known; write msgspec.Meta(…) or pydantic.Field(…)"
+            f"what {shown(item)} in Annotated asks for is not known; write msgspec.Meta(…) or pydantic.Field(…)"
         )
 
 

@@ -6,20 +6,17 @@ shown as text. Text that is not valid UTF-8 is repaired here, before anything is
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import re
-import reprlib
 from collections.abc import Callable, Iterable, Mapping, Set
 
-import attrs
 import msgspec
 
 from .._context.causes import reason_of
 from .._context.check import media_problems
-from .._context.depth import DEPTH
 from .._context.media import Unusable
 from .._context.text import clean
+from .._context.tidying import tidied
+from .._plain import DEPTH, NO_SCALAR, expanded, plain_scalar, shown
 from .._turn.limits import is_blocks
 from ..events import ToolResultError
 from ..messages import JSON, Block
@@ -30,9 +27,6 @@ ROOM = 64 * 2**20
 """How large one output may become: in characters of text, of which each value costs `VALUE` more."""
 
 VALUE = 256
-
-REPR_CHARS = 1000
-"""A longer `repr` keeps its head."""
 
 MESSAGE_CHARS = 4000
 """A longer error message keeps its head."""
@@ -79,7 +73,7 @@ def encode_error(error: BaseException) -> ToolResultError:
 
 
 def _text(value: object) -> str:
-    text = clean(value) if isinstance(value, str) else _shown(value)
+    text = clean(str.__str__(value)) if isinstance(value, str) else _shown(value)
     return text if len(text) <= MESSAGE_CHARS else f"{text[:MESSAGE_CHARS]}…"
 
 
@@ -96,18 +90,17 @@ class _Encoder:
 
     def plain(self, value: object) -> JSON:
         self._room -= VALUE
-        match value:
+        match given := plain_scalar(value):
             case None | bool():
-                return value
+                return given
             case str():
-                text = clean(str.__str__(value))
+                text = clean(given)
                 self._room -= len(text)
                 return text
             case int():
-                return _integer(int.__int__(value))
+                return _integer(given)
             case float():
-                number = float.__float__(value)
-                return number if math.isfinite(number) else str(number)
+                return given if math.isfinite(given) else str(given)
         if id(value) in self._inside or len(self._inside) > DEPTH:
             return f"<{type(value).__name__}>"
         self._inside.add(id(value))
@@ -127,10 +120,8 @@ class _Encoder:
                 return made if self._room <= 0 else sorted(made, key=msgspec.json.encode)
             case list() | tuple() | Set():
                 return self._array(value)
-        if (fields := _fields(value)) is not None:
-            return self._object(fields.items())
-        if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's own JSON form
-            return self.plain(dump(value, mode="json"))
+        if (inner := expanded(value)) is not NO_SCALAR:
+            return self.plain(inner)
         return self.plain(msgspec.to_builtins(value, str_keys=True, enc_hook=_shown))
 
     def _object(self, items: Iterable[tuple[object, object]]) -> JSON:
@@ -157,31 +148,6 @@ class _Encoder:
         return name
 
 
-def _fields(value: object) -> dict[str, object] | None:
-    """What a Struct, an attrs class or a dataclass holds, as msgspec would name it; None for anything else.
-
-    One level only: msgspec's own walk goes through all of it, and nothing could stop it on the way.
-    """
-    kind = type(value)
-    fields: dict[str, object] = {}
-    names: Iterable[tuple[str, str]]
-    if isinstance(value, msgspec.Struct):
-        config = value.__struct_config__
-        if config.tag_field is not None:
-            fields[config.tag_field] = config.tag
-        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-    elif attrs.has(kind):
-        names = ((field.name, field.name) for field in attrs.fields(kind) if not field.name.startswith("_"))
-    elif dataclasses.is_dataclass(kind):
-        names = ((field.name, field.name) for field in dataclasses.fields(kind))
-    else:
-        return None
-    for shown_as, name in names:
-        if (item := getattr(value, name, msgspec.UNSET)) is not msgspec.UNSET:
-            fields[shown_as] = item
-    return fields
-
-
 def _integer(number: int) -> int | str:
     if -(2**63) <= number < 2**64:
         return number
@@ -189,31 +155,8 @@ def _integer(number: int) -> int | str:
     return str(number) if number.bit_length() < 4096 else hex(number)
 
 
-class _Repr(reprlib.Repr):
-    """Bounded, and without addresses, which mean nothing to a model."""
-
-    def repr_instance(self, x: object, level: int) -> str:
-        name = f"<{type(x).__name__}>"
-        if type(x).__repr__ is object.__repr__:
-            return name
-        try:
-            text = _ADDRESS.sub("", repr(x))
-        except BaseException:  # a broken __repr__
-            return name
-        return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}…"
-
-
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_repr = _Repr().repr
-
-
 def _shown(value: object) -> str:
-    try:
-        text = _repr(value)
-    except BaseException:  # a container whose own code fails
-        text = f"<{type(value).__name__}>"
-    shown: str = clean(text)
-    return shown
+    return clean(shown(value))
 
 
 def _usable(blocks: list[Block], prepare: Callable[[Block], Block] | None) -> JSON:
@@ -223,7 +166,7 @@ def _usable(blocks: list[Block], prepare: Callable[[Block], Block] | None) -> JS
     """
     if not all(_is_content(block) for block in blocks):
         return msgspec.json.encode(blocks).decode()
-    kept = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    kept = [tidied(block) for block in blocks if block["type"] != "text" or block["text"].strip()]
     if prepare is not None:
         kept = [_prepared(block, prepare) for block in kept]
     for index, problem in media_problems(kept):

@@ -17,8 +17,9 @@ from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
 
+from .._plain import configuration, plain_flag, plain_number, plain_text_or_none, shown
 from .._turn.inputs import Write
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidRequest
 from ..messages import JSON, Block
 from ..permissions import Action, Effect
 from ._forms import Object
@@ -220,10 +221,23 @@ def tool(
     """
     scope = dict(sys._getframe(1).f_locals)
 
+    with configuration():
+        name, description = (
+            plain_text_or_none(name, "tool(name=…)"),
+            plain_text_or_none(description, "tool(description=…)"),
+        )
+        safe_to_repeat = plain_flag(safe_to_repeat, "tool(safe_to_repeat=…)")
+        requires_permission = plain_flag(requires_permission, "tool(requires_permission=…)")
+        high_cost = plain_flag(high_cost, "tool(high_cost=…)")
+    if actions is not None and not callable(actions):
+        raise ConfigurationError("tool(actions=…) must be a function that says what a call would do.")
+
     def make(function: Callable[P, R], *, stacklevel: int = 2) -> Tool[P, R]:
+        if not callable(function):
+            raise ConfigurationError(f"A tool is made of a function; {shown(function)} cannot be called.")
         plain = plain_function(function)
         chosen = name if name is not None else _name_of(function)
-        _check(chosen, timeout, plain)
+        _check(chosen, plain)
         parameters = parameters_of(function, chosen, scope)
         described = description_of(function) if description is None else description
         if description is None and not described:
@@ -239,7 +253,7 @@ def tool(
             input_schema=input_schema(parameters, function, chosen),
             function=function,
             is_async=_is_async(function),
-            timeout=timeout,
+            timeout=_seconds(chosen, timeout),
             safe_to_repeat=safe_to_repeat,
             requires_permission=requires_permission,
             high_cost=high_cost,
@@ -261,13 +275,25 @@ def _is_async(function: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def _check(name: str, timeout: float | None, plain: Callable[..., object]) -> None:
+def _seconds(name: str, timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    try:
+        seconds = plain_number(timeout, "timeout", least=0)
+    except InvalidRequest:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError(
+            f"The timeout of tool '{name}' must be seconds above 0, or None; it is {shown(timeout)}."
+        )
+    return seconds
+
+
+def _check(name: str, plain: Callable[..., object]) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"'{name}' cannot be a tool's name: use 1 to 64 letters, digits, '_' and '-', as in tool(…, name='lookup')."
         )
-    if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
-        raise ConfigurationError(f"The timeout of tool '{name}' must be seconds above 0, or None; it is {timeout}.")
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         raise ConfigurationError(f"Tool '{name}' is a generator: a tool returns its result, it does not yield.")
     if inspect.isclass(plain):
