@@ -60,6 +60,8 @@ MEMORY: dict[str, Use] = {
     "remember": lambda one: one.remember(FACT),
     "forget": lambda one: one.forget("mem_none", because="of a test"),
     "erase": lambda one: one.erase("mem_none", because="of a test"),
+    "erase_all": lambda one: one.erase_all(["mem_none"], because="of a test"),
+    "tidy": lambda one: one.tidy(),
     "of_task": lambda one: one.of_task("t"),
     "recall": lambda one: one.recall("Where does Ana live?"),
     "get": lambda one: one.get("mem_none"),
@@ -86,6 +88,7 @@ ENGINE: dict[str, Use] = {
     "remembered": lambda one: one.remembered(),
     "media": lambda one: one.media("t", "0" * 64),
     "delete": lambda one: one.delete("none"),
+    "compact": lambda one: one.compact(),
     "health": lambda one: one.health(),
 }
 USES: dict[type, dict[str, Use]] = {
@@ -278,7 +281,7 @@ def test_after_the_end_everything_works_or_says_so(when: str, store: Any) -> Non
                     outcome = await used(use, one)
                     allowed = ["works", "EngineClosed", "WrongLoop", "StopAsyncIteration"]
                     if when == "opened again" and kind in (Engine, Notes):
-                        allowed += ["TaskNotFound", "HitlNotPending", "MessageNotFound"]
+                        allowed += ["TaskNotFound", "HitlNotPending", "MessageNotFound", "ShuttingDown"]
                     assert outcome in allowed, (kind, name, outcome)
                     if when == "opened again":
                         await engine.open()
