@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from september_engine._memory.stems import stem
-from september_engine._memory.words import STOP_WORDS, spoken, terms_of
+from september_engine._memory.words import STOP_WORDS, asked_of, is_pair, spoken, terms_of
 
 from ..strategies import awkward_text
 
@@ -38,7 +38,8 @@ def test_a_text_becomes_the_stems_of_what_it_is_about() -> None:
 
 
 def test_scripts_without_spaces_are_pairs_and_marks_stay_with_their_letters() -> None:
-    assert terms_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]
+    assert terms_of("東京タワー") == ["東京", "東", "京タ", "京", "タワ", "ワー"]
+    assert asked_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]
     assert terms_of("京") == ["京"]
     assert terms_of("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
 

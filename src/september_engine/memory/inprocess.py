@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ class InProcessMemories:
 
     def __init__(self) -> None:
         self._rows: dict[str, MemoryRow] = {}
+        self._came: dict[str, int] = {}
         self._holding: dict[str, dict[str, None]] = defaultdict(dict)
         self._places: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self._words = 0
@@ -41,15 +43,20 @@ class InProcessMemories:
                 self._vectors.pop((model, id_), None)  # so that the order stays that of the numbers
                 self._vectors[model, id_] = (self._number, vector)
 
-    def _put(self, row: MemoryRow) -> None:
+    async def index(self, rows: Sequence[MemoryRow], /) -> None:
+        for row in rows:
+            self._put(row, same_text=True)
+
+    def _put(self, row: MemoryRow, *, same_text: bool = False) -> None:
         stored = self._rows.get(row.id)
         if row.position is None:
             row = replace(row, position=self._position(row) if stored is None else stored.position)
         if stored is not None:
             self._take_out(stored)
-            if stored.words != row.words:
+            if stored.words != row.words and not same_text:
                 self._vectors = {key: value for key, value in self._vectors.items() if key[1] != row.id}
         self._rows[row.id] = row
+        self._came.setdefault(row.id, len(self._came))
         self._words += len(row.words.split())
         for term in row.words.split():
             self._holding[term][row.id] = None
@@ -77,15 +84,21 @@ class InProcessMemories:
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:
         return [self._rows[id_] for id_ in ids if id_ in self._rows]
 
-    async def match(self, terms: Sequence[str], /, *, kinds: Sequence[Kind], past: bool, limit: int) -> Matches:
-        holding = {term: len(self._holding.get(term, ())) for term in terms}
+    async def match(
+        self, terms: Sequence[str], /, *, near: Sequence[str] = (), kinds: Sequence[Kind], past: bool, limit: int
+    ) -> Matches:
+        holding = {term: len(self._holding.get(term, ())) for term in (*terms, *near)}
         total = len(self._rows)
         about = Statistics(total=total, mean_length=self._words / max(total, 1), holding=holding)
-        ids = dict.fromkeys(id_ for term in terms for id_ in self._holding.get(term, ()))
-        found = _those(map(self._rows.__getitem__, ids), kinds, past)
+        best = {row.id: row for row in self._best(terms, about, kinds, past)[:limit]}
+        more = {row.id: row for row in self._best(near, about, kinds, past)[: limit // 2]}
+        return Matches(rows=list((best | more).values()), about=about)
+
+    def _best(self, terms: Sequence[str], about: Statistics, kinds: Sequence[Kind], past: bool) -> list[MemoryRow]:
+        ids = {id_ for term in terms for id_ in self._holding.get(term, ())}
         score = BM25(terms, about)
-        found.sort(key=lambda row: -score(row))
-        return Matches(rows=found[:limit], about=about)
+        found = _those(map(self._rows.__getitem__, ids), kinds, past)
+        return sorted(found, key=lambda row: (-round(score(row), 9), -self._came[row.id]))
 
     async def between(
         self, begin: int, end: int, /, *, kinds: Sequence[Kind], past: bool, limit: int
@@ -118,6 +131,9 @@ class InProcessMemories:
             return []
         rows = [self._rows[id_] for id_ in ids[0 if after is None else ids.index(after) + 1 :]]
         return _those(rows, kinds, past)[:limit]
+
+    async def terms(self, *, after: str, limit: int) -> list[str]:
+        return nsmallest(limit, (term for term, ids in self._holding.items() if ids and term > after))
 
     async def names(self) -> list[str]:
         return list(self._names)

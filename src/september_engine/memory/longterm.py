@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 from msgspec.structs import replace
 
+from .._memory.lexicon import Lexicon
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
@@ -19,6 +20,7 @@ from .._memory.rank import Ranking
 from .._memory.records import KINDS, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
+from .._memory.words import RULES
 from .._seams import Clock, Ids
 from ..errors import InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
@@ -34,6 +36,9 @@ MOST_NEIGHBOURED = 50
 """For how many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000
+INDEXED = "indexed by"
+"""The mark that says by which rules memories are indexed, and how far that is."""
+
 BATCH = 64
 AT_ONCE = 500
 """How many imported memories are written together: turns that end meanwhile do not wait for all of them."""
@@ -67,6 +72,8 @@ class LongTermMemory:
         self._weights = weights
         self._index = None if embedder is None else VectorIndex(embedder.dimensions)
         self._names: Names | None = None
+        self._lexicon: Lexicon | None = None
+        self._up_to_date = False
         self._deciding = anyio.Lock()
         self._loading = anyio.Lock()
         self.trouble: str | None = None
@@ -150,7 +157,7 @@ class LongTermMemory:
             gone = [erased(await self.get(id_), at=now, because=because) for id_ in dict.fromkeys(ids)]
             await self._write(gone)
             async with self._loading:
-                self._names = None
+                self._names = self._lexicon = None
                 if self._index is not None:
                     self._index.take_out(ids)
             return gone
@@ -177,6 +184,8 @@ class LongTermMemory:
         async with self._loading:
             if self._names is not None:
                 self._names.add(row.speaker for row in rows if row.speaker)
+            if self._lexicon is not None:
+                self._lexicon.add(word for row in rows for word in row.words.split())
             if self._index is not None:
                 self._index.retire(row.id for row in rows if not row.current)
 
@@ -242,8 +251,14 @@ class LongTermMemory:
         return await self._memories.marked(name)
 
     async def warm(self) -> None:
-        """Read names and vectors, so that the first recall need not. Harmless when repeated."""
+        """Read names, words and vectors, so that the first recall need not. Harmless when repeated.
+
+        Memories of a release with other rules for words are indexed by those of this one: some 10,000 a second.
+        """
+        while not self._up_to_date:
+            await self._index_anew()
         await self._known_names()
+        await self._known_words()
         if self._index is not None:
             await self._refresh(self._index)
 
@@ -284,10 +299,17 @@ class LongTermMemory:
         if not isinstance(limit, int) or not 1 <= limit <= 100:
             raise InvalidRequest(f"The limit {limit!r} is not a whole number between 1 and 100.")
         check_kinds(kinds)
-        question = question_of(query, now=self._clock.now_ms() if now is None else now, names=await self._known_names())
+        if not self._up_to_date:
+            await self._index_anew()
+        question = question_of(
+            query,
+            now=self._clock.now_ms() if now is None else now,
+            names=await self._known_names(),
+            lexicon=await self._known_words(),
+        )
         wanted = max(CANDIDATES, 2 * limit)
         matches, cosines = await asyncio.gather(
-            self._memories.match(question.terms, kinds=kinds, past=past, limit=wanted),
+            self._memories.match(question.terms, near=question.others, kinds=kinds, past=past, limit=wanted),
             self._cosines(question, kinds=kinds, past=past, limit=wanted),
         )
         rows = await brought_in(self._memories, question, matches, cosines, kinds=kinds, past=past)
@@ -304,6 +326,36 @@ class LongTermMemory:
             if self._names is None:
                 self._names = Names(await self._memories.names())
             return self._names
+
+    async def _known_words(self) -> Lexicon:
+        async with self._loading:
+            if self._lexicon is None:
+                lexicon, after = Lexicon(), ""
+                while words := await self._memories.terms(after=after, limit=PAGE):
+                    await anyio.to_thread.run_sync(lexicon.add, words)
+                    after = words[-1]
+                self._lexicon = lexicon
+            return self._lexicon
+
+    async def _index_anew(self) -> None:
+        """Index some memories, `PAGE` at most, by the rules of this release, if they were by those of another.
+
+        A mark keeps the place: what was interrupted goes on there, in another process, too.
+        """
+        async with self._deciding:
+            rules, _, after = (await self._memories.marked(INDEXED) or "").partition(" ")
+            if rules == RULES and not after:
+                self._up_to_date = True
+                return
+            rows = await self._memories.page(
+                kinds=KINDS, past=True, after=after if rules == RULES and after else None, limit=PAGE
+            )
+            changed = await anyio.to_thread.run_sync(_indexed_anew, rows)
+            if changed:
+                await self._memories.index(changed)
+                await self._written(changed)
+            self._up_to_date = len(rows) < PAGE
+            await self._memories.mark(INDEXED, RULES if self._up_to_date else f"{RULES} {rows[-1].id}")
 
     async def _cosines(self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines | None:
         """How close every memory is in meaning, to the question as it is put and without its names and times."""
@@ -392,6 +444,12 @@ class LongTermMemory:
                 await self._written(rows)
             self.wants_vectors = self._embedder is not None
             return len(write)
+
+
+def _indexed_anew(rows: Sequence[MemoryRow]) -> list[MemoryRow]:
+    """Those of these rows whose words are others by today's rules."""
+    new = [replace(row, words=row_of(memory_of(row)).words) for row in rows]
+    return [row for row, before in zip(new, rows, strict=True) if row.words != before.words]
 
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:

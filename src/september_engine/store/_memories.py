@@ -23,12 +23,14 @@ __all__ = [
     "filling",
     "get",
     "holds_memories",
+    "index_memories",
     "mark",
     "match",
     "names",
     "page",
     "put_mark",
     "put_memories",
+    "terms",
     "vectors",
     "without_vector",
 ]
@@ -38,7 +40,8 @@ T = TypeVar("T")
 COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.words, m.body, m.crc"
 SELECT = f"SELECT {COLUMNS} FROM memories m"
 
-BEST, NEWEST = "bm25(memory_words, 1.0, 0.0)", "memory_words.rowid DESC"
+NEWEST = "memory_words.rowid DESC"
+BEST = f"round(bm25(memory_words, 1.0, 0.0), 9), {NEWEST}"
 
 MOST_SCORED = 1_000
 """How many memories FTS5 may score for one question: some milliseconds."""
@@ -67,7 +70,13 @@ def put_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow], model: str, 
             db.execute(insert, (*values, crc_of(values[:2], vector)))
 
 
-def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
+def index_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
+    """Write rows whose words were made anew of the same text."""
+    for row in rows:
+        _put(db, row, same_text=True)
+
+
+def _put(db: sqlite3.Connection, row: MemoryRow, *, same_text: bool = False) -> int:
     stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
     position = row.position
     if stored is not None:
@@ -79,6 +88,8 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
             position = _next_position(db, row.task_id)
     if words != row.words:
         _index(db, key, row, words)
+        if stored is not None and not same_text:  # its vectors were made of another
+            db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
     values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current), row.words)
     checked = (*values, row.body, crc_of(values, row.body))
     db.execute(f"INSERT OR REPLACE INTO memories VALUES ({_marks(checked)})", checked)
@@ -91,11 +102,10 @@ def _put(db: sqlite3.Connection, row: MemoryRow) -> int:
 
 
 def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
-    """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
+    """Keep the index of words and its totals in step."""
     if before is not None:  # FTS5 must be told what it had indexed
         away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
         db.execute(away, (key, before, row.kind))
-        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
     db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
     more = len(row.words.split()) - len((before or "").split())
     totals = "UPDATE memory_totals SET memories = memories + ?, words = words + ?"
@@ -170,25 +180,42 @@ class TermCounts:
 
 
 def match(
-    db: sqlite3.Connection, terms: Sequence[str], kinds: Sequence[str], past: bool, limit: int, counted: TermCounts
+    db: sqlite3.Connection,
+    terms: Sequence[str],
+    kinds: Sequence[str],
+    past: bool,
+    limit: int,
+    counted: TermCounts,
+    near: Sequence[str] = (),
 ) -> Matches:
-    """The memories that hold these terms best."""
+    """The memories that hold these terms best, and behind them those that hold words near to them."""
     [(total, words)] = db.execute("SELECT memories, words FROM memory_totals")
-    counts = {term: counted.of(db, term, total) for term in terms}
+    counts = {term: counted.of(db, term, total) for term in (*terms, *near)}
     statistics = Statistics(total=total, mean_length=words / max(total, 1), holding=counts)
-    known = sorted((term for term in counts if counts[term]), key=lambda term: (counts[term], term))
-    if not known or not kinds:
+    if not kinds:
         return Matches(rows=[], about=statistics)
-    rare = _rare(known, counts)
+    known = _by_rarity(terms, counts)
+    rare = _rare(known, counts, MOST_SCORED)
     common = known[len(rare) :]
     rows: dict[str, MemoryRow] = {}
     for order, terms_, together in ((BEST, rare, " OR "), (NEWEST, common, " AND "), (NEWEST, common[:1], "")):
         if terms_ and len(rows) < limit:
-            wanted = f"words : ({together.join(_quoted(term) for term in terms_)})"
-            if set(kinds) != set(KINDS):
-                wanted += f" AND kind : ({' OR '.join(_quoted(kind) for kind in kinds)})"
-            rows |= {row.id: row for row in _matching(db, wanted, order, past, limit)}
-    return Matches(rows=list(rows.values())[:limit], about=statistics)
+            found = _matching(db, _wanted(terms_, together, kinds), order, past, limit)
+            rows |= {row.id: row for row in found[: limit - len(rows)] if row.id not in rows}
+    if also := _rare(_by_rarity(near, counts), counts, MOST_SCORED - sum(counts[term] for term in rare)):
+        rows |= {row.id: row for row in _matching(db, _wanted(also, " OR ", kinds), BEST, past, limit // 2)}
+    return Matches(rows=list(rows.values()), about=statistics)
+
+
+def _by_rarity(terms: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Those of the terms that some memory holds, the rarest first."""
+    return sorted({term for term in terms if counts[term]}, key=lambda term: (counts[term], term))
+
+
+def _wanted(terms: Sequence[str], together: str, kinds: Sequence[str]) -> str:
+    """An FTS5 query for memories of these kinds."""
+    wanted = f"words : ({together.join(_quoted(term) for term in terms)})"
+    return wanted if set(kinds) == set(KINDS) else f"{wanted} AND kind : ({' OR '.join(map(_quoted, kinds))})"
 
 
 def _matching(db: sqlite3.Connection, wanted: str, order: str, past: bool, limit: int) -> list[MemoryRow]:
@@ -217,12 +244,12 @@ def _keyed(db: sqlite3.Connection, keys: Sequence[int], current: str) -> list[Me
     return [found[key] for key in keys if key in found]
 
 
-def _rare(known: Sequence[str], counts: Mapping[str, int]) -> Sequence[str]:
+def _rare(known: Sequence[str], counts: Mapping[str, int], most: int) -> Sequence[str]:
     """The terms, of those in order of how rare they are, whose memories may all be scored."""
     scored = 0
     for place, term in enumerate(known):
         scored += counts[term]
-        if scored > MOST_SCORED:
+        if scored > most:
             return known[:place]
     return known
 
@@ -274,6 +301,12 @@ def mark(db: sqlite3.Connection, name: str) -> str | None:
     """The value under a name."""
     found = db.execute("SELECT value FROM memory_marks WHERE name = ?", (name,)).fetchone()
     return None if found is None else str(found[0])
+
+
+def terms(db: sqlite3.Connection, after: str, limit: int) -> list[str]:
+    """Terms that memories hold, in order."""
+    query = "SELECT term FROM memory_terms WHERE term > ? AND col = 'words' ORDER BY term LIMIT ?"
+    return [term for (term,) in db.execute(query, (after, limit)).fetchall()]
 
 
 def names(db: sqlite3.Connection) -> list[str]:
