@@ -19,13 +19,12 @@ from .words import is_pair
 
 __all__ = ["Lexicon"]
 
-FORMS = 6
-"""How many other forms of one word are asked for."""
+FORMS, LEAST_ALIKE, COUNTS = 6, 0.35, 0.9
+"""Of a word that no memory holds: how many others stand in for it, how alike they must be, and what one would count for
+that is the same.
+"""
 
-LEAST_ALIKE, COUNTS = 0.35, 0.9
-"""How alike a word must be that stands in for one that no memory holds, and what it counts for were it the same."""
-
-LEAST_ALIKE_TOO, COUNTS_TOO = 0.6, 0.4
+FORMS_TOO, LEAST_ALIKE_TOO, COUNTS_TOO = 3, 0.6, 0.4
 """The same beside a word that some memory holds; what begins or ends with that word may be less alike."""
 
 HEAD = 0.3
@@ -64,28 +63,31 @@ class Lexicon:
         if len(word) < 3:
             return self._beside(word)
         grams = _grams(word)
-        size = len(grams) + 2
+        size, all_of_it = len(grams) + 2, len(grams)
         known = word in self._known
-        least, counts = (LEAST_ALIKE_TOO, COUNTS_TOO) if known else (LEAST_ALIKE, COUNTS)
+        forms, least, counts = (FORMS_TOO, LEAST_ALIKE_TOO, COUNTS_TOO) if known else (FORMS, LEAST_ALIKE, COUNTS)
         shared = Counter(chain.from_iterable(self._holding.get(gram, ()) for gram in grams))
-        need = LEAST_ALIKE * size - 2
+        need = least * size - 2
         words, sizes = self._words, self._sizes
-        alike = (
+        alike = [
             (-((common + 2) / size * ((common + 2) / sizes[place]) ** 0.5), words[place])
             for place, common in shared.items()
-            if common >= need and words[place] != word
-        )
-        close = (pair for pair in alike if -pair[0] >= (LEAST_ALIKE if _holds(pair[1], word) else least))
-        if not word.isalpha():  # another number is no other form of a number
-            close = (pair for pair in close if pair[1] in word or word in pair[1])
-        return {other: counts * -less for less, other in nsmallest(FORMS, close)}
-
+            if common >= need or common == all_of_it
+        ]
+        close = [
+            (less, other)
+            for less, other in alike
+            if other != word and (-less >= least or (-less >= LEAST_ALIKE and _holds(other, word)))
+        ]
+        if any(map(str.isdigit, word)):  # another number is no other form of a number
+            close = [(less, other) for less, other in close if other in word or word in other]
+        return {other: counts * -less for less, other in nsmallest(forms, close)}
 
     def _beside(self, word: str) -> Mapping[str, float]:
         """The short words that begin or end with one of two letters."""
         found = {self._words[place] for edge in _edges(word) for place in self._holding.get(edge, ())}
-        counts = COUNTS_TOO if word in self._known else COUNTS
-        first = nsmallest(FORMS, found - {word}, key=lambda other: (len(other), other))
+        forms, counts = (FORMS_TOO, COUNTS_TOO) if word in self._known else (FORMS, COUNTS)
+        first = nsmallest(forms, found - {word}, key=lambda other: (len(other), other))
         return {other: counts * (2 / len(other)) ** 0.5 for other in first}
 
 

@@ -155,7 +155,7 @@ class Memories(Protocol):
     ) -> Matches:
         """At most `limit` memories that hold one of the terms, by BM25; of equals those that were put last come first.
 
-        Behind them at most half as many more that hold one of the words `near`, which may be meant by a term.
+        Behind them at most a quarter as many more that hold one of the words `near`, which may be meant by a term.
         Where the terms are so common that scoring all memories that hold one would take too long, the common ones
         alone bring nothing in: what they add to a score is for the caller to count.
         """

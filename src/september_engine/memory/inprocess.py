@@ -91,7 +91,7 @@ class InProcessMemories:
         total = len(self._rows)
         about = Statistics(total=total, mean_length=self._words / max(total, 1), holding=holding)
         best = {row.id: row for row in self._best(terms, about, kinds, past)[:limit]}
-        more = {row.id: row for row in self._best(near, about, kinds, past)[: limit // 2]}
+        more = {row.id: row for row in self._best(near, about, kinds, past)[: limit // 4]}
         return Matches(rows=list((best | more).values()), about=about)
 
     def _best(self, terms: Sequence[str], about: Statistics, kinds: Sequence[Kind], past: bool) -> list[MemoryRow]:

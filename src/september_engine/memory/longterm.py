@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -22,7 +23,7 @@ from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, settled
 from .._memory.words import RULES
 from .._seams import Clock, Ids
-from ..errors import InvalidRequest
+from ..errors import EngineError, InvalidRequest
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
 from ._vectors import Cosines, VectorIndex
 from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
@@ -94,6 +95,7 @@ class LongTermMemory:
         `InvalidRequest` for what must not be remembered; then nothing is.
         """
         new = [checked(self._named(as_read(memory))) for memory in memories]
+        await self._keep_up()
         async with self._deciding:
             there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
             await self._must_be_new([memory.id for memory in new if memory.id not in there])
@@ -256,7 +258,7 @@ class LongTermMemory:
         Memories of a release with other rules for words are indexed by those of this one: some 10,000 a second.
         """
         while not self._up_to_date:
-            await self._index_anew()
+            await self._keep_up()
         await self._known_names()
         await self._known_words()
         if self._index is not None:
@@ -299,8 +301,8 @@ class LongTermMemory:
         if not isinstance(limit, int) or not 1 <= limit <= 100:
             raise InvalidRequest(f"The limit {limit!r} is not a whole number between 1 and 100.")
         check_kinds(kinds)
-        if not self._up_to_date:
-            await self._index_anew()
+        with suppress(EngineError):  # it may be found all the same, and the next recall tries again
+            await self._keep_up()
         question = question_of(
             query,
             now=self._clock.now_ms() if now is None else now,
@@ -337,11 +339,13 @@ class LongTermMemory:
                 self._lexicon = lexicon
             return self._lexicon
 
-    async def _index_anew(self) -> None:
+    async def _keep_up(self) -> None:
         """Index some memories, `PAGE` at most, by the rules of this release, if they were by those of another.
 
         A mark keeps the place: what was interrupted goes on there, in another process, too.
         """
+        if self._up_to_date:
+            return
         async with self._deciding:
             rules, _, after = (await self._memories.marked(INDEXED) or "").partition(" ")
             if rules == RULES and not after:
@@ -435,6 +439,7 @@ class LongTermMemory:
         export; then nothing is written.
         """
         imported = await anyio.to_thread.run_sync(memories_of, bundle)
+        await self._keep_up()
         async with self._deciding:
             stored = {row.id: memory_of(row) for row in await self._memories.get([memory.id for memory in imported])}
             write = [memory for each in imported if (memory := merged(stored.get(each.id), each)) is not None]

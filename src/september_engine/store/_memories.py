@@ -46,6 +46,9 @@ BEST = f"round(bm25(memory_words, 1.0, 0.0), 9), {NEWEST}"
 MOST_SCORED = 1_000
 """How many memories FTS5 may score for one question: some milliseconds."""
 
+MOST_NEAR = 500
+"""How many more for the words near to what it asks for."""
+
 MANY = 500
 """FTS5 counts by reading: the count of a term that more memories than this hold is worth keeping."""
 
@@ -200,10 +203,11 @@ def match(
     rows: dict[str, MemoryRow] = {}
     for order, terms_, together in ((BEST, rare, " OR "), (NEWEST, common, " AND "), (NEWEST, common[:1], "")):
         if terms_ and len(rows) < limit:
-            found = _matching(db, _wanted(terms_, together, kinds), order, past, limit)
-            rows |= {row.id: row for row in found[: limit - len(rows)] if row.id not in rows}
-    if also := _rare(_by_rarity(near, counts), counts, MOST_SCORED - sum(counts[term] for term in rare)):
-        rows |= {row.id: row for row in _matching(db, _wanted(also, " OR ", kinds), BEST, past, limit // 2)}
+            rows |= {row.id: row for row in _matching(db, _wanted(terms_, together, kinds), order, past, limit)}
+    rows = dict(list(rows.items())[:limit])
+    if also := _by_rarity(near, counts):
+        order, also = (BEST, some) if (some := _rare(also, counts, MOST_NEAR)) else (NEWEST, also[:1])
+        rows |= {row.id: row for row in _matching(db, _wanted(also, " OR ", kinds), order, past, limit // 4)}
     return Matches(rows=list(rows.values()), about=statistics)
 
 
