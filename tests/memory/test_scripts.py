@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
+from september_engine._memory.rows import row_of
+from september_engine._memory.words import RULES, spoken
+from september_engine.errors import StoreFull
+from september_engine.memory import longterm
 from september_engine.memory.base import Episode, Memories, Source
 from september_engine.memory.inprocess import InProcessMemories
-from september_engine.memory.longterm import LongTermMemory
+from september_engine.memory.longterm import INDEXED, LongTermMemory
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.fakes import FakeClock, FakeIds
 
@@ -43,10 +48,10 @@ async def memories(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def remembering(memories: Memories) -> LongTermMemory:
     """A memory that holds all that is remembered in any case: each is a distractor for the others."""
     memory = LongTermMemory(memories, clock=FakeClock(), ids=FakeIds())
-    source = Source(origin="person")
-    talks = [Episode(text=case.remembered, at=1, source=source.__class__(origin="person", task_id=str(number)))
-             for number, case in enumerate(CASES)]
-    await memory.remember(*talks)
+    sources = [Source(origin="person", task_id=str(number)) for number in range(len(CASES))]  # no neighbours
+    await memory.remember(
+        *(Episode(text=case.remembered, at=1, source=source) for case, source in zip(CASES, sources, strict=True))
+    )
     return memory
 
 
@@ -90,9 +95,82 @@ async def test_what_was_remembered_is_the_first_that_is_found(memories: Memories
     assert missed == []
 
 
+async def test_how_the_letters_are_encoded_makes_no_difference(memories: Memories) -> None:
+    memory = await remembering(memories)
+    asked = {case: unicodedata.normalize("NFD", case.asked) for case in CASES}
+    missed = [case for case in CASES if await first(memory, asked[case]) != case.remembered]
+    assert missed == []
+
+
 async def test_it_is_found_wherever_trigrams_find_it(memories: Memories) -> None:
     memory = await remembering(memories)
     better = by_trigrams()
     assert 20 < sum(better.values()) < len(CASES)
     missed = [case for case in CASES if better[case] and await first(memory, case.asked) != case.remembered]
     assert missed == []
+
+
+async def indexed_as_before(memories: Memories, texts: list[str]) -> None:
+    """Memories as release 0.1.0 wrote them: with its words, and without a mark that says so."""
+    episodes = [
+        Episode(id=f"m{number}", text=text, at=1, source=Source(task_id=str(number)))
+        for number, text in enumerate(texts)
+    ]
+    rows = [replace(row_of(episode), words=" ".join(spoken(episode.text))) for episode in episodes]
+    await memories.put(rows, model="m", vectors={row.id: b"abcd" for row in rows})
+
+
+def a_new_process(memories: Memories) -> LongTermMemory:
+    return LongTermMemory(memories, clock=FakeClock(), ids=FakeIds())
+
+
+async def test_what_an_earlier_release_indexed_is_indexed_anew(memories: Memories) -> None:
+    await indexed_as_before(memories, ["我用docker部署服务", "red house", "แมวชอบนอนบนโซฟา"])
+    memory = a_new_process(memories)
+    assert await first(memory, "docker") == "我用docker部署服务"
+    assert await first(memory, "โซฟา") == "แมวชอบนอนบนโซฟา"
+    assert await first(memory, "house") == "red house"
+    assert len(await memories.vectors("m", after=0, limit=9)) == 3
+    assert await memories.marked(INDEXED) == RULES
+
+
+async def test_indexing_anew_goes_on_where_it_stopped(memories: Memories, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longterm, "ANEW", 2)
+    await indexed_as_before(memories, [f"我用docker{number}部署" for number in range(5)])
+    await a_new_process(memories).recall("anything")
+    assert await memories.marked(INDEXED) == f"{RULES} m1"
+    assert len(await a_new_process(memories).recall("docker")) == 4
+    memory = a_new_process(memories)
+    await memory.warm()
+    assert await memories.marked(INDEXED) == RULES
+    assert len(await memory.recall("docker")) == 5
+
+
+async def test_what_is_new_is_indexed_once(memories: Memories) -> None:
+    memory = a_new_process(memories)
+    await memory.remember(Episode(text="red house", at=1))
+    assert await memories.marked(INDEXED) == RULES
+
+
+async def test_a_recall_does_without_where_nothing_can_be_written(
+    memories: Memories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*args: object, **kwargs: object) -> None:
+        raise StoreFull("The disk is full.")
+
+    await indexed_as_before(memories, ["red house", "我用docker部署"])
+    with monkeypatch.context() as patched:
+        patched.setattr(memories, "index", full)
+        memory = a_new_process(memories)
+        assert await first(memory, "house") == "red house"
+        assert await memories.marked(INDEXED) is None
+    assert await first(memory, "docker") == "我用docker部署"
+
+
+async def test_what_was_erased_is_no_longer_near_anything(memories: Memories) -> None:
+    memory = a_new_process(memories)
+    [secret] = await memory.remember(Episode(text="Haustürschlüssel", at=1))
+    assert await first(memory, "Haustür") == "Haustürschlüssel"
+    await memory.erase(secret.id, because="asked")
+    assert await memory.recall("Haustür", past=True) == []
+    assert "hausturschlussel" not in await memories.terms(after="", limit=99)

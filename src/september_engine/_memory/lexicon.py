@@ -1,10 +1,10 @@
 """Lexicon: the words that memories hold, and which of them may be another form of one that is asked for.
 
-Most languages inflect words, glue them together, or write articles and prepositions into them: who asks for "Haustür",
-"вокзал" or "מטבח" means "Haustürschlüssel", "вокзала" and "במטבח". No stemmer knows them all. What such forms have in
-common is letters in a row, so words are compared by their trigrams: a k-gram index of the vocabulary (Manning, Raghavan,
-Schütze, "Introduction to Information Retrieval", 3.2 and 3.3.4). The index of memories stays one of whole words, and a
-recall asks it for a few more of them, which count for less.
+Most languages inflect words, glue them together, or write articles and prepositions into them: who asks for
+"Haustür", "вокзал" or "מטבח" means "Haustürschlüssel", "вокзала" and "במטבח". No stemmer knows them all. What such
+forms have in common is letters in a row, so words are compared by their trigrams: a k-gram index of the vocabulary
+(Manning, Raghavan, Schütze, "Introduction to Information Retrieval", 3.2 and 3.3.4). The index of memories stays one
+of whole words, and a recall asks it for a few more of them, which count for less.
 """
 
 from __future__ import annotations
@@ -106,4 +106,3 @@ def _edges(word: str) -> tuple[str, ...]:
 def _grams(word: str) -> set[str]:
     word = word[:LONGEST]
     return {word[place : place + 3] for place in range(len(word) - 2)}
-

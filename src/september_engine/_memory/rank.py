@@ -120,7 +120,9 @@ class BM25:
     ) -> None:
         rarity = {term: _rarity(about.holding.get(term, 0), about.total) * (K1 + 1) for term in terms}
         count = {term: WEAK if term in weak else 1.0 for term in rarity}
-        self._worth: dict[str, list[tuple[str, float]]] = {term: [(term, rarity[term] * count[term])] for term in rarity}
+        self._worth: dict[str, list[tuple[str, float]]] = {
+            term: [(term, rarity[term] * count[term])] for term in rarity
+        }
         for term, words in (near or {}).items():
             for word, share in words.items():
                 held = _rarity(about.holding.get(word, 0), about.total) * (K1 + 1)
@@ -168,12 +170,13 @@ class Ranking:
         weights, speakers = self._weights, self._question.speakers
 
         def score(row: MemoryRow) -> float:
-            return (
+            total: float = (
                 weights["words"] * self._words(row)
                 + weights["meaning"] * cosine(row.id)
                 + (weights["speaker"] if row.speaker in speakers else 0.0)
                 + weights["time"] * _time(row, "", self._question)
             )
+            return total
 
         return nsmallest(most, rows, key=lambda row: _order(score(row), row))
 

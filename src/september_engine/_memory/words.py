@@ -1,8 +1,8 @@
 """Words: a text as every store indexes it, so that the same question finds the same memories everywhere.
 
-A text is cut where its script changes. Scripts with spaces between words are indexed by word. Scripts without (Chinese,
-Japanese, Thai, Khmer, …) and Korean, whose particles stick to the word, by pairs of neighbouring letters, as trigrams do
-it by three. What inflection, compounds and attached particles do to a word is for `lexicon`.
+A text is cut where its script changes. Scripts with spaces between words are indexed by word. Scripts without
+(Chinese, Japanese, Thai, Khmer, …) and Korean, whose particles stick to the word, by pairs of neighbouring letters.
+What inflection, compounds and attached particles do to a word is for `lexicon`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _UNSEEN = re.compile(
 
 _LIKE = str.maketrans(
     {
-        **dict(zip("ıłøđðħ", "ilodd" "h", strict=True)),
+        **dict(zip("ıłøđðħ", "iloddh", strict=True)),
         **{"æ": "ae", "œ": "oe", "þ": "th"},
         **dict(zip("ىیېکہةۃٱ", "يييكههها", strict=True)),  # one letter each, as Arabic, Persian and Urdu type it
         **dict(zip("ךםןףץ", "כמנפצ", strict=True)),  # Hebrew's forms for the end of a word

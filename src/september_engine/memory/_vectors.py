@@ -76,7 +76,7 @@ class VectorIndex:
             raise ConfigurationError(
                 f"The embedder said {self._dimensions} dimensions and gave vectors of shape {array.shape}."
             )
-        lengths = np.linalg.norm(array, axis=1, keepdims=True)
+        lengths = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or not lengths.all():
             raise ConfigurationError("The embedder gave a vector without a direction (zero, or not a number).")
         return [row.astype("<f4").tobytes() for row in array / lengths]
@@ -192,21 +192,21 @@ class VectorIndex:
 
     def _most_alike(self, query: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
         """The wanted rows with the fewest signs that differ from the query's; of equals the newest."""
-        np = self._np
-        apart = np.zeros(self._parts, np.uint16)
+        numpy = self._np
+        apart = numpy.zeros(self._parts, numpy.uint16)
         for mine, signs in zip(self._signs_of(query[None])[0], self._signs, strict=True):
-            apart += np.bitwise_count(signs[: self._parts] ^ mine)
-        apart[~wanted] = np.iinfo(np.uint16).max
-        most = np.partition(apart, MOST_ALIKE - 1)[MOST_ALIKE - 1]
-        closer, equal = np.flatnonzero(apart < most), np.flatnonzero(apart == most)
-        newest = equal[np.argsort(-self._numbers[self._owner[equal]], kind="stable")]
-        alike: NDArray[np.intp] = np.concatenate([closer, newest[: MOST_ALIKE - len(closer)]])
+            apart += numpy.bitwise_count(signs[: self._parts] ^ mine)
+        apart[~wanted] = numpy.iinfo(numpy.uint16).max
+        most = numpy.partition(apart, MOST_ALIKE - 1)[MOST_ALIKE - 1]
+        closer, equal = numpy.flatnonzero(apart < most), numpy.flatnonzero(apart == most)
+        newest = equal[numpy.argsort(-self._numbers[self._owner[equal]], kind="stable")]
+        alike: NDArray[np.intp] = numpy.concatenate([closer, newest[: MOST_ALIKE - len(closer)]])
         return alike
 
 
-def _exact(matrix: NDArray[np.float32], query: NDArray[np.float32], np: ModuleType) -> NDArray[np.float64]:
+def _exact(matrix: NDArray[np.float32], query: NDArray[np.float32], numpy: ModuleType) -> NDArray[np.float64]:
     """The cosines of rows on the grid with a query on it: the same on every machine."""
-    rounded: NDArray[np.float64] = np.rint(matrix.astype(np.float64) @ query.astype(np.float64) * SAME) / SAME
+    rounded: NDArray[np.float64] = numpy.rint(matrix.astype(numpy.float64) @ query.astype(numpy.float64) * SAME) / SAME
     return rounded
 
 
@@ -220,14 +220,14 @@ class Cosines:
         matrix: NDArray[np.float32],
         rows: Mapping[str, int],
         spans: Sequence[tuple[int, int]],
-        np: ModuleType,
+        numpy: ModuleType,
     ) -> None:
         self.nearest = nearest
         self._query = query
         self._matrix = matrix
         self._rows = rows
         self._spans = spans
-        self._np = np
+        self._numpy = numpy
         self._known: dict[str | None, float] = {}
 
     def of(self, id_: str | None) -> float:
@@ -240,5 +240,5 @@ class Cosines:
         place = None if id_ is None else self._rows.get(id_)
         if place is None:
             return []
-        cosines: list[float] = _exact(self._matrix[slice(*self._spans[place])], self._query, self._np).tolist()
+        cosines: list[float] = _exact(self._matrix[slice(*self._spans[place])], self._query, self._numpy).tolist()
         return cosines

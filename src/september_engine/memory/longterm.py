@@ -37,6 +37,9 @@ MOST_NEIGHBOURED = 50
 """For how many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000
+ANEW = 1_000
+"""How many memories are indexed by new rules at once: some tenths of a second, while others wait."""
+
 INDEXED = "indexed by"
 """The mark that says by which rules memories are indexed, and how far that is."""
 
@@ -340,7 +343,7 @@ class LongTermMemory:
             return self._lexicon
 
     async def _keep_up(self) -> None:
-        """Index some memories, `PAGE` at most, by the rules of this release, if they were by those of another.
+        """Index some memories, `ANEW` at most, by the rules of this release, if they were by those of another.
 
         A mark keeps the place: what was interrupted goes on there, in another process, too.
         """
@@ -352,13 +355,13 @@ class LongTermMemory:
                 self._up_to_date = True
                 return
             rows = await self._memories.page(
-                kinds=KINDS, past=True, after=after if rules == RULES and after else None, limit=PAGE
+                kinds=KINDS, past=True, after=after if rules == RULES and after else None, limit=ANEW
             )
             changed = await anyio.to_thread.run_sync(_indexed_anew, rows)
             if changed:
                 await self._memories.index(changed)
                 await self._written(changed)
-            self._up_to_date = len(rows) < PAGE
+            self._up_to_date = len(rows) < ANEW
             await self._memories.mark(INDEXED, RULES if self._up_to_date else f"{RULES} {rows[-1].id}")
 
     async def _cosines(self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines | None:

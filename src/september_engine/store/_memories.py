@@ -46,7 +46,7 @@ BEST = f"round(bm25(memory_words, 1.0, 0.0), 9), {NEWEST}"
 MOST_SCORED = 1_000
 """How many memories FTS5 may score for one question: some milliseconds."""
 
-MOST_NEAR = 500
+MOST_NEAR = 250
 """How many more for the words near to what it asks for."""
 
 MANY = 500
@@ -206,8 +206,9 @@ def match(
             rows |= {row.id: row for row in _matching(db, _wanted(terms_, together, kinds), order, past, limit)}
     rows = dict(list(rows.items())[:limit])
     if also := _by_rarity(near, counts):
-        order, also = (BEST, some) if (some := _rare(also, counts, MOST_NEAR)) else (NEWEST, also[:1])
-        rows |= {row.id: row for row in _matching(db, _wanted(also, " OR ", kinds), order, past, limit // 4)}
+        some = _rare(also, counts, MOST_NEAR)
+        order, wanted = (BEST, some) if some else (NEWEST, also[:1])
+        rows |= {row.id: row for row in _matching(db, _wanted(wanted, " OR ", kinds), order, past, limit // 4)}
     return Matches(rows=list(rows.values()), about=statistics)
 
 
