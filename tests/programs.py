@@ -9,9 +9,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 import september_engine
 
-__all__ = ["ROOT", "environment", "matches", "run"]
+__all__ = ["ROOT", "environment", "matches", "run", "unicode_names"]
+
+unicode_names = pytest.mark.skipif(
+    sys.getfilesystemencoding() != "utf-8", reason="this process cannot write all names of files and all arguments"
+)
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 60.0
@@ -20,9 +26,13 @@ _OURS = re.compile(r"(ANTHROPIC|LLM|ENGINE|SEPTEMBER|CHANNEL_STATE|SQLITE|NO_COL
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process' environment without what would change ours; this source, wherever the program runs."""
+    """This process' environment without what would change ours; this source, wherever the program runs.
+
+    What the program prints is UTF-8, whatever the locale.
+    """
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
-    return {**kept, "PYTHONPATH": str(Path(september_engine.__file__).parent.parent), **(extra or {})}
+    ours = {"PYTHONPATH": str(Path(september_engine.__file__).parent.parent), "PYTHONUTF8": "1"}
+    return {**kept, **ours, **(extra or {})}
 
 
 def run(*arguments: str | Path, cwd: Path, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -33,6 +43,7 @@ def run(*arguments: str | Path, cwd: Path, extra: Mapping[str, str] | None = Non
         env=environment(extra),
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=SECONDS,
         check=False,
     )

@@ -37,8 +37,8 @@ MOST_NEIGHBOURED = 50
 """For how many of these the turns before and after are looked at, too."""
 
 PAGE = 2_000
-ANEW = 1_000
-"""How many memories are indexed by new rules at once: some tenths of a second, while others wait."""
+ANEW = 500
+"""How many memories are indexed by new rules at once: some tens of milliseconds, while others wait."""
 
 INDEXED = "indexed by"
 """The mark that says by which rules memories are indexed, and how far that is."""
@@ -337,7 +337,7 @@ class LongTermMemory:
             if self._lexicon is None:
                 lexicon, after = Lexicon(), ""
                 while words := await self._memories.terms(after=after, limit=PAGE):
-                    await anyio.to_thread.run_sync(lexicon.add, words)
+                    lexicon.add(words)
                     after = words[-1]
                 self._lexicon = lexicon
             return self._lexicon
@@ -357,7 +357,7 @@ class LongTermMemory:
             rows = await self._memories.page(
                 kinds=KINDS, past=True, after=after if rules == RULES and after else None, limit=ANEW
             )
-            changed = await anyio.to_thread.run_sync(_indexed_anew, rows)
+            changed = _indexed_anew(rows)
             if changed:
                 await self._memories.index(changed)
                 await self._written(changed)
