@@ -155,8 +155,8 @@ HTTP_MAY_IMPORT = (
 
 CORE_MAY_IMPORT = frozenset(
     """
-    __future__ attrs base64 binascii collections datetime functools hashlib heapq html ipaddress itertools math msgspec
-    re shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
+    __future__ array attrs base64 binascii collections datetime functools hashlib heapq html ipaddress itertools math
+    msgspec re shlex struct typing unicodedata urllib zlib tree_sitter tree_sitter_bash
     """.split()
 )
 CORE_MAY_NOT_ASK = frozenset("now today utcnow".split())

@@ -9,10 +9,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 import september_engine
 from september_engine.settings import setting_fields
 
-__all__ = ["ROOT", "environment", "matches", "run"]
+__all__ = ["ROOT", "environment", "matches", "run", "unicode_names"]
+
+unicode_names = pytest.mark.skipif(
+    sys.getfilesystemencoding() != "utf-8", reason="this process cannot write all names of files and all arguments"
+)
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 60.0
@@ -22,9 +28,13 @@ _SETTINGS = {field.metadata["variable"] for field in setting_fields()}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process' environment without what would change ours; this source, wherever the program runs."""
+    """This process' environment without what would change ours; this source, wherever the program runs.
+
+    What the program prints is UTF-8, whatever the locale.
+    """
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name) and name not in _SETTINGS}
-    return {**kept, "PYTHONPATH": str(Path(september_engine.__file__).parent.parent), **(extra or {})}
+    ours = {"PYTHONPATH": str(Path(september_engine.__file__).parent.parent), "PYTHONUTF8": "1"}
+    return {**kept, **ours, **(extra or {})}
 
 
 def run(*arguments: str | Path, cwd: Path, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -35,6 +45,7 @@ def run(*arguments: str | Path, cwd: Path, extra: Mapping[str, str] | None = Non
         env=environment(extra),
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=SECONDS,
         check=False,
     )

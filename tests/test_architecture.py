@@ -92,7 +92,7 @@ def test_files_and_functions_are_one_idea_each(house: dict[str, Module]) -> None
 
 
 def test_every_module_has_tests(house: dict[str, Module]) -> None:
-    texts = {path.relative_to(TESTS).as_posix(): path.read_text() for path in TESTS.rglob("*.py")}
+    texts = {path.relative_to(TESTS).as_posix(): path.read_text("utf-8") for path in TESTS.rglob("*.py")}
     assert list(laws.untested(house, texts, through=TESTED_THROUGH)) == []
 
 
@@ -325,7 +325,7 @@ def test_what_keeps_a_law_passes(law: Law, modules: Mapping[str, Module]) -> Non
 
 def test_the_design_shows_every_room_on_its_floor(house: dict[str, Module]) -> None:
     """The page's table of layers; a package of several layers stands there by one of its modules at least."""
-    rows = [line.split("|") for line in DESIGN.read_text().splitlines() if re.match(r"\| \d \|", line)]
+    rows = [line.split("|") for line in DESIGN.read_text("utf-8").splitlines() if re.match(r"\| \d \|", line)]
     shown = {int(row[1]): {each.strip("/") for each in re.findall(r"`([^`]+)`", row[3])} for row in rows}
     rooms = {name.partition(".")[0] for name in house} - {"", "__main__"}
     missing = {

@@ -24,7 +24,7 @@ from september_engine._doctor import Finding
 from september_engine.store._lock import FileLock
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
-from .programs import ROOT, SECONDS, environment, matches, run
+from .programs import ROOT, SECONDS, environment, matches, run, unicode_names
 from .sandbox.backends import sandbox_or_skip
 
 MODULE = ("-m", "september_engine")
@@ -56,6 +56,7 @@ def started(*arguments: str, cwd: Path, **extra: str) -> Iterator[subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     ) as process:
         try:
             yield process
@@ -92,7 +93,9 @@ def test_an_output_that_takes_nothing_is_said_in_one_line(into: str, code: int, 
     if not Path("/dev/full").exists():
         pytest.skip("this system has no device that is always full")
     command = ["sh", "-c", f'exec "$0" "$@" {into}', sys.executable, *MODULE, "demo", "Hello"]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (code, "", says)
 
 
@@ -219,6 +222,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=SECONDS,
         check=True,
     )
@@ -226,6 +230,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
     assert done.stderr == ""
 
 
+@unicode_names
 def test_an_output_that_knows_no_umlauts_gets_question_marks(folder: Path) -> None:
     done = run(*MODULE, "demo", "Grüße", cwd=folder, extra={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr

@@ -130,7 +130,7 @@ async def test_who_leaves_at_the_question_is_told_that_it_stays_open() -> None:
     out = io.StringIO()
     async with Bench().running(calling(command="touch /out"), tools=[bash]) as engine:
         turn = engine.execute("go", task_id="t")
-        with open(reader) as lines:
+        with open(reader, encoding="utf-8") as lines:
             async for event in turn:
                 if isinstance(event, HitlRequest):
                     async with anyio.create_task_group() as group:

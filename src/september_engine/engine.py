@@ -499,9 +499,7 @@ class Engine:
         and keeps its log from being emptied, `StoreFull` where there is no room for a second copy, `EngineClosed`.
         """
         if progress is not None and not callable(progress):
-            raise InvalidRequest(
-                f"progress={shown(progress)} must be a function of a CompactProgress, or None."
-            )
+            raise InvalidRequest(f"progress={shown(progress)} must be a function of a CompactProgress, or None.")
         return await self._running.store.compact(progress=progress)
 
     async def health(self) -> Health:

@@ -15,6 +15,8 @@ from september_engine._bash.grammar import parse
 from september_engine._bash.syntax import Commands, Simple
 from september_engine._bash.values import Argument, World, absolute, alternatives, expand
 
+from ..programs import unicode_names
+
 BASH = shutil.which("bash") or "/bin/bash"
 WORLD = World("/home/dev/project", (("name", Argument("", value="a b")), ("plain", Argument("", value="x.y"))))
 
@@ -182,6 +184,7 @@ PIECES = st.one_of(
 WORDS = st.lists(PIECES, min_size=1, max_size=5).map("".join)
 
 
+@unicode_names
 @settings(max_examples=120, deadline=None)
 @given(st.lists(WORDS, min_size=4, max_size=12))
 def test_bash_decodes_words_as_we_do(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 
 from september_engine._memory.stems import stem
-from september_engine._memory.words import STOP_WORDS, spoken, terms_of
+from september_engine._memory.words import STOP_WORDS, asked_of, spoken, terms_of
 
 from ..strategies import awkward_text
 
@@ -38,7 +40,8 @@ def test_a_text_becomes_the_stems_of_what_it_is_about() -> None:
 
 
 def test_scripts_without_spaces_are_pairs_and_marks_stay_with_their_letters() -> None:
-    assert terms_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]
+    assert terms_of("東京タワー") == ["東京", "東", "京タ", "京", "タワ", "ワー"]
+    assert asked_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]
     assert terms_of("京") == ["京"]
     assert terms_of("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
 
@@ -57,3 +60,34 @@ def test_any_text_has_terms_that_hold_no_space_and_no_upper_case(text: str) -> N
     for term in terms_of(text):
         assert term
         assert not any(char.isspace() or char in "\0\"'" for char in term)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("我用docker部署服务", "我用 我 用 docker 部署 部 署服 署 服务 服 务"),
+        ("GPU를 iPhone15を", "gpu 를 iphone15 iphon 15 を"),
+        ("PDFфайл", "pdf фаил"),
+        ("โซฟา ที่นี่", "โซ ซฟ ฟา ที่นี่ ที่ นี่"),
+        ("5kg qx77431 3fa9c2", "5kg 5 kg qx77431 qx 77431 3fa9c2"),
+        ("Straße Łódź ｆｕｌｌ", "strass lodz full"),
+        ("ışık IŞIK", "isik isik"),
+        ("كتــاب المَدْرَسَة ٢٠٢٣", "كتاب المدرسه 2023"),
+        ("שָׁלוֹם שלום", "שלומ שלומ"),
+        ("docker'ом м’яч isn't", "docker ом м яч"),
+        ("Party 🎉!", "parti 🎉"),
+    ],
+)
+def test_a_text_is_cut_where_its_script_changes_and_ways_to_write_it_are_one(text: str, terms: str) -> None:
+    assert terms_of(text) == terms.split()
+
+
+@given(awkward_text)
+def test_composed_and_decomposed_text_has_the_same_terms(text: str) -> None:
+    forms = [terms_of(unicodedata.normalize(form, text)) for form in ("NFC", "NFD")]
+    assert forms[0] == forms[1]
+
+
+@given(awkward_text)
+def test_what_is_asked_for_is_a_part_of_what_the_same_text_is_indexed_by(text: str) -> None:
+    assert set(asked_of(text)) <= set(terms_of(text))

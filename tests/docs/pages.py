@@ -52,7 +52,7 @@ def pages() -> list[Path]:
 
 def blocks_of(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     found: list[Block] = []
     end = 0
     for match in _FENCE.finditer(text):
@@ -77,7 +77,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 def needs_sandbox(page: Path) -> bool:
     """Whether the page shows what only a machine with a sandbox can do."""
-    return _NEEDS_SANDBOX in page.read_text()
+    return _NEEDS_SANDBOX in page.read_text(encoding="utf-8")
 
 
 def run_page(page: Path) -> None:
@@ -118,11 +118,11 @@ def _alike(shown: str, printed: str) -> bool:
 
 def links_of(page: Path) -> Iterator[str]:
     """The targets of a page's links, but for those inside of code."""
-    for match in _LINK.finditer(re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text()))):
+    for match in _LINK.finditer(re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text(encoding="utf-8")))):
         yield match["target"]
 
 
 def slugs_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", page.read_text()), re.M)
+    headings = re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -64,7 +64,7 @@ def test_every_block_says_its_language() -> None:
 
 def a_page(folder: Path, text: str) -> Path:
     page = folder / "page.md"
-    page.write_text(text)
+    page.write_text(text, encoding="utf-8")
     return page
 
 

@@ -95,7 +95,7 @@ def test_every_field_of_a_request_is_there() -> None:
 def test_what_the_top_level_offers_is_in_the_reference() -> None:
     """Events and errors have pages of their own; the rest is on the one about Python."""
     shown = {name for entries in API.values() for _, names in entries for name in names}
-    pages = (FOLDER / "errors.md").read_text() + " ".join(kind.__name__ for kind in get_args(events.Event))
+    pages = (FOLDER / "errors.md").read_text("utf-8") + " ".join(kind.__name__ for kind in get_args(events.Event))
     assert [
         name for name in september_engine.__all__ if name not in shown and name not in pages and name != "Event"
     ] == []

@@ -22,7 +22,7 @@ def skip_without_sandbox(example: Path) -> None:
 
 
 def promised(example: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(example.read_text())) or ""
+    docstring = ast.get_docstring(ast.parse(example.read_text(encoding="utf-8"))) or ""
     _, found, output = docstring.partition(INTRODUCTION)
     assert found, f"{example.name} does not say what it prints"
     return textwrap.dedent(output).strip()

@@ -129,7 +129,7 @@ async def test_a_reason_that_could_not_be_read_again_retires_nothing() -> None:
     [stored] = await memory.remember(said("I paint boats"))
     wrong: Any = None
     for retire in (memory.forget, memory.erase, lambda id_, because: memory.forget_all([id_], because=because)):
-        with pytest.raises(InvalidRequest, match="retired_because"):
+        with pytest.raises(InvalidRequest, match="because"):
             await retire(stored.id, because=wrong)
     assert [each.id for each in await memory.page()] == [stored.id]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
+import subprocess
+import sys
 
 import pytest
 from msgspec.structs import replace
@@ -38,6 +41,55 @@ def test_the_nearest_come_first_and_every_cosine_is_known() -> None:
     assert found.nearest == ["right", "up"]
     assert [found.of(id_) for id_ in ("right", "up", "left", "unknown", None)] == [1, 0, -1, 0, 0]
     assert len(index) == index.last == 3
+
+
+def test_of_equals_the_newest_come_first() -> None:
+    index = an_index(*(row(number, str(number), 3, 4) for number in range(1, 101)))
+    assert nearest(index, 3, 4, limit=5) == ["100", "99", "98", "97", "96"]
+    index.add([row(101, "7", 3, 4)])  # a later vector makes it the newest, as it will be when the file is opened again
+    assert nearest(index, 3, 4, limit=3) == ["7", "100", "99"]
+
+
+def test_of_equals_that_do_not_all_fit_into_the_comparison_the_newest_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_vectors, "ALL_COMPARED", 50)
+    monkeypatch.setattr(_vectors, "MOST_ALIKE", 20)
+    index = an_index(*(row(number, str(number), 3, 4) for number in range(1, 101)), row(200, "far", -3, -4))
+    assert nearest(index, 3, 4, limit=25) == [str(number) for number in range(100, 80, -1)]
+
+
+SCRIPT = """
+import random, struct
+from september_engine.memory import _vectors
+from september_engine.memory.base import KINDS, VectorRow
+
+_vectors.ALL_COMPARED, _vectors.MOST_ALIKE = {limits}
+chance = random.Random(5)
+texts = [[chance.gauss(0, 1) for _ in range(384)] for _ in range(40)]
+index = _vectors.VectorIndex(384)
+encoded = index.encoded(texts)
+index.add(
+    VectorRow(number=n, id=str(n), kind="episode", current=True, vector=encoded[n * 7 % 40]) for n in range(1, 801)
+)
+found = index.cosines([encoded[3]], kinds=KINDS, past=False, limit=50)
+print(found.nearest, [found.of(id_).hex() for id_ in found.nearest])
+"""
+
+
+@pytest.mark.parametrize("limits", [(16_384, 4_096), (300, 150)])
+def test_every_processor_finds_the_same_in_the_same_order(limits: tuple[int, int]) -> None:
+    import numpy
+
+    features = numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    plain = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(features), "OPENBLAS_CORETYPE": "Nehalem"}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT.format(limits=limits)], env=env, capture_output=True, text=True, check=True
+        ).stdout
+        for env in (dict(os.environ), plain)
+    ]
+    assert found[0] == found[1] != ""
 
 
 def test_many_queries_are_averaged() -> None:

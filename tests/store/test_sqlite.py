@@ -36,6 +36,8 @@ from september_engine.store._rows import crc_of
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
+from ..programs import unicode_names
+
 
 @asynccontextmanager
 async def opened(store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
@@ -165,6 +167,7 @@ async def test_the_file_and_its_folder_are_made_for_their_owner_only(tmp_path: P
         assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
+@unicode_names
 async def test_a_path_with_odd_characters_is_a_path(tmp_path: Path) -> None:
     path = tmp_path / "100% of? #1 ü.sqlite"
     async with opened(SQLiteStore(path)) as store:
@@ -194,10 +197,10 @@ async def test_the_database_of_another_program_is_refused_and_left_alone(path: P
 
 
 async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
-    path.write_text("Dear diary, " * 500)
+    path.write_text("Dear diary, " * 500, encoding="utf-8")
     with pytest.raises(ConfigurationError, match="cannot be used"):
         await SQLiteStore(path).open()
-    assert path.read_text().startswith("Dear diary")
+    assert path.read_text(encoding="utf-8").startswith("Dear diary")
 
 
 async def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ async def test_a_folder_that_cannot_be_written_is_refused_at_open(tmp_path: Path
 
 
 async def test_a_store_that_was_refused_can_be_opened_once_the_reason_is_gone(path: Path) -> None:
-    path.write_text("not a database, " * 500)
+    path.write_text("not a database, " * 500, encoding="utf-8")
     store = SQLiteStore(path)
     with pytest.raises(ConfigurationError):
         await store.open()

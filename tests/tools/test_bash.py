@@ -362,7 +362,7 @@ class Builder(Recorder):
     async def run(self, job: Job, /) -> Outcome:
         for name in ("objects", "refs"):
             os.makedirs(f"{job.cwd}/{name}", exist_ok=True)
-        with open(f"{job.cwd}/HEAD", "w"):
+        with open(f"{job.cwd}/HEAD", "w", encoding="utf-8"):
             pass
         return await super().run(job)
 

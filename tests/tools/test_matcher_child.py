@@ -56,7 +56,7 @@ def test_it_limits_itself_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "argv", ["_matcher_child.py", "7"])
     monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
     monkeypatch.setattr(_matcher_child, "serve", lambda *_: served.append(dict(limits)))
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     main()
     assert served == [{resource.RLIMIT_CPU: (7, 7), resource.RLIMIT_AS: (1 << 30, 1 << 30)}]

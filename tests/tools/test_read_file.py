@@ -25,7 +25,7 @@ def read(workspace: Workspace) -> Call:
 
 
 def test_a_small_file_is_its_text(root: Path, read: Call) -> None:
-    (root / "a.txt").write_text("to be\n\tor not\n\nnaïve")
+    (root / "a.txt").write_text("to be\n\tor not\n\nnaïve", encoding="utf-8")
     assert read(path="a.txt") == "to be\n\tor not\n\nnaïve"
 
 
@@ -62,9 +62,9 @@ def test_a_long_line_is_cut_and_said_to_be(root: Path, read: Call) -> None:
 
 
 def test_a_cut_goes_through_no_character(root: Path, read: Call) -> None:
-    (root / "a.txt").write_text("é" * LINE_BYTES)
+    (root / "a.txt").write_text("é" * LINE_BYTES, encoding="utf-8")
     assert read(path="a.txt") == "é" * (LINE_BYTES // 2) + "[… line cut, 5,000 bytes more …]"
-    (root / "b.txt").write_text("a" + "é" * LINE_BYTES)
+    (root / "b.txt").write_text("a" + "é" * LINE_BYTES, encoding="utf-8")
     assert read(path="b.txt").startswith("a" + "é" * (LINE_BYTES // 2 - 1) + "[…")
 
 
@@ -150,7 +150,7 @@ def test_a_huge_file_is_paged_with_little_memory(root: Path, read: Call) -> None
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(lines=st.lists(st.text(st.sampled_from("ab é🦊\t\u2028"), max_size=8), min_size=1, max_size=30))
 def test_pages_together_are_the_file(root: Path, read: Call, lines: list[str]) -> None:
-    (root / "a.txt").write_text("\n".join([*lines, "."]))
+    (root / "a.txt").write_text("\n".join([*lines, "."]), encoding="utf-8")
     seen: list[str] = []
     while "." not in seen:
         page = read(path="a.txt", offset=len(seen) + 1, limit=7).split("\n")

@@ -15,6 +15,7 @@ from september_engine.tools.find_files import find_files_tool
 from september_engine.tools.grep import grep_tool
 from september_engine.tools.workspace import Workspace
 
+from ..programs import unicode_names
 from .conftest import calling, refused
 
 
@@ -163,6 +164,7 @@ def test_what_is_hidden_during_a_walk_is_not_shown_any_more(tree: Path) -> None:
     assert seen == [".env", "data", "data/brain.sqlite-wal", "data/notes.txt"]
 
 
+@unicode_names
 def test_names_are_taken_as_the_most_forgiving_file_system_would(tree: Path) -> None:
     roots = Roots([tree, tree / "data"])
     reserved = Reserved(roots, protected=("/İx", "Straße"), hidden=("[A-Z]1",))

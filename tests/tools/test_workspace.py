@@ -19,6 +19,7 @@ from september_engine.tools import ToolError, _beneath
 from september_engine.tools._glob import Glob
 from september_engine.tools.workspace import Workspace
 
+from ..programs import unicode_names
 from .conftest import refused
 
 AWKWARD = [
@@ -158,6 +159,7 @@ def guarded(tree: Path) -> Workspace:
     return Workspace(tree, protected=("locked/", "*.lock"), hidden=(".env*", "data/brain.sqlite*"))
 
 
+@unicode_names
 @pytest.mark.parametrize(
     "path",
     [

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from .dates import Span, spans_of
-from .words import spoken, terms_of
+from .lexicon import Lexicon
+from .words import asked_of, spoken, terms_of
 
 __all__ = ["Names", "Question", "question_of"]
 
@@ -31,16 +32,24 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     `terms` are the stems that an answer may hold, without the names of speakers: whoever asks about Ana wants what Ana
     said, and it is the others who say "Ana". `anonymous` is the text as Ana would have put it, for its meaning.
     `speakers` are whom it names, `spans` the times it names. Where nobody is known to speak, any name may be a
-    speaker's: `weak` are the stems of names then.
+    speaker's: `weak` are the stems of names then. `near` are, by term, other words of memories that may be meant, and
+    what each counts for.
     """
 
     text: str
     anonymous: str
     terms: tuple[str, ...]
+    near: Mapping[str, Mapping[str, float]] = {}
     weak: frozenset[str] = frozenset()
     speakers: frozenset[str]
     spans: tuple[Span, ...]
     asks_when: bool
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The words that `near` brings in, each once, in the order of the terms."""
+        found = dict.fromkeys(word for words in self.near.values() for word in words)
+        return tuple(word for word in found if word not in self.terms)
 
 
 class Names:
@@ -78,7 +87,7 @@ class Names:
         return frozenset(name for name in self._known if name.casefold() in names)
 
 
-def question_of(text: str, *, now: int, names: Names) -> Question:
+def question_of(text: str, *, now: int, names: Names, lexicon: Lexicon | None = None) -> Question:
     """Take a query apart, as it is meant at this time (unix ms). Of a very long one only the beginning counts."""
     text = text[:QUERY_CHARS]
     spans = spans_of(text, now)
@@ -91,10 +100,13 @@ def question_of(text: str, *, now: int, names: Names) -> Question:
     for span in spans:
         if not any(char.isdigit() for char in span.words):  # "last week" is said of any week, "4 October" of one
             left_out.update(terms_of(span.words))
+    terms = tuple(dict.fromkeys(term for term in asked_of(text) if term not in left_out))
+    near = {} if lexicon is None else {term: forms for term in terms if (forms := lexicon.near(term))}
     return Question(
         text=text,
         anonymous=anonymous,
-        terms=tuple(dict.fromkeys(term for term in terms_of(text) if term not in left_out)),
+        terms=terms,
+        near=near,
         weak=frozenset(term for word in guessed for term in terms_of(word)),
         speakers=frozenset(named) or _pronouns(words, names),
         spans=tuple(spans),

@@ -104,12 +104,30 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BM25:
-    """Okapi BM25 for the terms of one question, as a part of what a text could reach that holds them all often."""
+    """Okapi BM25 for the terms of one question, as a part of what a text could reach that holds them all often.
 
-    def __init__(self, terms: Sequence[str], about: Statistics, *, weak: Collection[str] = ()) -> None:
-        self._rarity = {term: _rarity(about.holding.get(term, 0), about.total) * (K1 + 1) for term in terms}
-        self._rarity |= {term: self._rarity[term] * WEAK for term in self._rarity.keys() & set(weak)}
-        self._best = sum(self._rarity.values())
+    `near` are other words that may be meant by a term, and what each counts for. A term counts once: by the best of its
+    words that the text holds, and by none more than it counts itself.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[str],
+        about: Statistics,
+        *,
+        weak: Collection[str] = (),
+        near: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        rarity = {term: _rarity(about.holding.get(term, 0), about.total) * (K1 + 1) for term in terms}
+        count = {term: WEAK if term in weak else 1.0 for term in rarity}
+        self._worth: dict[str, list[tuple[str, float]]] = {
+            term: [(term, rarity[term] * count[term])] for term in rarity
+        }
+        for term, words in (near or {}).items():
+            for word, share in words.items():
+                held = _rarity(about.holding.get(word, 0), about.total) * (K1 + 1)
+                self._worth.setdefault(word, []).append((term, min(held, rarity[term]) * count[term] * share))
+        self._best = math.fsum(rarity[term] * count[term] for term in rarity)
         self._base, self._by_length = K1 * (1 - B), K1 * B / max(about.mean_length, 1.0)
         self._known: dict[str, float] = {}
 
@@ -123,11 +141,15 @@ class BM25:
         return found
 
     def _of(self, held: Sequence[str]) -> float:
-        if not (shared := self._rarity.keys() & set(held)):
+        if not (shared := self._worth.keys() & set(held)):
             return 0.0
         length = self._base + self._by_length * len(held)
-        counts = ((self._rarity[term], held.count(term)) for term in sorted(shared))
-        return min(sum(rarity * count / (count + length) for rarity, count in counts) / self._best, 1.0)
+        best: dict[str, float] = {}
+        for word in shared:
+            often = held.count(word)
+            for term, worth in self._worth[word]:
+                best[term] = max(worth * often / (often + length), best.get(term, 0.0))
+        return min(math.fsum(best.values()) / self._best, 1.0)
 
 
 def _rarity(holding: int, total: int) -> float:
@@ -140,24 +162,23 @@ class Ranking:
 
     def __init__(self, question: Question, about: Statistics, *, weights: Weights = WEIGHTS) -> None:
         self._question = question
-        self._words = BM25(question.terms, about, weak=question.weak)
+        self._words = BM25(question.terms, about, weak=question.weak, near=question.near)
         self._weights = {name: getattr(weights, name) for name in weights.__struct_fields__}
 
     def promising(self, rows: Iterable[MemoryRow], cosine: Callable[[str], float], *, most: int) -> list[MemoryRow]:
         """The best by what they say themselves: the turns beside these are worth a look."""
         weights, speakers = self._weights, self._question.speakers
-        scored = [
-            (
-                -weights["words"] * self._words(row)
-                - weights["meaning"] * cosine(row.id)
-                - (weights["speaker"] if row.speaker in speakers else 0.0)
-                - weights["time"] * _time(row, "", self._question),
-                row.id,
-                row,
+
+        def score(row: MemoryRow) -> float:
+            total: float = (
+                weights["words"] * self._words(row)
+                + weights["meaning"] * cosine(row.id)
+                + (weights["speaker"] if row.speaker in speakers else 0.0)
+                + weights["time"] * _time(row, "", self._question)
             )
-            for row in rows
-        ]
-        return [row for _, _, row in nsmallest(most, scored)]
+            return total
+
+        return nsmallest(most, rows, key=lambda row: _order(score(row), row))
 
     def best(self, candidates: Sequence[Candidate], *, limit: int) -> list[Ranked]:
         """The best candidates, best first, that anything speaks for; equals are in the order newest, then id."""
@@ -176,9 +197,9 @@ class Ranking:
         scored = []
         for candidate in candidates:
             signals = self._signals(candidate)
-            score = sum([self._weights[name] * value for name, value in signals.items()])
+            score = math.fsum([self._weights[name] * value for name, value in signals.items()])
             scored.append((score, candidate, signals))
-        scored.sort(key=lambda each: (-each[0], -each[1].row.at, each[1].row.id))
+        scored.sort(key=lambda each: _order(each[0], each[1].row))
         return scored
 
     def _signals(self, candidate: Candidate) -> dict[str, float]:
@@ -198,6 +219,11 @@ class Ranking:
             "asks": _asks(candidate.text) if "?" in candidate.text else 0.0,
         }
         return {name: value for name, value in signals.items() if value > 0}
+
+
+def _order(score: float, row: MemoryRow) -> tuple[float, int, str]:
+    """What to sort by: the best score, of equals the newest, then the id. The last digits of a score are chance."""
+    return -round(score, 6), -row.at, row.id
 
 
 def _near(row: MemoryRow, other: MemoryRow | None) -> MemoryRow | None:
@@ -232,7 +258,7 @@ def _why(candidate: Candidate, signals: Mapping[str, float], question: Question)
     """What brought it here, in a sentence."""
     reasons: list[str] = []
     held = set(candidate.row.words.split())
-    if shared := [term for term in question.terms if term in held]:
+    if shared := [term for term in (*question.terms, *question.others) if term in held]:
         reasons.append(f"it holds {', '.join(repr(term) for term in shared)}")
     elif "words_before" in signals or "words_after" in signals:
         reasons.append("the words stand in the turn next to it")

@@ -30,7 +30,7 @@ async def pending(supervisor: Supervisor) -> list[HitlRequest]:
         if state.status != "running":
             continue
         found += [request_event(state, request) for request in state.open_requests]
-    return sorted(found, key=lambda request: request.created_at)
+    return sorted(found, key=lambda request: request.created_at)  # of one moment: in the order of tasks and calls
 
 
 async def respond(

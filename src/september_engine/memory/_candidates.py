@@ -84,5 +84,5 @@ def hit_of(best: Ranked, question: Question, cosines: Cosines | None) -> Hit:
     """What was ranked, as it is given to whoever asked."""
     memory = memory_of(best.row)
     near = () if cosines is None else cosines.of_parts(best.row.id)
-    passage = passage_of(text_of(memory), terms=question.terms, near=near)
+    passage = passage_of(text_of(memory), terms=(*question.terms, *question.others), near=near)
     return Hit(memory=memory, passage=passage, score=best.score, signals=best.signals, why=best.why)

@@ -162,13 +162,20 @@ class Memories(Protocol):
         """Take what was erased out of indexes and logs. Harmless when repeated; the cost follows all memories."""
         ...
 
+    async def index(self, rows: Sequence[MemoryRow], /) -> None:
+        """Write rows whose `words` were made anew of the same text. As `put`, but they keep their vectors."""
+        ...
+
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:
         """Those of these memories that there are, in the order of the ids."""
         ...
 
-    async def match(self, terms: Sequence[str], /, *, kinds: Sequence[Kind], past: bool, limit: int) -> Matches:
-        """At most `limit` memories that hold one of the terms, by BM25.
+    async def match(
+        self, terms: Sequence[str], /, *, near: Sequence[str] = (), kinds: Sequence[Kind], past: bool, limit: int
+    ) -> Matches:
+        """At most `limit` memories that hold one of the terms, by BM25; of equals those that were put last come first.
 
+        Behind them at most a quarter as many more that hold one of the words `near`, which may be meant by a term.
         Where the terms are so common that scoring all memories that hold one would take too long, the common ones
         alone bring nothing in: what they add to a score is for the caller to count.
         """
@@ -196,6 +203,10 @@ class Memories(Protocol):
         self, *, kinds: Sequence[Kind], past: bool, after: str | None = None, limit: int = 500
     ) -> list[MemoryRow]:
         """Memories in the order they were first put, beginning behind the one with the id `after`."""
+        ...
+
+    async def terms(self, *, after: str, limit: int) -> list[str]:
+        """The terms that memories hold, each once, behind `after` in the order of their UTF-8 bytes."""
         ...
 
     async def names(self) -> list[str]:

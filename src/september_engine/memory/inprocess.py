@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nsmallest
 
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ class InProcessMemories:
         self._is_left = is_left
         self._said_in: dict[Turn, dict[str, None]] = defaultdict(dict)
         self._rows: dict[str, MemoryRow] = {}
+        self._came: dict[str, int] = {}
         self._holding: dict[str, dict[str, None]] = defaultdict(dict)
         self._places: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self._words = 0
@@ -75,15 +77,20 @@ class InProcessMemories:
     async def left(self, turns: Sequence[Turn], /) -> set[Turn]:
         return {turn for turn in turns if self._is_left(turn)}
 
-    def _put(self, row: MemoryRow) -> None:
+    async def index(self, rows: Sequence[MemoryRow], /) -> None:
+        for row in rows:
+            self._put(row, same_text=True)
+
+    def _put(self, row: MemoryRow, *, same_text: bool = False) -> None:
         stored = self._rows.get(row.id)
         if row.position is None:
             row = replace(row, position=self._position(row) if stored is None else stored.position)
         if stored is not None:
             self._take_out(stored)
-            if stored.words != row.words:
+            if stored.words != row.words and not same_text:
                 self._vectors = {key: value for key, value in self._vectors.items() if key[1] != row.id}
         self._rows[row.id] = row
+        self._came.setdefault(row.id, len(self._came))
         for turn in turns_of(row):
             self._said_in[turn][row.id] = None
         self._words += len(row.words.split())
@@ -123,15 +130,21 @@ class InProcessMemories:
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:
         return [self._rows[id_] for id_ in ids if id_ in self._rows]
 
-    async def match(self, terms: Sequence[str], /, *, kinds: Sequence[Kind], past: bool, limit: int) -> Matches:
-        holding = {term: len(self._holding.get(term, ())) for term in terms}
+    async def match(
+        self, terms: Sequence[str], /, *, near: Sequence[str] = (), kinds: Sequence[Kind], past: bool, limit: int
+    ) -> Matches:
+        holding = {term: len(self._holding.get(term, ())) for term in (*terms, *near)}
         total = len(self._rows)
         about = Statistics(total=total, mean_length=self._words / max(total, 1), holding=holding)
-        ids = dict.fromkeys(id_ for term in terms for id_ in self._holding.get(term, ()))
-        found = _those(map(self._rows.__getitem__, ids), kinds, past)
+        best = {row.id: row for row in self._best(terms, about, kinds, past)[:limit]}
+        more = {row.id: row for row in self._best(near, about, kinds, past)[: limit // 4]}
+        return Matches(rows=list((best | more).values()), about=about)
+
+    def _best(self, terms: Sequence[str], about: Statistics, kinds: Sequence[Kind], past: bool) -> list[MemoryRow]:
+        ids = {id_ for term in terms for id_ in self._holding.get(term, ())}
         score = BM25(terms, about)
-        found.sort(key=lambda row: -score(row))
-        return Matches(rows=found[:limit], about=about)
+        found = _those(map(self._rows.__getitem__, ids), kinds, past)
+        return sorted(found, key=lambda row: (-round(score(row), 9), -self._came[row.id]))
 
     async def between(
         self, begin: int, end: int, /, *, kinds: Sequence[Kind], past: bool, limit: int
@@ -164,6 +177,9 @@ class InProcessMemories:
             return []
         rows = [self._rows[id_] for id_ in ids[0 if after is None else ids.index(after) + 1 :]]
         return _those(rows, kinds, past)[:limit]
+
+    async def terms(self, *, after: str, limit: int) -> list[str]:
+        return nsmallest(limit, (term for term, ids in self._holding.items() if ids and term > after))
 
     async def names(self) -> list[str]:
         return list(self._names)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from .._context.causes import reason_of
 from .._home import Home, at_home
 from .._memory.distilling import drawn_from
+from .._memory.lexicon import Lexicon
 from .._memory.parts import parts_of
 from .._memory.portable import bundle_of, memories_of, merged
 from .._memory.question import Names, Question, question_of
@@ -22,9 +24,10 @@ from .._memory.rank import Ranking
 from .._memory.records import KINDS, Episode, Kind, Memory, Trait
 from .._memory.rows import MemoryRow, memory_of, row_of, slot_of, text_of
 from .._memory.rules import as_read, check_kinds, checked, erased, forgotten, is_erased, settled
+from .._memory.words import RULES
 from .._plain import plain_flag, plain_items, plain_text, plain_text_or_none, plain_whole
 from .._seams import Clock, Ids
-from ..errors import InvalidRequest, InvalidType
+from ..errors import EngineError, InvalidRequest, InvalidType
 from ._candidates import brought_in, candidate_of, hit_of, neighbours
 from ._vectors import Cosines, VectorIndex
 from .base import WEIGHTS, Embedder, Hit, Memories, Soul, Weights
@@ -40,6 +43,12 @@ MOST_NEIGHBOURED = 50
 DISTILLED_KINDS: Sequence[Kind] = ("knowledge", "person", "relation")
 
 PAGE = 2_000
+ANEW = 500
+"""How many memories are indexed by new rules at once: some tens of milliseconds, while others wait."""
+
+INDEXED = "indexed by"
+"""The mark that says by which rules memories are indexed, and how far that is."""
+
 BATCH = 64
 AT_ONCE = 500
 """How many imported memories are written together: turns that end meanwhile do not wait for all of them."""
@@ -84,6 +93,8 @@ class LongTermMemory:
         self._weights = weights
         self._index = None if embedder is None else VectorIndex(embedder.dimensions)
         self._names: Names | None = None
+        self._lexicon: Lexicon | None = None
+        self._up_to_date = False
         self._deciding = anyio.Lock()
         self._loading = anyio.Lock()
         self.trouble: str | None = None
@@ -107,6 +118,7 @@ class LongTermMemory:
         """
         repeat = plain_flag(repeat, "repeat")
         new = [checked(self._named(as_read(memory))) for memory in memories]
+        await self._keep_up()
         async with self._deciding:
             there = {memory.id: memory for memory in await self.known([memory.id for memory in new])} if repeat else {}
             await self._must_be_new([memory.id for memory in new if memory.id not in there])
@@ -179,7 +191,7 @@ class LongTermMemory:
         memories = [await self.get(id_) for id_ in dict.fromkeys(ids)]
         memories += await self._drawn_from(memories)
         gone = await self._erase(memories, because=because)
-        await self._memories.tidy()
+        await self._tidy()
         return gone
 
     async def erase_all(self, ids: Sequence[str], /, *, because: str) -> None:
@@ -192,7 +204,7 @@ class LongTermMemory:
 
     async def tidy(self) -> None:
         """Take what was erased out of the store's indexes and logs. Harmless when repeated."""
-        await self._memories.tidy()
+        await self._tidy()
 
     async def _erase(self, memories: Sequence[Memory], *, because: str, supersedes: bool = False) -> list[Memory]:
         if not memories:
@@ -253,6 +265,8 @@ class LongTermMemory:
         async with self._loading:
             if self._names is not None:
                 self._names.add(row.speaker for row in rows if row.speaker)
+            if self._lexicon is not None:
+                self._lexicon.add(word for row in rows for word in row.words.split())
             if self._index is not None:
                 self._index.retire(row.id for row in rows if not row.current)
 
@@ -322,8 +336,14 @@ class LongTermMemory:
         return await self._memories.marked(name)
 
     async def warm(self) -> None:
-        """Read names and vectors, so that the first recall need not. Harmless when repeated."""
+        """Read names, words and vectors, so that the first recall need not. Harmless when repeated.
+
+        Memories of a release with other rules for words are indexed by those of this one: some 10,000 a second.
+        """
+        while not self._up_to_date:
+            await self._keep_up()
         await self._known_names()
+        await self._known_words()
         if self._index is not None:
             await self._refresh(self._index)
 
@@ -368,10 +388,12 @@ class LongTermMemory:
             raise InvalidType("weights must be Weights(…), or None for those of this memory.")
         # as far as dates go
         now = self._clock.now_ms() if now is None else plain_whole(now, "now", least=0, most=253_402_300_799_999)
-        question = question_of(query, now=now, names=await self._known_names())
+        with suppress(EngineError):  # it may be found all the same, and the next recall tries again
+            await self._keep_up()
+        question = question_of(query, now=now, names=await self._known_names(), lexicon=await self._known_words())
         wanted = max(CANDIDATES, 2 * limit)
         matches, cosines = await asyncio.gather(
-            self._memories.match(question.terms, kinds=kinds, past=past, limit=wanted),
+            self._memories.match(question.terms, near=question.others, kinds=kinds, past=past, limit=wanted),
             self._cosines(question, kinds=kinds, past=past, limit=wanted),
         )
         rows = await brought_in(self._memories, question, matches, cosines, kinds=kinds, past=past)
@@ -388,6 +410,38 @@ class LongTermMemory:
             if self._names is None:
                 self._names = Names(await self._memories.names())
             return self._names
+
+    async def _known_words(self) -> Lexicon:
+        async with self._loading:
+            if self._lexicon is None:
+                lexicon, after = Lexicon(), ""
+                while words := await self._memories.terms(after=after, limit=PAGE):
+                    lexicon.add(words)
+                    after = words[-1]
+                self._lexicon = lexicon
+            return self._lexicon
+
+    async def _keep_up(self) -> None:
+        """Index some memories, `ANEW` at most, by the rules of this release, if they were by those of another.
+
+        A mark keeps the place: what was interrupted goes on there, in another process, too.
+        """
+        if self._up_to_date:
+            return
+        async with self._deciding:
+            rules, _, after = (await self._memories.marked(INDEXED) or "").partition(" ")
+            if rules == RULES and not after:
+                self._up_to_date = True
+                return
+            rows = await self._memories.page(
+                kinds=KINDS, past=True, after=after if rules == RULES and after else None, limit=ANEW
+            )
+            changed = _indexed_anew(rows)
+            if changed:
+                await self._memories.index(changed)
+                await self._written(changed)
+            self._up_to_date = len(rows) < ANEW
+            await self._memories.mark(INDEXED, RULES if self._up_to_date else f"{RULES} {rows[-1].id}")
 
     async def _cosines(self, question: Question, *, kinds: Sequence[Kind], past: bool, limit: int) -> Cosines | None:
         """How close every memory is in meaning, to the question as it is put and without its names and times."""
@@ -473,6 +527,7 @@ class LongTermMemory:
         `InvalidRequest` for what is no export; then nothing is written.
         """
         imported = await anyio.to_thread.run_sync(memories_of, bundle)
+        await self._keep_up()
         _, gone = await self._merge(imported)
         await self._take_out_quotes(gone)
         async with self._deciding:
@@ -486,7 +541,7 @@ class LongTermMemory:
             await self._let_go(gone)
             self.wants_vectors = self._embedder is not None
         await self._take_out_quotes(gone)  # a recall may have found one before it was erased
-        await self._memories.tidy()
+        await self._tidy()
         return len(write)
 
     async def _merge(self, imported: Sequence[Memory]) -> tuple[list[Memory], dict[str, Memory]]:
@@ -499,10 +554,15 @@ class LongTermMemory:
         if memories and self.unquote is not None:
             await self.unquote(list(memories.values()))
 
+    async def _tidy(self) -> None:
+        await self._memories.tidy()
+        async with self._loading:  # it may have been read before the index was merged
+            self._lexicon = None
+
     async def _let_go(self, ids: Iterable[str]) -> None:
         """Keep nothing of these in the process."""
         async with self._loading:
-            self._names = None
+            self._names = self._lexicon = None
             if self._index is not None:
                 self._index.take_out(ids)
 
@@ -511,6 +571,12 @@ def _is_shown(memory: Memory, left: Collection[tuple[str, str]]) -> bool:
     """Whether it may be recalled, so that the embedder may see it."""
     in_turns = [(each.task_id, each.turn_id) in left for each in memory.mentions]
     return memory.retired_at is None and not (in_turns and all(in_turns))
+
+
+def _indexed_anew(rows: Sequence[MemoryRow]) -> list[MemoryRow]:
+    """Those of these rows whose words are others by today's rules."""
+    new = [replace(row, words=row_of(memory_of(row)).words) for row in rows]
+    return [row for row, before in zip(new, rows, strict=True) if row.words != before.words]
 
 
 def _rows_of(memories: Sequence[Memory]) -> list[MemoryRow]:

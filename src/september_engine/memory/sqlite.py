@@ -66,11 +66,17 @@ class SQLiteMemories:
             empty = partial(compacting.empty_log, wait_ms=compacting.READERS_MS)
             await self._write(Job(write=empty, landed=lambda db: False, alone=True))
 
+    async def index(self, rows: Sequence[MemoryRow], /) -> None:
+        write = partial(memories.index_memories, rows=rows)
+        await self._write(Job(write=write, landed=lambda db: False))  # harmless when repeated
+
     async def get(self, ids: Sequence[str], /) -> list[MemoryRow]:
         return await self._read(lambda db: memories.get(db, ids))
 
-    async def match(self, terms: Sequence[str], /, *, kinds: Sequence[Kind], past: bool, limit: int) -> Matches:
-        return await self._read(lambda db: memories.match(db, terms, kinds, past, limit, self._counts))
+    async def match(
+        self, terms: Sequence[str], /, *, near: Sequence[str] = (), kinds: Sequence[Kind], past: bool, limit: int
+    ) -> Matches:
+        return await self._read(lambda db: memories.match(db, terms, kinds, past, limit, self._counts, near))
 
     async def between(
         self, begin: int, end: int, /, *, kinds: Sequence[Kind], past: bool, limit: int
@@ -90,6 +96,9 @@ class SQLiteMemories:
         self, *, kinds: Sequence[Kind], past: bool, after: str | None = None, limit: int = 500
     ) -> list[MemoryRow]:
         return await self._read(lambda db: memories.page(db, kinds, past, after, limit))
+
+    async def terms(self, *, after: str, limit: int) -> list[str]:
+        return await self._read(lambda db: memories.terms(db, after, limit))
 
     async def names(self) -> list[str]:
         return await self._read(memories.names)

@@ -253,7 +253,7 @@ def limit(pid: int, limits: Mapping[str, int]) -> None:
         wanted = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.prlimit(pid, kind, (wanted, wanted))
     try:
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="utf-8")
     except OSError:  # its /proc belongs to somebody else: then it takes its chances
         return
 

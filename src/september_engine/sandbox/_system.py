@@ -62,6 +62,6 @@ def namespaces_advice(root: Path = Path("/")) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError:
         return None

@@ -28,6 +28,7 @@ __all__ = [
     "get",
     "holds_memories",
     "in_slot",
+    "index_memories",
     "left_behind",
     "mark",
     "match",
@@ -39,6 +40,7 @@ __all__ = [
     "put_memories",
     "put_row",
     "readable",
+    "terms",
     "vectors",
     "without_vector",
 ]
@@ -48,10 +50,14 @@ T = TypeVar("T")
 COLUMNS = "m.memory, m.id, m.kind, m.at, m.task_id, m.position, m.speaker, m.slot, m.current, m.words, m.body, m.crc"
 SELECT = f"SELECT {COLUMNS} FROM memories m"
 
-BEST, NEWEST = "bm25(memory_words, 1.0, 0.0)", "memory_words.rowid DESC"
+NEWEST = "memory_words.rowid DESC"
+BEST = f"round(bm25(memory_words, 1.0, 0.0), 9), {NEWEST}"
 
 MOST_SCORED = 1_000
 """How many memories FTS5 may score for one question: some milliseconds."""
+
+MOST_NEAR = 250
+"""How many more for the words near to what it asks for."""
 
 MANY = 500
 """FTS5 counts by reading: the count of a term that more memories than this hold is worth keeping."""
@@ -89,6 +95,7 @@ def erase_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
     for key, _ in sorted((key, row.id) for key, row in stored if key is not None):
         [(words, kind)] = db.execute("SELECT words, kind FROM memories WHERE memory = ?", (key,))
         _out_of_index(db, key, words, kind)
+        db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
         totals = "UPDATE memory_totals SET memories = memories - 1, words = words - ?"
         db.execute(totals, (len(words.split()),))
     _forget_names(db, {put_row(db, row, indexed=False)[1] for _, row in sorted(stored, key=lambda each: each[0] or 0)})
@@ -96,13 +103,25 @@ def erase_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
         owe_words(db)
 
 
+def index_memories(db: sqlite3.Connection, rows: Sequence[MemoryRow]) -> None:
+    """Write rows whose words were made anew of the same text."""
+    for row in rows:
+        put_row(db, row, same_text=True)
+
+
 def put_row(
-    db: sqlite3.Connection, row: MemoryRow, *, renumber: bool = False, indexed: bool = True
+    db: sqlite3.Connection,
+    row: MemoryRow,
+    *,
+    renumber: bool = False,
+    indexed: bool = True,
+    same_text: bool = False,
 ) -> tuple[int, str | None]:
     """Write one row and what follows from it; the turns that a memory once came from stay known.
 
     Returns its key, and the name that it no longer has. With `renumber`, whoever has read the vectors of one that is
-    current again, or no longer, reads them again. Without `indexed`, the one before is out of the index already.
+    current again, or no longer, reads them again. Without `indexed`, the one before is out of the index already. With
+    `same_text`, the words were made anew of the same text, and its vectors stay.
     """
     stored = db.execute(f"{SELECT} WHERE m.id = ?", (row.id,)).fetchone()
     position = row.position
@@ -115,6 +134,8 @@ def put_row(
             position = _next_position(db, row.task_id)
     if words != row.words:
         _index(db, key, row, words)
+        if stored is not None and not same_text:  # its vectors were made of another
+            db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
     values = (key, row.id, row.kind, row.at, row.task_id, position, row.speaker, row.slot, int(row.current), row.words)
     checked = (*values, row.body, crc_of(values, row.body))
     columns = COLUMNS.replace("m.", "")
@@ -145,7 +166,7 @@ def _renumber(db: sqlite3.Connection, key: int) -> None:
 
 
 def _index(db: sqlite3.Connection, key: int, row: MemoryRow, before: str | None) -> None:
-    """Keep the index of words, its totals, and the vectors, which were made of other words, in step."""
+    """Keep the index of words and its totals in step."""
     if before is not None:
         _out_of_index(db, key, before, row.kind)
     db.execute("INSERT INTO memory_words (rowid, words, kind) VALUES (?, ?, ?)", (key, row.words, row.kind))
@@ -158,7 +179,6 @@ def _out_of_index(db: sqlite3.Connection, key: int, words: str, kind: str) -> No
     """FTS5 must be told what it had indexed."""
     away = "INSERT INTO memory_words (memory_words, rowid, words, kind) VALUES ('delete', ?, ?, ?)"
     db.execute(away, (key, words, kind))
-    db.execute("DELETE FROM memory_vectors WHERE memory = ?", (key,))
 
 
 def _new_key(db: sqlite3.Connection) -> int:
@@ -274,25 +294,44 @@ class TermCounts:
 
 
 def match(
-    db: sqlite3.Connection, terms: Sequence[str], kinds: Sequence[str], past: bool, limit: int, counted: TermCounts
+    db: sqlite3.Connection,
+    terms: Sequence[str],
+    kinds: Sequence[str],
+    past: bool,
+    limit: int,
+    counted: TermCounts,
+    near: Sequence[str] = (),
 ) -> Matches:
-    """The memories that hold these terms best."""
+    """The memories that hold these terms best, and behind them those that hold words near to them."""
     [(total, words)] = db.execute("SELECT memories, words FROM memory_totals")
-    counts = {term: counted.of(db, term, total) for term in terms}
+    counts = {term: counted.of(db, term, total) for term in (*terms, *near)}
     statistics = Statistics(total=total, mean_length=words / max(total, 1), holding=counts)
-    known = sorted((term for term in counts if counts[term]), key=lambda term: (counts[term], term))
-    if not known or not kinds:
+    if not kinds:
         return Matches(rows=[], about=statistics)
-    rare = _rare(known, counts)
+    known = _by_rarity(terms, counts)
+    rare = _rare(known, counts, MOST_SCORED)
     common = known[len(rare) :]
     rows: dict[str, MemoryRow] = {}
     for order, terms_, together in ((BEST, rare, " OR "), (NEWEST, common, " AND "), (NEWEST, common[:1], "")):
         if terms_ and len(rows) < limit:
-            wanted = f"words : ({together.join(_quoted(term) for term in terms_)})"
-            if set(kinds) != set(KINDS):
-                wanted += f" AND kind : ({' OR '.join(_quoted(kind) for kind in kinds)})"
-            rows |= {row.id: row for row in _matching(db, wanted, order, past, limit)}
-    return Matches(rows=list(rows.values())[:limit], about=statistics)
+            rows |= {row.id: row for row in _matching(db, _wanted(terms_, together, kinds), order, past, limit)}
+    rows = dict(list(rows.items())[:limit])
+    if also := _by_rarity(near, counts):
+        some = _rare(also, counts, MOST_NEAR)
+        order, wanted = (BEST, some) if some else (NEWEST, also[:1])
+        rows |= {row.id: row for row in _matching(db, _wanted(wanted, " OR ", kinds), order, past, limit // 4)}
+    return Matches(rows=list(rows.values()), about=statistics)
+
+
+def _by_rarity(terms: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Those of the terms that some memory holds, the rarest first."""
+    return sorted({term for term in terms if counts[term]}, key=lambda term: (counts[term], term))
+
+
+def _wanted(terms: Sequence[str], together: str, kinds: Sequence[str]) -> str:
+    """An FTS5 query for memories of these kinds."""
+    wanted = f"words : ({together.join(_quoted(term) for term in terms)})"
+    return wanted if set(kinds) == set(KINDS) else f"{wanted} AND kind : ({' OR '.join(map(_quoted, kinds))})"
 
 
 def _matching(db: sqlite3.Connection, wanted: str, order: str, past: bool, limit: int) -> list[MemoryRow]:
@@ -321,12 +360,12 @@ def _keyed(db: sqlite3.Connection, keys: Sequence[int], current: str) -> list[Me
     return [found[key] for key in keys if key in found]
 
 
-def _rare(known: Sequence[str], counts: Mapping[str, int]) -> Sequence[str]:
+def _rare(known: Sequence[str], counts: Mapping[str, int], most: int) -> Sequence[str]:
     """The terms, of those in order of how rare they are, whose memories may all be scored."""
     scored = 0
     for place, term in enumerate(known):
         scored += counts[term]
-        if scored > MOST_SCORED:
+        if scored > most:
             return known[:place]
     return known
 
@@ -378,6 +417,12 @@ def mark(db: sqlite3.Connection, name: str) -> str | None:
     """The value under a name."""
     found = db.execute("SELECT value FROM memory_marks WHERE name = ?", (name,)).fetchone()
     return None if found is None else str(found[0])
+
+
+def terms(db: sqlite3.Connection, after: str, limit: int) -> list[str]:
+    """Terms that memories hold, in order."""
+    query = "SELECT term FROM memory_terms WHERE term > ? AND col = 'words' ORDER BY term LIMIT ?"
+    return [term for (term,) in db.execute(query, (after, limit)).fetchall()]
 
 
 def names(db: sqlite3.Connection) -> list[str]:

@@ -194,7 +194,7 @@ def rewrite_facts(db: sqlite3.Connection, task_id: str, facts: Sequence[FactRow]
 def trim_events(db: sqlite3.Connection, ended_before: int, limit: int) -> int:
     """Remove the events of turns that ended before this time; returns how many turns that were."""
     turns = db.execute(
-        f"{TURN} WHERE trimmed = 0 AND ended_at IS NOT NULL AND ended_at < ? ORDER BY ended_at LIMIT ?",
+        f"{TURN} WHERE trimmed = 0 AND ended_at IS NOT NULL AND ended_at < ? ORDER BY ended_at, turn LIMIT ?",
         (ended_before, limit),
     ).fetchall()
     for stored in turns:

@@ -89,6 +89,41 @@ class MemoriesContract:
             first = await memories.match(["red", "car"], kinds=KINDS, past=False, limit=1)
             assert [row.id for row in first.rows] == ["both"]
 
+    async def test_of_equals_those_that_were_put_last_come_first(self) -> None:
+        async with self.opened() as memories:
+            await memories.put([a_row(f"m{number}", "red car") for number in range(30)])
+            await memories.put([a_row("m3", "red car", current=True, body=b"put again")])
+            for limit in (30, 4):
+                found = await memories.match(["red", "car"], kinds=KINDS, past=False, limit=limit)
+                assert [row.id for row in found.rows] == [f"m{number}" for number in range(29, 29 - limit, -1)]
+
+    async def test_words_that_are_near_bring_in_a_few_more_behind_the_others(self) -> None:
+        async with self.opened() as memories:
+            await memories.put([a_row(f"m{number}", "doors" if number % 2 else "door") for number in range(40)])
+            found = await memories.match(["door", "none"], near=["doors"], kinds=KINDS, past=False, limit=8)
+            assert [row.id for row in found.rows] == [f"m{number}" for number in (*range(38, 22, -2), 39, 37)]
+            assert found.about.holding == {"door": 20, "none": 0, "doors": 20}
+            found = await memories.match([], near=["doors"], kinds=["knowledge"], past=False, limit=8)
+            assert found.rows == []
+
+    async def test_the_terms_that_memories_hold_are_read_page_by_page(self) -> None:
+        async with self.opened() as memories:
+            await memories.put([a_row("a", "red car 東京"), a_row("b", "red été 😀"), a_row("c", "gone")])
+            await memories.put([a_row("c", "car")])
+            terms: list[str] = []
+            while page := await memories.terms(after=terms[-1] if terms else "", limit=2):
+                terms += page
+            assert terms == ["car", "red", "été", "東京", "😀"]
+
+    async def test_a_row_that_is_indexed_anew_keeps_its_vector(self) -> None:
+        async with self.opened() as memories:
+            await memories.put([a_row("a", "old")], model="m", vectors={"a": b"aaaa"})
+            await memories.index([a_row("a", "new words")])
+            assert [row.id for row in await memories.vectors("m", after=0, limit=9)] == ["a"]
+            found = await memories.match(["old", "new"], kinds=KINDS, past=False, limit=9)
+            assert ([row.id for row in found.rows], found.about.mean_length) == (["a"], 2.0)
+            assert found.about.holding == {"old": 0, "new": 1}
+
     async def test_any_term_can_be_asked_for(self) -> None:
         async with self.opened() as memories:
             odd = ["and", "or", "not", "near", "東京", "हिन्दी", "ß", "1984", "words"]
