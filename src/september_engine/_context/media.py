@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 import struct
 import unicodedata
@@ -289,6 +288,8 @@ def _url_problem(source: dict[str, JSON]) -> str | None:
 
 
 def _is_private(host: str) -> bool:
+    import ipaddress  # few have pictures at URLs
+
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import msgspec
 
@@ -25,23 +26,20 @@ _SEASONS = {"spring": 3, "summer": 6, "fall": 9, "autumn": 9, "winter": 12}
 _MONTH = "(?P<month>" + "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS) + r"|sept)\b\.?"
 _YEAR = r"(?P<year>(?:19|20)\d\d)"
 _COUNT = r"(?P<count>\d{1,3}|" + "|".join(sorted(_NUMBERS, key=len, reverse=True)) + ")"
-_PATTERNS = [
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"\b(?P<iso>(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2})\b",
-        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:\s+of)?\s+{_MONTH}(?:,?\s+{_YEAR})?",
-        rf"\b{_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+{_YEAR})?",
-        rf"\b{_MONTH},?\s+(?:of\s+)?{_YEAR}\b",
-        rf"\b(?:in|since|during|last|this|until|by|early|late|mid)[\s-]+{_MONTH}",
-        rf"\b(?P<season>spring|summer|autumn|fall|winter)(?:\s+of)?\s+{_YEAR}\b",
-        rf"\b{_YEAR}\b",
-        r"\b(?P<relative>the day before yesterday|yesterday|today|tonight|this morning)\b",
-        rf"\b{_COUNT}\s+(?P<unit>day|week|month|year)s?\s+(?:ago|earlier|back)\b",
-        r"\b(?P<which>last|past|previous|this)\s+(?P<unit>week|weekend|month|year)\b",
-        rf"\b(?:last|past|previous|this)\s+(?P<weekday>{'|'.join(_DAYS)})\b",
-        rf"\b(?:in\s+the\s+)?(?:last|past)\s+{_COUNT}\s+(?P<window>day|week|month|year)s\b",
-    )
-]
+_SPANS = (
+    r"\b(?P<iso>(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2})\b",
+    rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:\s+of)?\s+{_MONTH}(?:,?\s+{_YEAR})?",
+    rf"\b{_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+{_YEAR})?",
+    rf"\b{_MONTH},?\s+(?:of\s+)?{_YEAR}\b",
+    rf"\b(?:in|since|during|last|this|until|by|early|late|mid)[\s-]+{_MONTH}",
+    rf"\b(?P<season>spring|summer|autumn|fall|winter)(?:\s+of)?\s+{_YEAR}\b",
+    rf"\b{_YEAR}\b",
+    r"\b(?P<relative>the day before yesterday|yesterday|today|tonight|this morning)\b",
+    rf"\b{_COUNT}\s+(?P<unit>day|week|month|year)s?\s+(?:ago|earlier|back)\b",
+    r"\b(?P<which>last|past|previous|this)\s+(?P<unit>week|weekend|month|year)\b",
+    rf"\b(?:last|past|previous|this)\s+(?P<weekday>{'|'.join(_DAYS)})\b",
+    rf"\b(?:in\s+the\s+)?(?:last|past)\s+{_COUNT}\s+(?P<window>day|week|month|year)s\b",
+)
 
 _WITH_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _BESIDE_DATES = re.compile(
@@ -50,15 +48,18 @@ _BESIDE_DATES = re.compile(
 _ISO_TIME = re.compile(r"(?<=\d)T(?=\d)|(?<=\d)(?:\.\d+)?Z\b")
 _CLOCK = re.compile(r"(?<!\d)([01]?\d|2[0-3]):([0-5]\d)(?!\d)(?::\d\d)?\s*(?:([ap])\.?m\b)?", re.IGNORECASE)
 
-_TIME_TERMS = frozenset(
-    stem(word)
-    for word in (
-        *_DAYS,
-        *(name for name in _MONTHS if name not in ("may", "march")),
-        *"yesterday today tonight tomorrow ago week weekend month year summer winter autumn".split(),
-        *"birthday anniversary christmas easter thanksgiving".split(),
-    )
-)
+
+@cache
+def _patterns() -> list[re.Pattern[str]]:
+    return [re.compile(span, re.IGNORECASE) for span in _SPANS]
+
+
+@cache
+def _time_terms() -> frozenset[str]:
+    months = [name for name in _MONTHS if name not in ("may", "march")]
+    others = "yesterday today tonight tomorrow ago week weekend month year summer winter autumn".split()
+    feasts = "birthday anniversary christmas easter thanksgiving".split()
+    return frozenset(stem(word) for word in (*_DAYS, *months, *others, *feasts))
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -72,14 +73,14 @@ class Span(msgspec.Struct, frozen=True):
 def mentions_time(terms: Iterable[str]) -> bool:
     """Whether a text of these stems says a time at all: what answers "when"."""
     return any(
-        term in _TIME_TERMS or (len(term) == 4 and term[:2] in ("19", "20") and term.isdigit()) for term in terms
+        term in _time_terms() or (len(term) == 4 and term[:2] in ("19", "20") and term.isdigit()) for term in terms
     )
 
 
 def spans_of(text: str, now: int) -> list[Span]:
     """The times that a text speaks of, as somebody means them who speaks at `now`. What is part of another is left."""
     found: list[tuple[int, int, Span]] = []
-    for pattern in _PATTERNS:
+    for pattern in _patterns():
         for match in pattern.finditer(text):
             place = match.span()
             if any(start < place[1] and place[0] < end for start, end, _ in found):

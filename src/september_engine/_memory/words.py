@@ -88,8 +88,8 @@ _LIKE = str.maketrans(
 _APART, _MARK, _DIGIT, _SYMBOL, _EAST = "apart", "mark", "digit", "symbol", "EAST"
 _EAST_ASIAN = frozenset("CJK HIRAGANA KATAKANA HANGUL BOPOMOFO IDEOGRAPHIC YI".split())
 _UNSPACED = frozenset((_EAST, *"THAI LAO KHMER MYANMAR TAI NEW BALINESE JAVANESE".split()))
-_WHOLE = re.compile("[\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
-"""Ideographs and Korean syllables: each may be a word."""
+_WHOLE = "[\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
+"""Ideographs and Korean syllables: each may be a word. `re` compiles this when it is needed, as that takes its time."""
 
 
 def terms_of(text: str) -> list[str]:
@@ -147,7 +147,7 @@ def _pairs(run: str, *, asked: bool) -> Iterator[str]:
     for place, letter in enumerate(letters):
         if place + 1 < len(letters):
             yield letter + letters[place + 1]
-        if len(letters) == 1 or (not asked and (len(letter) > 1 or _WHOLE.match(letter))):
+        if len(letters) == 1 or (not asked and (len(letter) > 1 or re.match(_WHOLE, letter))):
             yield letter
 
 

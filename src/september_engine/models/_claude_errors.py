@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
 from .._context.causes import reason_of
@@ -211,6 +210,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             continue
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
+    from email.utils import parsedate_to_datetime  # few wait until a date
+
     try:
         date = parsedate_to_datetime(headers.get("retry-after", ""))
         return max(0.0, date.timestamp() - now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 
 from .._seams import CrashPoint
 from ..errors import ConfigurationError, MigrationRequired
@@ -24,9 +24,8 @@ ADOPTED = "turns of memories"
 
 
 def _scripts() -> list[str]:
-    folder = files(__package__).joinpath("migrations", "sqlite")
-    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
-    return [folder.joinpath(name).read_text("utf-8") for name in names]
+    folder = Path(__file__).with_name("migrations") / "sqlite"
+    return [file.read_text("utf-8") for file in sorted(folder.glob("*.sql"))]
 
 
 SCRIPTS = _scripts()

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Annotated, Any, Protocol
 
-import attrs
 import msgspec
 
 from ..messages import JSON
@@ -127,8 +126,7 @@ def rank(form: Form, value: JSON) -> tuple[int, int]:
             return 0, 0
 
 
-@attrs.frozen
-class Anything:
+class Anything(msgspec.Struct, frozen=True):
     """Any JSON value, as it is."""
 
     def schema(self, parts: Definitions) -> dict[str, JSON]:
@@ -138,8 +136,7 @@ class Anything:
         return value
 
 
-@attrs.frozen
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """One value of a type that msgspec knows, with its constraints as `Meta`. `plain`: any text will do."""
 
     kind: Any
@@ -161,8 +158,7 @@ class Scalar:
             raise Misfit(str(error), hint=f"as in {examples[0]}" if examples else "") from error
 
 
-@attrs.frozen
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One of some values, each with what it stands for. An `enum` is a part with a name, and may know more values."""
 
     choices: Sequence[tuple[JSON, Any]]
@@ -193,8 +189,7 @@ class Choice:
         return Misfit(f"Invalid enum value {value!r:.200}", hint=hint)
 
 
-@attrs.frozen
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """A value that is read by another form and then made into something, or checked, by code of others.
 
     `keys` are those of an object, where that is known. What `build` raises is told to the model.
@@ -216,8 +211,7 @@ class Built:
         return made_by(self.build, self.inner.read(value))
 
 
-@attrs.frozen
-class Items:
+class Items(msgspec.Struct, frozen=True):
     """A list of values of one form. `kind` has the bounds of its length, `build` makes the collection."""
 
     kind: Any
@@ -242,8 +236,7 @@ class Items:
         return built
 
 
-@attrs.frozen
-class Tuple:
+class Tuple(msgspec.Struct, frozen=True):
     """A list of so many values, each of its own form."""
 
     items: Sequence[Form]
@@ -262,8 +255,7 @@ class Tuple:
         )
 
 
-@attrs.frozen
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """An object with any keys. Keys are text in JSON; `number` makes numbers of them first."""
 
     kind: Any
@@ -296,8 +288,7 @@ class Keys:
             return key
 
 
-@attrs.frozen
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One field of an object. `takes` is the name that its maker takes it by; `shown` its default, where it is JSON."""
 
     name: str
@@ -318,8 +309,7 @@ class Field:
         return made
 
 
-@attrs.define(eq=False)
-class Object:
+class Object(msgspec.Struct, eq=False):
     """An object with fields, which `build` takes by keyword. `closed`: it has no other keys.
 
     `tag` is a key and what must stand there, to tell classes of a union apart. `fields` may be filled in later: a class
@@ -368,8 +358,7 @@ class Object:
         return made_by(lambda given: self.build(**given), values)
 
 
-@attrs.frozen
-class OneOf:
+class OneOf(msgspec.Struct, frozen=True):
     """Any of some forms: the first that takes the value, in the order of `rank`."""
 
     options: Sequence[Form]
@@ -430,8 +419,7 @@ def _parts_of(value: JSON) -> int:
     return count
 
 
-@attrs.define(eq=False)
-class Later:
+class Later(msgspec.Struct, eq=False):
     """A form that is made while something refers to it: a type that holds itself by a name."""
 
     name: str
