@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,20 @@ DEVELOPERS = ROOT / ".env"
 # how fast a machine is decides no test
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+# programs that tests start keep what they compiled, or each start compiles the library again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What stands for the whole run is no work for the garbage collector: thousands of tests, and what they import."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture
