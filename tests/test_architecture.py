@@ -129,6 +129,10 @@ def test_importing_loads_nothing_heavy(code: str) -> None:
     assert loaded_by(code).isdisjoint((*HEAVY, *ON_DEMAND))
 
 
+def test_only_serve_loads_a_server() -> None:
+    assert loaded_by("import september_engine._cli").isdisjoint(HEAVY)
+
+
 def test_the_tools_for_a_machine_are_loaded_when_they_are_asked_for() -> None:
     assert loaded_by("from september_engine import builtin_tools").issuperset(ON_DEMAND)
     with pytest.raises(AttributeError, match="has no attribute 'builtin_tool'"):

@@ -21,6 +21,7 @@ import pytest
 from september_engine import BlockingEngine, Engine, Settings, _cli
 from september_engine._cli import main
 from september_engine._doctor import Finding
+from september_engine.http import serve as serving
 from september_engine.store._lock import FileLock
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
@@ -276,14 +277,6 @@ def test_a_second_engine_on_the_file_is_told_who_has_it(folder: Path, capsys: py
     assert "open in another engine in this process" in capsys.readouterr().err
 
 
-def test_serve_without_its_extra_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(_cli, "serve_engine", None)
-    assert main(["serve"]) == 2
-    assert "pip install 'september-engine[server]'" in capsys.readouterr().err
-
-
 def test_serve_offers_the_built_in_tools_over_the_allowed_roots_and_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -293,7 +286,7 @@ def test_serve_offers_the_built_in_tools_over_the_allowed_roots_and_says_what_is
         served.append((engine, options))
         return 0
 
-    monkeypatch.setattr(_cli, "serve_engine", serve)
+    monkeypatch.setattr(serving, "serve_engine", serve)
     monkeypatch.setattr(_cli, "embedder_here", lambda: (None, "Install it again."))
     monkeypatch.setattr(_cli, "tools_in", lambda roots: ([], f"Install something for {len(roots)} folders."))
     monkeypatch.setenv("ALLOWED_ROOTS", f"{folder},{folder.parent}")
@@ -327,7 +320,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
         engines.append(engine)
         return 0
 
-    monkeypatch.setattr(_cli, "serve_engine", serve)
+    monkeypatch.setattr(serving, "serve_engine", serve)
     monkeypatch.setattr(_cli, "embedder_here", lambda: (None, None))
     return engines
 

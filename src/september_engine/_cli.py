@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,11 @@ from ._program import load_engine
 from ._terminal import BOLD, DIM, Terminal
 from ._wiring import DEFAULT_SYSTEM, store_of
 from .engine import Engine
-from .errors import BrokenExtra, ConfigurationError, EngineError, MissingExtra, StoreInUse
+from .errors import ConfigurationError, EngineError, StoreInUse
 from .events import Error, HitlRequest
 from .settings import Settings
 from .store.base import CompactProgress, Store
 from .streams import Replay, Turn
-
-serve_engine: Callable[..., int] | None
-no_server = "serve needs the server extra: pip install 'september-engine[server]'"
-try:
-    from .http.serve import serve_engine
-except (MissingExtra, BrokenExtra) as error:  # the other commands go without
-    serve_engine, no_server = None, error.message
 
 __all__ = ["main"]
 
@@ -229,8 +223,8 @@ def _doctor() -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    if serve_engine is None:
-        raise ConfigurationError(no_server)
+    # the other commands go without a server, and start in half the time
+    serve_engine: Callable[..., int] = import_module(".http.serve", __package__).serve_engine
     if options.engine is not None:
         own = [f"--{name}" for name in ("db", "model", "system", "memory") if getattr(options, name) is not None]
         if own:

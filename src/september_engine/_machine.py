@@ -5,6 +5,7 @@ an embedder where one is installed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from .errors import ConfigurationError
 from .memory.base import Embedder
 from .memory.minilm import PACKAGE, MiniLMEmbedder
 from .tools import Tool
-from .tools.builtin import builtin_tools
 
 __all__ = ["embedder_here", "tools_in"]
 
@@ -26,6 +26,7 @@ def tools_in(folders: Sequence[Path]) -> tuple[list[Tool[..., Any]], str | None]
     if not folders:
         return [], None
     root, *also = folders
+    builtin_tools = import_module(".tools.builtin", __package__).builtin_tools  # with the parser of shells
     without = builtin_tools(root, also=also, sandbox=None)
     try:
         return builtin_tools(root, also=also), None
