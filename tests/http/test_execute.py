@@ -476,7 +476,8 @@ async def test_a_client_that_is_gone_before_the_first_byte_has_its_turn_all_the_
 
 async def test_a_client_that_leaves_stops_nothing_and_leaves_nothing_behind() -> None:
     gate = anyio.Event()
-    async with serving(engine_with(ScriptedModel([turn(say("One."), hold(gate), say("Two."))]))) as served:
+    engine = engine_with(ScriptedModel([turn(say("One."), hold(gate), say("Two."))]))
+    async with serving(engine, idle_seconds=0.2) as served:
         async with served.client.stream("POST", "/execute", json=GOOD) as response:
             reading = response.aiter_raw()
             await anext(reading)

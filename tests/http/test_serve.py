@@ -329,18 +329,22 @@ async def test_neither_a_client_that_does_not_read_nor_one_that_does_not_finish_
 
 
 async def test_a_client_that_drips_its_headers_is_closed_before_it_is_through(tmp_path: Path) -> None:
-    async with child(*SERVE, folder=tmp_path) as served:
+    seconds = 1.5
+    shorter = f"from september_engine.http import serve; serve.HEADER_SECONDS = {seconds}"
+    program = f"{shorter}; from september_engine.__main__ import main; raise SystemExit(main())"
+    async with child("-c", program, *SERVE[2:], folder=tmp_path) as served:
         port = int(served.url.rpartition(":")[2])
         async with await anyio.connect_tcp("127.0.0.1", port) as dripping:
             began, said = time.monotonic(), b""
-            with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.fail_after(HEADER_SECONDS + 5):
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.fail_after(seconds + 9):
                 for letter in itertools.cycle(b"GET /health HTTP/1.1\r\nX-Slow: " + b"a" * 10_000):
                     await dripping.send(bytes([letter]))
                     with anyio.move_on_after(0.1):
                         said += await dripping.receive()
             took = time.monotonic() - began
     assert b" 200 " not in said
-    assert HEADER_SECONDS - 1 < took < HEADER_SECONDS + 4
+    assert seconds - 1 < took < seconds + 8
+    assert 1 < HEADER_SECONDS <= 10  # what it is, where a test cannot wait
 
 
 async def test_a_tool_that_does_not_stop_does_not_keep_the_process(tmp_path: Path, python: str) -> None:
