@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +26,7 @@ from september_engine.tools.tool import tool
 from tests._context.pictures import png
 from tests.engines import Bench, echo
 
-from .programs import environment
+from .programs import run
 from .store.test_compact import holding
 
 C = "qx77431"
@@ -290,10 +289,7 @@ async def test_an_engine_that_is_closed_does_not_compact(path: Path) -> None:
 
 class TestTheCommand:
     def compact(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "september_engine", "compact", *arguments]
-        return subprocess.run(
-            command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+        return run("-m", "september_engine", "compact", *arguments, cwd=cwd)
 
     def test_it_compacts_and_says_what_it_does(self, path: Path) -> None:
         with BlockingEngine(path, model=ScriptedModel(echo), settings=Settings()) as engine:
