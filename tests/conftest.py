@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from september_engine import settings as settings_module
 from september_engine.settings import setting_fields
@@ -20,11 +20,26 @@ from tests.programs import ROOT
 DEVELOPERS = ROOT / ".env"
 
 # how fast a machine is decides no test
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("project", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("campaign", parent=settings.get_profile("project"), max_examples=500)
 settings.load_profile("project")
 
 # programs that tests start keep what they compiled, or each start compiles the library again
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr == "campaign":
+        settings.load_profile("campaign")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A campaign tries every property once more, with many more examples."""
+    if config.option.markexpr == "campaign":
+        for item in items:
+            if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
+                item.add_marker("campaign")
 
 
 @pytest.hookimpl(wrapper=True)

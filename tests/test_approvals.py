@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from september_engine import Engine, builtin_tools
@@ -389,7 +389,6 @@ paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
 
 
 @given(path=paths, name=st.sampled_from(["write_file", "edit_file"]), overwrite=st.booleans(), relative=st.booleans())
-@settings(max_examples=60, deadline=None)
 def test_what_is_asked_about_can_be_done_after_a_yes(path: str, name: str, overwrite: bool, relative: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(os.path.realpath(folder))

@@ -109,13 +109,11 @@ def test_only_the_two_deltas_have_a_text() -> None:
     ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(any_event())
 def test_an_event_comes_back_from_its_bytes_as_it_was(event: Event) -> None:
     assert decode(name_of(event), encode(event)) == event
 
 
-@settings(max_examples=300, deadline=None)
 @given(any_event())
 def test_an_event_is_one_line_of_utf8_for_every_parser(event: Event) -> None:
     body = encode(event)
@@ -123,7 +121,6 @@ def test_an_event_is_one_line_of_utf8_for_every_parser(event: Event) -> None:
     assert not set("\r\n\0\x85\u2028\u2029") & set(body.decode())
 
 
-@settings(max_examples=300, deadline=None)
 @given(any_event())
 def test_the_bytes_are_one_json_object_with_the_fields_and_without_the_name(event: Event) -> None:
     fields = json.loads(encode(event))

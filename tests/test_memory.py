@@ -334,7 +334,11 @@ class TestOpening:
             assert len(await bench.store.memories.vectors("lengths", after=0, limit=9)) == 1  # type: ignore[attr-defined]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples // 4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(memories=st.lists(any_memory, max_size=8), turns=st.lists(st.sampled_from(["One.", "Tea?"]), max_size=2))
 async def test_an_export_of_an_engine_is_imported_by_another_on_the_other_store_without_a_loss(
     memories: list[Memory], turns: list[str], tmp_path_factory: pytest.TempPathFactory

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from september_engine._plain import (
@@ -46,7 +46,6 @@ def test_a_scalar_is_of_the_built_in_type_itself() -> None:
 
 
 @given(nested)
-@settings(max_examples=200, deadline=None)
 def test_a_value_becomes_json_that_reads_as_it_was_written_or_is_refused_with_its_place(value: Any) -> None:
     try:
         plain = plain_json(value, "notes")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from september_engine._bash.doubt import NotUnderstood
@@ -185,7 +185,6 @@ WORDS = st.lists(PIECES, min_size=1, max_size=5).map("".join)
 
 
 @unicode_names
-@settings(max_examples=120, deadline=None)
 @given(st.lists(WORDS, min_size=4, max_size=12))
 def test_bash_decodes_words_as_we_do(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     decoded: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from september_engine._turn.facts import (
@@ -34,7 +34,6 @@ KINDS: tuple[type[Any], ...] = get_args(Fact)
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.json"), key=lambda path: path.name)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.one_of(*[structs(kind) for kind in KINDS]))
 def test_a_fact_comes_back_from_its_bytes_as_it_was(fact: Fact) -> None:
     assert decode_fact(encode_fact(fact)) == fact

@@ -417,7 +417,6 @@ async def play(store: Any, steps: list[Steps], *, late: bool) -> None:
         assert await there.now() == sorted(model.current().values())
 
 
-@settings(max_examples=150, deadline=None)
 @given(steps=any_steps, late=st.booleans())
 async def test_whatever_is_edited_only_what_was_said_on_the_line_is_current(steps: list[Steps], late: bool) -> None:
     await play(MemoryStore(), steps, late=late)

@@ -192,7 +192,7 @@ AWKWARD = ["", ".", "..", "a", "out", "to_root", "to_other", "deep", "file", "ot
 paths = st.lists(st.sampled_from(AWKWARD), max_size=7).map("/".join)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=paths, absolute=st.booleans())
 @example(path="to_other/out/secret.txt", absolute=False)
 @example(path="to_root/to_other/out/x", absolute=True)

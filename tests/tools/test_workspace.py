@@ -120,7 +120,7 @@ def test_what_is_not_found_is_told_with_what_is_like_it(tree: Path) -> None:
 paths = st.lists(st.sampled_from(AWKWARD) | st.text(max_size=4), max_size=6).map("/".join) | st.text(max_size=12)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=paths)
 @example(path="out/secret.txt")
 @example(path="../root/../outside/x")
