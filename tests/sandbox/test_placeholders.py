@@ -47,7 +47,10 @@ def test_one_that_a_crash_left_is_used_and_removed(tmp_path: Path) -> None:
 def test_what_has_come_there_meanwhile_stays(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("text")
     with placeholders([(f"{tmp_path}/real", False), (f"{tmp_path}/folder", True)]):
-        (tmp_path / "folder" / "inside").write_text("made by the host")
+        folder = tmp_path / "folder"
+        folder.chmod(0o1700)  # only root writes into a placeholder as it is
+        (folder / "inside").write_text("made by the host")
+        folder.chmod(0o1500)
     assert names(tmp_path) == ["folder", "real"]
     assert (tmp_path / "real").read_text() == "text"
 
