@@ -22,13 +22,16 @@ from september_engine import BlockingEngine, Engine, Settings, _cli
 from september_engine._cli import main
 from september_engine._doctor import Finding
 from september_engine.http import serve as serving
+from september_engine.models import choice
 from september_engine.store._lock import FileLock
 from september_engine.testing.messages_server import MessagesServer, hang, reply, text, tool_use
 
 from .programs import ROOT, SECONDS, environment, matches, run, unicode_names
 from .sandbox.backends import sandbox_or_skip
 
-MODULE = ("-m", "september_engine")
+AT_ONCE = "from september_engine.models import choice; choice.OFFLINE_PACE = 0.0"
+MODULE = ("-c", f"{AT_ONCE}; from september_engine.__main__ import main; raise SystemExit(main())")
+"""`python -m september_engine` with an offline model that does not take its time."""
 WORDS = "How many words are in 'to be or not to be'?"
 ESCAPE = "\x1b"
 
@@ -38,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own, without a repository above it that could be asked about."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(choice, "OFFLINE_PACE", 0.0)
     for name in environment_names():
         monkeypatch.delenv(name)
     return tmp_path
@@ -51,7 +55,7 @@ def environment_names() -> list[str]:
 def started(*arguments: str, cwd: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
     """A program that runs meanwhile; it is gone afterwards, whatever happens."""
     with subprocess.Popen(
-        [sys.executable, *MODULE, *arguments],
+        [sys.executable, "-m", "september_engine", *arguments],
         cwd=cwd,
         env=environment({"PYTHONUNBUFFERED": "1", **extra}),
         stdout=subprocess.PIPE,

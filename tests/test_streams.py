@@ -142,7 +142,7 @@ async def _leave(engine: Engine, how: str, count: int) -> None:
         case "drop":
             watched = ref(stream)
             del stream, one
-            gc.collect()
+            gc.collect(1)  # what is this young
             assert watched() is None
         case "close":
             async with aclosing(stream):

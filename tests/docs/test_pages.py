@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import september_engine
+from september_engine.models import choice
 
 from ..programs import ROOT
 from ..sandbox.backends import sandbox_or_skip
@@ -22,6 +23,7 @@ def test_a_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path, monkey
     if needs_sandbox(page):
         sandbox_or_skip("auto")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(choice, "OFFLINE_PACE", 0.0)
     run_page(page)
 
 
