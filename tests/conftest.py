@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Generator
+import ssl
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test needs a certificate, and each client of HTTP would take 20 ms to read those of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        if found := ssl.create_default_context().get_ca_certs(binary_form=True):
+            file = tmp_path_factory.mktemp("certificates") / "one.pem"
+            file.write_text(ssl.DER_cert_to_PEM_cert(found[0]))
+            patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.fixture
