@@ -36,11 +36,12 @@ def sleeping(mark: str) -> str:
     return f'bash -c "exec -a {mark} sleep {LONG}"'
 
 
-async def appeared(mark: str) -> list[int]:
-    """The processes of that name, as soon as there are any."""
+async def appeared(mark: str, count: int = 1) -> list[int]:
+    """The processes of that name, as soon as there are so many."""
     with anyio.fail_after(30):
         while True:
-            if found := [pid for pid in processes_with(mark) if is_sleep(pid)]:
+            found = [pid for pid in processes_with(mark) if is_sleep(pid)]
+            if len(found) >= count:
                 return found
             await anyio.sleep(0.01)
 
@@ -138,7 +139,7 @@ async def test_nothing_outlives_an_engine_that_is_killed(runner: Sandbox, tmp_pa
         env={**os.environ, "PYTHONPATH": f"{source}:{root}"},
     )
     try:
-        pids = [os.pidfd_open(pid) for pid in await appeared(mark)]
+        pids = [os.pidfd_open(pid) for pid in await appeared(mark, 2)]
     finally:
         engine.kill()
         engine.wait()
