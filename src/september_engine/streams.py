@@ -355,7 +355,8 @@ class Turn(_Stream, Generic[T]):
         if isinstance(failure, EngineClosed):
             raise EngineClosed(self._supervisor.home.because or failure.message, **failure.details) from None
         if failure is not None:
-            raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
+            details = runner.channel.failure_details
+            raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **details)
         result = _summed(runner.facts, runner.state, self._output or runner.output)
         force_setattr(result, CARD, partial(turn_card, tuple(runner.facts), self._peek))
         return result

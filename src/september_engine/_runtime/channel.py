@@ -25,6 +25,7 @@ from .._turn.quotes import quoted_in
 from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
+from ..messages import JSON
 from ..store.base import Batch, Blob, EventLog, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["Channel"]
@@ -80,6 +81,7 @@ class Channel:
         self.waiters: set[asyncio.Event] = set()
         self.ended = False
         self.failure: EngineError | None = None
+        self.message_id = ""
         self.last_words: Sequence[EventRow] = ()
 
     @property
@@ -247,7 +249,7 @@ class Channel:
             now = timestamp(self._clock.now_ms())
             events: tuple[Event, ...] = (
                 ThreadLifecycle(phase="errored", task_id=self._row.task_id, turn_id=self.turn_id, timestamp=now),
-                Error(error=error.code, message=error.message, details=dict(error.details) or None),
+                Error(error=error.code, message=error.message, details=self.failure_details or None),
             )
             self.last_words = [
                 EventRow(ts=0, turn_id=self.turn_id, type=name_of(event), body=encode(event)) for event in events
@@ -257,6 +259,12 @@ class Channel:
             if isinstance(item, _Commit):
                 item.durable.set()
         self._wake()
+
+    @property
+    def failure_details(self) -> dict[str, JSON]:
+        """Of the failure to write: its facts, and the message to run again from, as every failed turn has it."""
+        details = {} if self.failure is None else dict(self.failure.details)
+        return {**details, "retry_message_id": self.message_id} if self.message_id else details
 
     def close(self) -> None:
         """Stop without a word: the engine shuts down. Readers end with what is durable; their cursors stay good."""
