@@ -6,12 +6,11 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
 
-from ._extras import EXTRAS
+from ._extras import EXTRAS, is_installed
 from ._machine import embedder_here
 from .errors import ConfigurationError
 from .memory.base import Embedder
@@ -36,17 +35,10 @@ class Finding:
     advice: str = ""
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):  # an installation that is broken
-        return False
-
-
 def examine(
     *,
     sandboxes: Callable[[], Sequence[Availability]] = report,
-    installed: Callable[[str], bool] = _is_installed,
+    installed: Callable[[str], bool] = is_installed,
     embedder: Callable[[], tuple[Embedder | None, str | None]] = embedder_here,
 ) -> Iterator[Finding]:
     """Look at everything, one after the other. Trying the sandboxes and the embedder takes half a second."""

@@ -20,12 +20,11 @@ from msgspec.structs import replace
 from .._context.causes import kind_of
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, decode_fact, encode_fact, message_id_of
-from .._turn.present import delta
+from .._turn.present import delta, with_retry
 from .._turn.quotes import quoted_in
 from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
 from ..events import Error, Event, ThreadLifecycle, encode, name_of, timestamp
-from ..messages import JSON
 from ..store.base import Batch, Blob, EventLog, EventRow, FactRow, TaskRow, TurnRow
 
 __all__ = ["Channel"]
@@ -77,6 +76,7 @@ class Channel:
         self._tail_size = 0
         self._tail_begins = row.last_ts
         self.turn_id = turn_id
+        """The message that the turn answers, once it is in the log."""
         self.begins = row.last_ts
         self.waiters: set[asyncio.Event] = set()
         self.ended = False
@@ -247,9 +247,10 @@ class Channel:
         self.failure = error
         if not isinstance(error, Fenced) and self._claimed:
             now = timestamp(self._clock.now_ms())
+            details = with_retry(error.details, self.message_id)
             events: tuple[Event, ...] = (
                 ThreadLifecycle(phase="errored", task_id=self._row.task_id, turn_id=self.turn_id, timestamp=now),
-                Error(error=error.code, message=error.message, details=self.failure_details or None),
+                Error(error=error.code, message=error.message, details=details or None),
             )
             self.last_words = [
                 EventRow(ts=0, turn_id=self.turn_id, type=name_of(event), body=encode(event)) for event in events
@@ -259,12 +260,6 @@ class Channel:
             if isinstance(item, _Commit):
                 item.durable.set()
         self._wake()
-
-    @property
-    def failure_details(self) -> dict[str, JSON]:
-        """Of the failure to write: its facts, and the message to run again from, as every failed turn has it."""
-        details = {} if self.failure is None else dict(self.failure.details)
-        return {**details, "retry_message_id": self.message_id} if self.message_id else details
 
     def close(self) -> None:
         """Stop without a word: the engine shuts down. Readers end with what is durable; their cursors stay good."""

@@ -178,11 +178,6 @@ class Remembering:
         if new:
             await self.memory.remember(*new)
 
-    async def _sides(self, task_id: str, turn_id: str) -> list[Memory]:
-        """The current episodes of a turn."""
-        sides = [(await self._side(task_id, turn_id, speaker))[1] for speaker in SPEAKERS]
-        return [side for side in sides if side is not None and side.retired_at is None]
-
     async def forget_task(self, task_id: str) -> None:
         """Erase what the turns of a task left, which is what its messages say. What was learned from them stays."""
         ids = [
