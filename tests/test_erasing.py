@@ -119,6 +119,24 @@ async def test_what_was_distilled_from_an_episode_goes_with_it(path: Path) -> No
         assert C not in (await engine.memory.export_bundle()).decode()
 
 
+async def test_a_retry_does_not_bring_back_what_was_erased_but_who_says_it_again_does(bench: Bench) -> None:
+    async def said(engine: Engine) -> int:
+        await engine.remembered()
+        return [each.text for each in await engine.memory.page() if isinstance(each, Episode)].count(f"I have {C}.")
+
+    async with bench.running(lambda request: say("Fine."), memory=True) as engine:
+        first = await engine.execute(f"I have {C}.", task_id="a")
+        assert await said(engine) == 1
+        [memory] = [each for each in await engine.memory.page() if C in str(each)]
+        await engine.memory.erase(memory.id, because="Asked to.")
+        again = await engine.execute("Again.", task_id="a", retry_message_id=first.user_message_id)
+        assert await said(engine) == 0
+        await engine.execute("Again.", task_id="a", retry_message_id=again.message_id)
+        assert await said(engine) == 0
+        await engine.execute(f"I have {C}.", task_id="a", edit_message_id=first.user_message_id)
+        assert await said(engine) == 1
+
+
 async def test_what_is_distilled_while_it_is_erased_does_not_stay() -> None:
     bench = Bench()
     fact = {"line": 1, "subject": "user", "attribute": "", "content": f"Has {C}.", "type": "fact", "confidence": 1.0}
