@@ -82,6 +82,7 @@ class Channel:
         self.ended = False
         self.failure: EngineError | None = None
         self.message_id = ""
+        """The message that the turn answers, once it is in the log."""
         self.last_words: Sequence[EventRow] = ()
 
     @property
