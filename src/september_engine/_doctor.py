@@ -102,8 +102,9 @@ def _database(settings: Settings) -> Finding:
     folder = path.parent
     if path.is_dir() or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         return Finding("database", False, f"{path} cannot be written", "Set SQLITE_DB_PATH to a file that can.")
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return Finding("database", False, f"{folder} cannot be written", "Set SQLITE_DB_PATH to a place that can.")
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):  # an engine makes folders that are missing
+        return Finding("database", False, f"{there} cannot be written", "Set SQLITE_DB_PATH to a place that can.")
     return Finding("database", True, f"{path}" if path.exists() else f"{path}, which is not there yet")
 
 
