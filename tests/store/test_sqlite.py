@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import september_engine
 from september_engine.errors import (
     ConfigurationError,
     EngineClosed,
@@ -673,3 +675,12 @@ async def test_the_latest_task_is_found_from_the_end(path: Path) -> None:
 
 def test_checksums_cover_keys_and_body() -> None:
     assert len({crc_of((1, "a"), b"x"), crc_of((2, "a"), b"x"), crc_of((1, "a"), b"y")}) == 3
+
+
+def test_no_statement_has_placeholders_that_newer_pythons_refuse() -> None:
+    """`?1` with a sequence is deprecated since Python 3.12 and an error in 3.14; names and plain `?` are not."""
+    package = Path(september_engine.__file__).parent
+    found = [
+        (file.name, each) for file in package.rglob("*.py") for each in re.findall(r"\?\d", file.read_text("utf-8"))
+    ]
+    assert found == []

@@ -154,8 +154,8 @@ def put_row(
 
 def _forget_names(db: sqlite3.Connection, names: Iterable[str | None]) -> None:
     """Of these, those that no memory has any more. All memories may be read for one."""
-    unused = "DELETE FROM memory_names WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = ?1)"
-    db.executemany(unused, [(name,) for name in names if name])
+    unused = "DELETE FROM memory_names WHERE name = :name AND NOT EXISTS (SELECT 1 FROM memories WHERE speaker = :name)"
+    db.executemany(unused, [{"name": name} for name in names if name])
 
 
 def _renumber(db: sqlite3.Connection, key: int) -> None:

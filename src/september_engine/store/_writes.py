@@ -220,9 +220,9 @@ def delete_task(db: sqlite3.Connection, task_id: str, open_turns: OpenTurns) -> 
         return False
     db.execute("DELETE FROM facts WHERE turn IN (SELECT turn FROM turns WHERE task = ?)", found)
     db.execute(
-        "DELETE FROM blobs WHERE blob IN (SELECT blob FROM blob_uses WHERE task = ?1) "
-        "AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.blob = blobs.blob AND task != ?1)",
-        found,
+        "DELETE FROM blobs WHERE blob IN (SELECT blob FROM blob_uses WHERE task = :task) "
+        "AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.blob = blobs.blob AND task != :task)",
+        {"task": found[0]},
     )
     db.execute("DELETE FROM memory_turns WHERE task_id = ?", (task_id,))
     for table in ("blob_uses", "quotes", "events", "turns", "tasks"):
