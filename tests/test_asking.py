@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from september_engine import BlockingEngine, Settings
+from september_engine._turn.facts import HumanAnswered
 from september_engine.errors import EngineClosed, EngineError, HitlNotPending, InvalidRequest, TaskNotFound, TurnFailed
 from september_engine.events import HitlRequest, TextDelta
 from september_engine.models.scripted import ScriptedModel, call, say, turn
@@ -122,6 +123,18 @@ async def test_what_is_no_answer_is_raised_and_the_request_stays_open(answer: An
             await one.result(on_request=wrong)
         with pytest.raises(InvalidRequest, match="on_request='yes' must be a function"):
             engine.execute("go", task_id="u", on_request=wrong)
+
+
+async def test_an_answer_of_another_text_type_is_stored_as_plain_text() -> None:
+    class Word(str):
+        def __str__(self) -> str:
+            return "something else"
+
+    async with Bench().running(ASKS, tools=[careful]) as engine:
+        one = engine.execute("go", task_id="t")
+        assert (await one.result(on_request=lambda request: Word("yes"))).text == "Done."
+        answered = [fact for fact in one._facts if isinstance(fact, HumanAnswered)]
+        assert [type(fact.answer) for fact in answered] == [str]
 
 
 async def test_the_line_names_the_task_the_call_and_the_answer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -369,6 +369,7 @@ def test_the_database_that_is_named_wins_over_a_database_url(
     [
         (["--db", "postgresql://localhost/brain"], "--db takes a path: this release has no store but SQLite."),
         (["--db", " "], "--db is empty."),
+        (["--model", ""], "--model is empty."),
         (["--system", "nowhere.txt"], "--system: nowhere.txt cannot be read: No such file or directory."),
         (["--system", "."], "--system: . cannot be read: Is a directory."),
         (["--system", "empty.txt"], "--system: empty.txt is empty."),
@@ -445,7 +446,12 @@ def test_help_helps(arguments: list[str], words: list[str], capsys: pytest.Captu
     assert [word for word in words if word not in said] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["serve", "--port", "many"]])
+def test_without_a_command_there_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "run one turn in this terminal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["dance"], ["serve", "--port", "many"]])
 def test_what_is_not_a_command_ends_with_2_and_the_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

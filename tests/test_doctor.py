@@ -118,7 +118,8 @@ def test_settings_that_cannot_be_used_are_told_and_the_rest_too(monkeypatch: pyt
         ("brain.sqlite", "{folder}/brain.sqlite, which is not there yet"),
         ("there.sqlite", "{folder}/there.sqlite"),
         ("a-folder", "{folder}/a-folder cannot be written"),
-        ("no/such/place.sqlite", "{folder}/no/such cannot be written"),
+        ("no/such/place.sqlite", "{folder}/no/such/place.sqlite, which is not there yet"),
+        ("there.sqlite/x.sqlite", "{folder}/there.sqlite cannot be written"),
     ],
 )
 def test_the_database_is_named(path: str, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from september_engine.errors import EngineClosed
 from september_engine.memory.base import Episode, Knowledge, Memory, Person, Relation, Source, Trait
 from september_engine.models.base import ModelRequest
 from september_engine.models.scripted import ScriptedModel, Step, call, say
+from september_engine.store import _memories
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.tools.tool import tool
 from tests._context.pictures import png
@@ -28,6 +29,7 @@ from tests.engines import Bench, echo
 
 from .programs import run
 from .store.test_compact import holding
+from .store.test_migrate import BEFORE_LEFT_BRANCHES
 
 C = "qx77431"
 LONG = " ".join(f"Sentence {number} of a long story goes on and on." for number in range(60))
@@ -114,6 +116,24 @@ async def test_what_was_distilled_from_an_episode_goes_with_it(path: Path) -> No
         assert isinstance(left, Knowledge)
         assert left.content == "Likes tea."
         assert C not in (await engine.memory.export_bundle()).decode()
+
+
+async def test_a_retry_does_not_bring_back_what_was_erased_but_who_says_it_again_does(bench: Bench) -> None:
+    async def said(engine: Engine) -> int:
+        await engine.remembered()
+        return [each.text for each in await engine.memory.page() if isinstance(each, Episode)].count(f"I have {C}.")
+
+    async with bench.running(lambda request: say("Fine."), memory=True) as engine:
+        first = await engine.execute(f"I have {C}.", task_id="a")
+        assert await said(engine) == 1
+        [memory] = [each for each in await engine.memory.page() if C in str(each)]
+        await engine.memory.erase(memory.id, because="Asked to.")
+        again = await engine.execute("Again.", task_id="a", retry_message_id=first.user_message_id)
+        assert await said(engine) == 0
+        await engine.execute("Again.", task_id="a", retry_message_id=again.message_id)
+        assert await said(engine) == 0
+        await engine.execute(f"I have {C}.", task_id="a", edit_message_id=first.user_message_id)
+        assert await said(engine) == 1
 
 
 async def test_what_is_distilled_while_it_is_erased_does_not_stay() -> None:
@@ -237,6 +257,33 @@ async def test_what_was_erased_elsewhere_is_erased_by_an_import(path: Path) -> N
         assert holding(path, C) == []
         assert (await engine.memory.get(kept.id)).retired_because == "Asked to."
         assert await engine.memory.import_bundle(bundle) == 0
+
+
+async def test_what_an_early_release_erased_goes_from_logs_and_index_once_the_file_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = on(path)
+    async with bench.running(lambda request: say("Fine."), memory=True) as engine:
+        [gone] = await engine.memory.remember(Knowledge(subject="locker", content=f"It has {C}."))
+        await engine.memory.remember(Knowledge(subject="locker", content="It is green."))
+        await engine.execute("What of the locker?", task_id="a")
+        with monkeypatch.context() as early:  # it left both as they were
+            early.setattr(engine.memory, "unquote", None)
+            early.setattr(_memories, "owe_words", lambda db: None)
+            await engine.memory.erase(gone.id, because="Asked to.")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(BEFORE_LEFT_BRANCHES)
+        for table in ("facts", "memory_words_data"):
+            assert C[2:] in str(db.execute(f"SELECT * FROM {table}").fetchall())  # terms share their beginnings
+    model = ScriptedModel(lambda request: say("Fine."), new_prefix=True)
+    bench.store = SQLiteStore(path)
+    async with bench.running(model, memory=True) as engine:
+        await engine.execute("And now?", task_id="a")
+        assert C not in str(model.requests[-1].prompt)
+        assert "green" in str(model.requests[-1].prompt)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM")
+    assert holding(path, C) == []
 
 
 async def test_a_vector_that_was_under_way_does_not_come_back(bench: Bench) -> None:

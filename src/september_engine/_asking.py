@@ -140,7 +140,7 @@ async def _answer(supervisor: Supervisor, request: HitlRequest, ask: Ask) -> Non
     answer = await ask(request)
     if answer is None:
         return
-    check_answer(answer, None)
+    answer, _ = check_answer(answer, None)
     await give_answer(supervisor, request.task_id, request.request_id, answer)
 
 

@@ -49,11 +49,15 @@ INDENTED = 110
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a turn that failed, 2 for what could not begin, 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
     try:
+        if options.command is None:
+            parser.print_help(sys.stderr)
+            return 2
         if options.command == "doctor":
             return _doctor()
         if options.command == "compact":
@@ -86,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m september_engine", description="An embeddable agent engine: durable turns, replayable streams."
     )
     parser.add_argument("--version", action="version", version=f"september-engine {_version()}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--db", metavar="PATH", help="the database file (default: SQLITE_DB_PATH, else brain.sqlite)")
     chosen.add_argument("--model", metavar="NAME", help="the model (default: LLM_MODEL)")
@@ -136,6 +140,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         if not options.db.strip():
             raise ConfigurationError("--db is empty. Give the path of the database file, or leave it out.")
         given.update(sqlite_db_path=Path(options.db), database_url=None)
+    if options.model is not None and not options.model.strip():
+        raise ConfigurationError("--model is empty. Name a model, or leave it out.")
     if getattr(options, "memory", None) is not None:
         given.update(memory=options.memory == "on")
     return given

@@ -6,12 +6,11 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
 
-from ._extras import EXTRAS
+from ._extras import EXTRAS, is_installed
 from ._machine import embedder_here
 from .errors import ConfigurationError
 from .memory.base import Embedder
@@ -36,17 +35,10 @@ class Finding:
     advice: str = ""
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):  # an installation that is broken
-        return False
-
-
 def examine(
     *,
     sandboxes: Callable[[], Sequence[Availability]] = report,
-    installed: Callable[[str], bool] = _is_installed,
+    installed: Callable[[str], bool] = is_installed,
     embedder: Callable[[], tuple[Embedder | None, str | None]] = embedder_here,
 ) -> Iterator[Finding]:
     """Look at everything, one after the other. Trying the sandboxes and the embedder takes half a second."""
@@ -110,8 +102,9 @@ def _database(settings: Settings) -> Finding:
     folder = path.parent
     if path.is_dir() or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         return Finding("database", False, f"{path} cannot be written", "Set SQLITE_DB_PATH to a file that can.")
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return Finding("database", False, f"{folder} cannot be written", "Set SQLITE_DB_PATH to a place that can.")
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):  # an engine makes folders that are missing
+        return Finding("database", False, f"{there} cannot be written", "Set SQLITE_DB_PATH to a place that can.")
     return Finding("database", True, f"{path}" if path.exists() else f"{path}, which is not there yet")
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from .errors import BrokenExtra, MissingExtra
 
-__all__ = ["EXTRAS", "extra", "load"]
+__all__ = ["EXTRAS", "extra", "is_installed", "load"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "server": ("hypercorn", "starlette"),
@@ -42,7 +42,7 @@ def extra(name: str, purpose: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         absent = (error.name or "").partition(".")[0]
-        if absent not in packages or _installed(absent):
+        if absent not in packages or is_installed(absent):
             raise _broken(package, purpose, error) from error
         raise MissingExtra(
             f"{purpose} needs the package {absent}, which is not installed: pip install '{package}'", package=absent
@@ -55,12 +55,13 @@ def load(name: str, purpose: str, packages: Sequence[str]) -> None:
     """Import some of an extra's packages, to hear at once whether they can be. Raises as `extra` does."""
     with extra(name, purpose):
         for package in packages:
-            if importlib.util.find_spec(package) is None:
+            if not is_installed(package):
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
             importlib.import_module(package)
 
 
-def _installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether it can be found, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):  # of a finder that knows better, or a module without a spec

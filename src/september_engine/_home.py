@@ -49,6 +49,11 @@ class Home:
         self._pid = os.getpid()
 
     @property
+    def forked(self) -> bool:
+        """It lives in the process that this one was forked from."""
+        return self._pid != os.getpid()
+
+    @property
     def loop_ended(self) -> bool:
         """The event loop was closed, and everything that ran in it has ended."""
         return self.loop is not None and self.loop.is_closed()
@@ -64,7 +69,7 @@ class Home:
 
     def check_process(self) -> None:
         """Raise `EngineClosed` in a child of a fork, where nothing of this runs."""
-        if self._pid != os.getpid():
+        if self.forked:
             raise EngineClosed(FORKED)
 
     def check_loop(self) -> None:

@@ -23,6 +23,9 @@ def load_engine(name: str) -> Engine:
     name, the module (with its traceback where it failed), or what stands under the name.
     """
     place, _, attribute = name.partition(":")
+    module = place.removesuffix(".py").removeprefix("./").replace("/", ".")
+    if place.endswith(".py") and _dotted(module):
+        raise ConfigurationError(f"{place} is a file. Name the module: {module}:{attribute or 'engine'}.")
     if not (_dotted(place) and _dotted(attribute)):
         raise ConfigurationError(f"{name!r} does not name an engine. Write module:engine, as in shop.agent:engine.")
     found: object = _module(place)
@@ -82,7 +85,7 @@ def _trace(error: BaseException) -> str:
 def _what(found: object) -> str:
     if isinstance(found, BlockingEngine):
         return "a BlockingEngine, which is for programs without an event loop"
-    return f"a {type(found).__name__}" if not isinstance(found, type) else f"the class {found.__name__}"
+    return f"of type {type(found).__name__}" if not isinstance(found, type) else f"the class {found.__name__}"
 
 
 def _engines_in(module: ModuleType) -> str:

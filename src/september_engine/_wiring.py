@@ -408,7 +408,9 @@ class LongTerms:
     def now(self) -> LongTermMemory:
         """That of the engine as it was opened last. Raises `NoMemory`."""
         if self._made is None:
-            raise NoMemory("This engine keeps no long-term memory. Turn it on: Engine(memory=True).")
+            raise NoMemory(
+                "This engine keeps no long-term memory. Turn it on: Engine(memory=True), or `serve --memory on`."
+            )
         return self._made
 
 

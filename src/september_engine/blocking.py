@@ -24,6 +24,7 @@ from anyio.from_thread import BlockingPortal
 from ._asking import OnRequest, asking, checked, say_who_waits
 from ._blocking_memory import BlockingMemory
 from ._forks import LoopFiles, at_fork
+from ._home import FORKED
 from ._notebook import Requests
 from ._runtime.resources import AnyTool
 from ._runtime.world import World
@@ -223,10 +224,7 @@ class BlockingEngine:
         if self._thread is None:
             return
         if self._pid != os.getpid():
-            raise EngineClosed(
-                "This engine was opened before the process forked, and its thread is not in this one. Open an engine "
-                "in each process, on a store of its own."
-            )
+            raise EngineClosed(FORKED)
         if threading.current_thread() is self._thread:
             raise InvalidRequest(
                 "An async tool runs in this engine's own event loop and cannot wait for it. Make the tool sync "

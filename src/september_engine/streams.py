@@ -29,7 +29,7 @@ from ._runtime.reader import Reader
 from ._runtime.supervisor import Supervisor
 from ._runtime.tickets import Ticket
 from ._turn.facts import AssistantCut, AssistantReplied, Fact, OutputRefused, TurnCompleted, TurnFailed, TurnStarted
-from ._turn.present import failure_details
+from ._turn.present import failure_details, with_retry
 from ._turn.state import TurnState
 from .errors import EngineClosed, EngineError, TaskNotFound
 from .errors import TurnFailed as TurnFailedError
@@ -355,7 +355,8 @@ class Turn(_Stream, Generic[T]):
         if isinstance(failure, EngineClosed):
             raise EngineClosed(self._supervisor.home.because or failure.message, **failure.details) from None
         if failure is not None:
-            raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **failure.details)
+            details = with_retry(failure.details, runner.state.message_id)
+            raise TurnFailedError(failure.message, code=failure.code, turn_id=self.turn_id, **details)
         result = _summed(runner.facts, runner.state, self._output or runner.output)
         force_setattr(result, CARD, partial(turn_card, tuple(runner.facts), self._peek))
         return result

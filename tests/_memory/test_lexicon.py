@@ -42,6 +42,17 @@ def test_what_begins_with_a_word_that_is_held_is_near_and_counts_for_less() -> N
     assert 0 < with_it.near("haustur")["hausturschlussel"] < without.near("haustur")["hausturschlussel"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "holds", "alike"),
+    [("jarnvag", "jarnvagsstationen", "barnvagnen"), ("kube", "kubernet", "uberse"), ("enhu", "ziekenhuis", "benh")],
+)
+def test_what_holds_a_word_whole_is_nearer_than_what_is_as_long_and_holds_most_of_it(
+    asked: str, holds: str, alike: str
+) -> None:
+    near = Lexicon([holds, alike]).near(asked)
+    assert near[holds] > near[alike]
+
+
 def test_another_number_is_no_other_form_of_a_number() -> None:
     lexicon = lexicon_of("2022 2023 20230508 iphone14")
     assert list(lexicon.near("2023")) == ["20230508"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import codeop
 import inspect
 import io
 import re
@@ -21,7 +22,17 @@ import attrs
 
 from ..programs import ROOT
 
-__all__ = ["Block", "PageFailed", "blocks_of", "links_of", "needs_sandbox", "pages", "run_page", "slugs_of"]
+__all__ = [
+    "Block",
+    "PageFailed",
+    "blocks_of",
+    "links_of",
+    "needs_sandbox",
+    "pages",
+    "prompt_problem",
+    "run_page",
+    "slugs_of",
+]
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.M | re.S)
 _NOT_RUN = re.compile(r"<!-- no-run: (?P<why>[^>]+) -->\s*\Z")
@@ -114,6 +125,25 @@ def _run(block: Block, names: dict[str, object], runner: asyncio.Runner) -> None
 def _alike(shown: str, printed: str) -> bool:
     pattern = ".*".join(re.escape(part) for part in shown.strip().split("…"))
     return re.fullmatch(pattern, printed.strip()) is not None
+
+
+def prompt_problem(text: str) -> str | None:
+    """The first line of a block that an interactive prompt refuses when it is typed line by line; None: it takes all.
+
+    Classes have blank lines, at which a prompt ends them; they are looked at as if they had none.
+    """
+    text = re.sub(r"^\n(?= )", "", text, flags=re.M) if re.search(r"^class ", text, re.M) else text
+    compiler = codeop.CommandCompiler()
+    compiler.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        lines.append(line)
+        try:
+            if compiler("\n".join(lines)) is not None:
+                lines = []
+        except SyntaxError:
+            return line
+    return None
 
 
 def links_of(page: Path) -> Iterator[str]:

@@ -36,6 +36,7 @@ from september_engine.memory import base as remembered
 from september_engine.memory import longterm, minilm
 from september_engine.models import anthropic, known_prices, offline, prices, scripted
 from september_engine.sandbox import base, choice
+from september_engine.store import base as store_base
 from september_engine.store import memory, sqlite
 from september_engine.testing import fakes
 from september_engine.tools import builtin
@@ -100,7 +101,7 @@ def _exceptions() -> str:
         if kind is errors.TurnFailed:
             code, status = "that of the `error` event", ""
         if kind is errors.ConfigurationError:
-            code, status = "", "at start-up"
+            status = "at start-up"
         parts.append(f"| `{name}` | {code} | {status} | {_first_line(kind)} |")
     return "\n".join(parts)
 
@@ -258,7 +259,10 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
     "Permissions": [
         (permissions, ["Policy", "Rule", "Run", "Read", "Write", "Network", "Unknown", "Allow", "Ask", "Deny"]),
     ],
-    "Sandboxes": [(choice, ["choose_sandbox", "report", "Availability"]), (base, ["Sandbox", "Job", "Outcome"])],
+    "Sandboxes": [
+        (choice, ["choose_sandbox", "report", "Availability"]),
+        (base, ["Sandbox", "OpeningSandbox", "Job", "Outcome"]),
+    ],
     "Messages": [
         (messages, ["Message", "Content", "Usage", "Task", "TaskDetail", "Branch", "text_of", "tool_uses"]),
     ],
@@ -269,7 +273,11 @@ API: Mapping[str, list[tuple[ModuleType, list[str]]]] = {
         (known_prices, ["KnownPrices"]),
         (scripted, ["ScriptedModel", "say", "think", "call", "fail", "hold", "turn"]),
     ],
-    "Stores": [(sqlite, ["SQLiteStore"]), (memory, ["MemoryStore"])],
+    "Stores": [
+        (sqlite, ["SQLiteStore"]),
+        (memory, ["MemoryStore"]),
+        (store_base, ["CompactProgress", "CompactReport"]),
+    ],
     "Memory": [
         (longterm, ["LongTermMemory"]),
         (

@@ -11,7 +11,7 @@ from september_engine.models import choice
 
 from ..programs import ROOT
 from ..sandbox.backends import sandbox_or_skip
-from .pages import PageFailed, blocks_of, links_of, needs_sandbox, pages, run_page, slugs_of
+from .pages import PageFailed, blocks_of, links_of, needs_sandbox, pages, prompt_problem, run_page, slugs_of
 
 PACKAGE = Path(september_engine.__file__).parent
 PAGES = pages()
@@ -58,6 +58,16 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 def test_every_block_says_its_language() -> None:
     assert [
         f"{block.page.name}:{block.line}" for page in PAGES for block in blocks_of(page) if not block.language
+    ] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_blocks_can_be_pasted_at_a_prompt(page: Path) -> None:
+    """The prompt of `python -m asyncio` compiles line by line: a statement ends at the first blank line in it."""
+    assert [
+        f"{page.name}:{block.line}: {problem}"
+        for block in blocks_of(page)
+        if block.language == "python" and (problem := prompt_problem(block.text))
     ] == []
 
 

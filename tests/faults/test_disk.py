@@ -130,6 +130,7 @@ async def test_a_full_disk_ends_the_turn_visibly_and_all_goes_on_when_there_is_r
         with pytest.raises(TurnFailed) as failure:
             await one
         assert failure.value.code == "STORE_FULL"
+        assert str(failure.value.details["retry_message_id"]).startswith("msg_")
         assert (names(events)[0], names(events)[-2:]) == ("started", ["errored", "error"])
 
         # nothing new is taken, everything old can be read

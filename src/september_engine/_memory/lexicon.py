@@ -79,6 +79,8 @@ class Lexicon:
             for less, other in alike
             if other != word and (-less >= least or (-less >= LEAST_ALIKE and _holds(other, word)))
         ]
+        if not known:  # a longer word that holds all of it is nearer than one of its length that holds most of it
+            close = [(-((-less) ** 0.5) if len(word) > 3 and word in other else less, other) for less, other in close]
         if any(map(str.isdigit, word)):  # another number is no other form of a number
             close = [(less, other) for less, other in close if other in word or word in other]
         return {other: counts * -less for less, other in nsmallest(forms, close)}

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from .._context.causes import kind_of
 from .._seams import Clock, CrashPoint
 from .._turn.facts import Fact, decode_fact, encode_fact, message_id_of
-from .._turn.present import delta
+from .._turn.present import delta, with_retry
 from .._turn.quotes import quoted_in
 from .._turn.standing import Standing
 from ..errors import EngineClosed, EngineError, Fenced
@@ -76,10 +76,13 @@ class Channel:
         self._tail_size = 0
         self._tail_begins = row.last_ts
         self.turn_id = turn_id
+        """The message that the turn answers, once it is in the log."""
         self.begins = row.last_ts
         self.waiters: set[asyncio.Event] = set()
         self.ended = False
         self.failure: EngineError | None = None
+        self.message_id = ""
+        """The message that the turn answers, once it is in the log."""
         self.last_words: Sequence[EventRow] = ()
 
     @property
@@ -245,9 +248,10 @@ class Channel:
         self.failure = error
         if not isinstance(error, Fenced) and self._claimed:
             now = timestamp(self._clock.now_ms())
+            details = with_retry(error.details, self.message_id)
             events: tuple[Event, ...] = (
                 ThreadLifecycle(phase="errored", task_id=self._row.task_id, turn_id=self.turn_id, timestamp=now),
-                Error(error=error.code, message=error.message, details=dict(error.details) or None),
+                Error(error=error.code, message=error.message, details=details or None),
             )
             self.last_words = [
                 EventRow(ts=0, turn_id=self.turn_id, type=name_of(event), body=encode(event)) for event in events

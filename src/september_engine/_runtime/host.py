@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +40,6 @@ class Host:
         self._stay: _Stay | None = None
         self._entrance = threading.Lock()
         self._started_at = 0.0
-        self._pid = 0
 
     @asynccontextmanager
     async def settling(self) -> AsyncIterator[None]:
@@ -77,7 +75,6 @@ class Host:
         ready = anyio.Event()
         self.task = asyncio.create_task(supervisor.run(ready=ready), name="september-engine")
         self.task.add_done_callback(lambda task, keeps=keeps: ready.set())  # type: ignore[misc]
-        self._pid = os.getpid()
         await ready.wait()
         if self.task.done():
             await self.task
@@ -149,7 +146,7 @@ class Host:
     @property
     def forked(self) -> bool:
         """It runs in the process that this one was forked from."""
-        return self.task is not None and self._pid != os.getpid()
+        return self._stay is not None and self._stay.home.forked
 
     @property
     def elsewhere(self) -> bool:

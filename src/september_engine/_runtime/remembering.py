@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from .._context.causes import reason_of
 from .._memory.records import Episode, Memory
+from .._memory.rules import is_erased
 from .._seams import Clock
 from .._turn.exchange import SPEAKERS, Exchange, episode_id, exchange_of
 from ..memory.base import LongTerm
@@ -173,15 +174,23 @@ class Remembering:
         new: list[Episode] = []
         for episode in exchange.episodes:
             id_, there = await self._side(task_id, exchange.turn_id, str(episode.speaker))
-            if there is None:
+            if there is None and not (exchange.again and await self._was_erased(task_id, exchange, episode)):
                 new.append(replace(episode, id=id_))
         if new:
             await self.memory.remember(*new)
 
-    async def _sides(self, task_id: str, turn_id: str) -> list[Memory]:
-        """The current episodes of a turn."""
-        sides = [(await self._side(task_id, turn_id, speaker))[1] for speaker in SPEAKERS]
-        return [side for side in sides if side is not None and side.retired_at is None]
+    async def _was_erased(self, task_id: str, retry: Exchange, episode: Episode) -> bool:
+        """Whether it says what an earlier try did, and that was erased: who only tries again does not say it anew."""
+        if episode.speaker != "user":
+            return False
+        turns = [turn.turn_id for turn in await self._store.turns(task_id) if turn.parent == retry.parent]
+        ids = {episode_id(task_id, turn_id, "user"): turn_id for turn_id in turns}
+        for memory in await self.memory.known(list(ids)):
+            if is_erased(memory):
+                tried = exchange_of(await read_turn(self._store, task_id, ids[memory.id]), inside=self.inside)
+                if tried is not None and episode.text in [each.text for each in tried.episodes]:
+                    return True
+        return False
 
     async def forget_task(self, task_id: str) -> None:
         """Erase what the turns of a task left, which is what its messages say. What was learned from them stays."""

@@ -100,6 +100,7 @@ class Runner:
         self.begun = begun or anyio.Event()
         self.ended = anyio.Event()
         self.state = fold(facts)
+        channel.message_id = self.state.message_id
         self._stopwatch.note(waits=self.state.waiting_since is not None)
 
     @property
@@ -272,6 +273,7 @@ class Runner:
             self._facts += facts
             self._stopwatch.note(waits=state.waiting_since is not None)
             self.state = state
+            self.channel.message_id = state.message_id
             if state.status != "running" and self._resources.remembering is not None:
                 self._resources.remembering.went_on(state.task_id)
 

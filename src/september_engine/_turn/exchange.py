@@ -47,11 +47,12 @@ def question_of_turn(content: Sequence[Block]) -> str | None:
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a turn leaves in long-term memory."""
+    """What a turn leaves in long-term memory. With `again` it is a retry: the person's message was said before."""
 
     turn_id: str
     parent: str | None
     episodes: tuple[Episode, ...]
+    again: bool = False
 
 
 def exchange_of(facts: Sequence[Fact], *, inside: Collection[str]) -> Exchange | None:
@@ -76,6 +77,7 @@ def exchange_of(facts: Sequence[Fact], *, inside: Collection[str]) -> Exchange |
         turn_id=started.turn_id,
         parent=started.parent,
         episodes=tuple(episode for episode in episodes if episode.text.strip()),
+        again=started.kind == "retry",
     )
 
 

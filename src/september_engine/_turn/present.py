@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, assert_never
 
 from msgspec.structs import replace
@@ -58,7 +59,16 @@ from .facts import (
 from .limits import brief, shown
 from .state import Request, TurnState, evolve
 
-__all__ = ["BlockType", "block_start", "block_stop", "delta", "failure_details", "present", "request_event"]
+__all__ = [
+    "BlockType",
+    "block_start",
+    "block_stop",
+    "delta",
+    "failure_details",
+    "present",
+    "request_event",
+    "with_retry",
+]
 
 
 def present(state: TurnState, fact: Fact) -> list[Event]:
@@ -168,9 +178,13 @@ def _failed(state: TurnState, fact: TurnFailed) -> list[Event]:
 
 
 def failure_details(fact: TurnFailed, *, message_id: str, turn_id: str) -> dict[str, JSON]:
-    """The facts of a failure, and with them the message to run again from: sent anew it would stand there twice."""
-    details: dict[str, JSON] = shown(fact.details, turn_id=turn_id)
-    return {**details, "retry_message_id": message_id} if message_id else details
+    """The facts of a failure, short enough to be shown, and the message to run again from."""
+    return with_retry(shown(fact.details, turn_id=turn_id), message_id)
+
+
+def with_retry(details: Mapping[str, JSON], message_id: str) -> dict[str, JSON]:
+    """The details with the message to run the failed turn again from: sent anew it would stand there twice."""
+    return {**details, "retry_message_id": message_id} if message_id else dict(details)
 
 
 def _finished(state: TurnState, fact: ToolFinished) -> list[Event]:

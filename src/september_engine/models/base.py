@@ -108,14 +108,14 @@ def checked_chunk(chunk: Chunk) -> Chunk:
     A log that has taken in something else cannot be written or read again. Raises `ModelError`, which says what is
     wrong and where.
     """
+    if type(chunk) is TextChunk and type(chunk.text) is str and chunk.text.isascii():
+        return chunk  # nearly every one
     try:
         match chunk:
-            case TextChunk(text=text) if not (type(text) is str and text.isascii()):
+            case TextChunk(text=text):
                 return TextChunk(_shown(text))
-            case ThinkingChunk(text=text) if not (type(text) is str and text.isascii()):
+            case ThinkingChunk(text=text):
                 return ThinkingChunk(_shown(text))
-            case TextChunk() | ThinkingChunk():
-                return chunk
             case BlockStarted(index=index, block_type=kind):
                 if plain_text(kind, "block_type") not in ("text", "thinking", "tool_use"):
                     raise InvalidRequest(f"block_type must be text, thinking or tool_use, not {kind!r}.")

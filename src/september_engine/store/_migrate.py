@@ -6,12 +6,25 @@ What SQL cannot do (the body of a memory, its checksum) is a step in Python behi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import replace
+
+from .._memory.records import Memory
+from .._memory.rows import memory_of
+from .._memory.rules import is_erased
 from .._seams import CrashPoint
-from ..errors import ConfigurationError, MigrationRequired
+from .._turn.facts import decode_fact, encode_fact
+from .._turn.quotes import unquoted
+from ..errors import ConfigurationError, MigrationRequired, StoreCorrupt
 from . import _branches as branches
+from . import _memories as memories
+from ._compact import owe_words
+from ._reads import read_turn, read_turns
+from ._writes import rewrite_facts
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "migrate"]
 
@@ -20,7 +33,9 @@ APPLICATION_ID = 0x53455054
 
 
 ADOPTED = "turns of memories"
-"""The mark that says that the memories of releases before 0.2 know the turns that they came from."""
+"""The mark that says that what releases before 0.2 wrote is as this one expects: memories know the turns that they came
+from, and what was erased is quoted nowhere.
+"""
 
 
 def _scripts() -> list[str]:
@@ -76,12 +91,46 @@ def _adopt(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         branches.adopt(db)
+        _forget_erased(db)
         db.execute("INSERT INTO memory_marks VALUES (?, '1')", (ADOPTED,))
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _forget_erased(db: sqlite3.Connection) -> None:
+    """Take what releases before 0.2 erased out of the logs that quote it, and have it taken out of the index of words.
+
+    They did neither. A log that is damaged, or of no release of ours, is left alone.
+    """
+    if db.execute("SELECT 1 FROM memories").fetchone() is not None:
+        owe_words(db)
+    quoted = (
+        "SELECT tasks.task_id, memory_id FROM quotes JOIN tasks USING (task) "
+        "JOIN memories ON memories.id = memory_id AND NOT memories.current"
+    )
+    tasks: dict[str, list[str]] = {}
+    for task_id, memory_id in db.execute(quoted).fetchall():
+        tasks.setdefault(task_id.decode(), []).append(memory_id)
+    for task_id, ids in tasks.items():
+        with suppress(StoreCorrupt, msgspec.MsgspecError):
+            gone = [memory for row in memories.readable(db, ids) if is_erased(memory := memory_of(row))]
+            if gone:
+                _unquote(db, task_id, gone)
+
+
+def _unquote(db: sqlite3.Connection, task_id: str, gone: Sequence[Memory]) -> None:
+    rows = [row for turn in read_turns(db, task_id) for row in read_turn(db, task_id, turn.turn_id)]
+    rows.sort(key=lambda row: row.seq)
+    facts = [decode_fact(row.body) for row in rows]
+    changed = [
+        replace(row, body=encode_fact(clean))
+        for row, fact, clean in zip(rows, facts, unquoted(facts, gone), strict=True)
+        if clean is not fact
+    ]
+    rewrite_facts(db, task_id, changed, [memory.id for memory in gone])
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ class _Seen:
 class Watch:
     """The files of one database at an absolute path. `begin` is called when its connections are open.
 
-    `check` is for the one thread that writes, `look` for any.
+    `look` is for any thread, `check` for the one that writes.
     """
 
     def __init__(self, path: str) -> None:
@@ -80,17 +80,20 @@ class Watch:
         self._known = {}
 
     def check(self) -> None:
-        """Before and after a write. Raises `StoreMoved`."""
+        """After a write: as `look`, and take what is there now for SQLite's own. Raises `StoreMoved`."""
         before, index = self._seen, self._index()
-        database = self.look()
+        database, wal = self.look()
         if before is None or database != before.database:
             self._see()
         else:
-            self._seen = _Seen(database, self._wal_size(), index)
+            self._seen = _Seen(database, wal, index)
 
-    def look(self) -> tuple[int, int]:
-        """Before a read. Size and time of change of the database file. Raises `StoreMoved`."""
-        database = self.same_file()
+    def look(self) -> tuple[tuple[int, int], int]:
+        """Before a read or a write. Size and time of change of the database file, size of its WAL.
+
+        Raises `StoreMoved`.
+        """
+        database, wal = self.same_file(), self._wal_size()
         for part in PARTS[1:]:
             if self._known.get(part) not in (None, identity_of(self._path + part)):
                 raise StoreMoved(
@@ -98,13 +101,13 @@ class Watch:
                     "back, or close the engine and open it again: closing saves what was written.",
                     path=self._path + part,
                 )
-        if self._overwritten(database):
+        if self._overwritten(database, wal):
             raise StoreMoved(
                 f"Something other than SQLite wrote to the database file {self._path}, such as a copy of a backup. "
                 "Close the engine, put the right file there without a -wal beside it, and open the engine again.",
                 path=self._path,
             )
-        return database
+        return database, wal
 
     def same_file(self) -> tuple[int, int]:
         """Raise `StoreMoved` where the path names another file than the one that was opened, or none."""
@@ -134,7 +137,7 @@ class Watch:
             database = self.same_file()
         except StoreMoved:
             return "moved"
-        return "overwritten" if self._overwritten(database) else "whole"
+        return "overwritten" if self._overwritten(database, self._wal_size()) else "whole"
 
     @property
     def holds_wal(self) -> bool:
@@ -155,9 +158,9 @@ class Watch:
 
     # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _overwritten(self, database: tuple[int, int]) -> bool:
+    def _overwritten(self, database: tuple[int, int], wal: int) -> bool:
         seen = self._seen
-        if seen is None or seen.index is None or (database == seen.database and self._wal_size() >= seen.wal):
+        if seen is None or seen.index is None or (database == seen.database and wal >= seen.wal):
             return False
         # read last: a checkpoint is announced in the index before it changes the file
         index = self._index()

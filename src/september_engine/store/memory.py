@@ -88,7 +88,7 @@ class MemoryStore:
     async def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
         """There is nothing to do: what is deleted is gone."""
         if not self._open:
-            raise EngineClosed("The store is closed.")
+            raise EngineClosed(self._closed_because)
         return CompactReport(bytes_before=0, bytes_after=0)
 
     # ── EventLog ─────────────────────────────────────────────────────────────────────────────────────────────────

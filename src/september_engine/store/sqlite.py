@@ -158,7 +158,7 @@ class SQLiteStore:
         return self._write_connection
 
     def _before_write(self) -> None:
-        self._watch.check()
+        self._watch.look()
         if not self._lock.keep():
             self._open_turns.forget()  # another engine may have written meanwhile
 
