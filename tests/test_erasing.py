@@ -6,8 +6,10 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 
@@ -241,6 +243,22 @@ async def test_deleting_without_memory_erases_what_was_remembered_with_it(path: 
         assert await engine.memory.recall(C) == []
         assert await engine.memory.page() == []
         assert C not in (await engine.memory.export_bundle()).decode()
+
+
+async def test_memories_that_are_erased_at_the_same_time_are_all_taken_out_of_a_log(path: Path) -> None:
+    model = ScriptedModel(lambda request: say("Fine."), new_prefix=True)
+    async with on(path).running(model, memory=True) as engine:
+        facts = [Knowledge(subject="locker", content=f"It has {C}{number}.") for number in range(4)]
+        kept = await engine.memory.remember(*facts)
+        await engine.execute("What of the locker?", task_id="a")
+        assert str(model.requests[-1].prompt).count(C) == len(kept)
+        async with anyio.create_task_group() as group:
+            for each in kept:
+                group.start_soon(partial(engine.memory.erase, each.id, because="Asked to."))
+        await engine.execute("And now?", task_id="a")
+        assert C not in str(model.requests[-1].prompt)
+        await engine.compact()
+        assert holding(path, C) == []
 
 
 async def test_what_was_erased_elsewhere_is_erased_by_an_import(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import anyio
 from msgspec.structs import replace
 
 from .._memory.records import Memory
@@ -38,6 +39,7 @@ class Quotes:
         self._recent = recent
         self._tell_live = tell_live
         self._remembering = remembering
+        self._one_at_a_time = anyio.Lock()
 
     async def take_out(self, memories: Sequence[Memory]) -> None:
         """Take these memories, which no new recall finds, out of the logs of all tasks that were told them.
@@ -45,10 +47,11 @@ class Quotes:
         Raises what the store raises, for a damaged log too: delete that task then. Doing it twice does no harm.
         """
         await self._remembering.recalled()
-        for task_id in await self._store.quoting([memory.id for memory in memories]):
-            self._drop(task_id, memories)  # what a turn adds from now on is clean
-            await self._rewrite(task_id, memories)
-            self._drop(task_id, memories)  # a turn that began meanwhile has read the log of before
+        async with self._one_at_a_time:  # two that rewrite the same fact would each bring back what the other took out
+            for task_id in await self._store.quoting([memory.id for memory in memories]):
+                self._drop(task_id, memories)  # what a turn adds from now on is clean
+                await self._rewrite(task_id, memories)
+                self._drop(task_id, memories)  # a turn that began meanwhile has read the log of before
 
     def _drop(self, task_id: str, memories: Sequence[Memory]) -> None:
         """Keep no copies in the process."""
