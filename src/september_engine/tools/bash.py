@@ -37,7 +37,7 @@ TOOL_SECONDS = MOST_SECONDS + 2 * GRACE_SECONDS
 COMMAND_BYTES = 100_000
 """The kernel takes no argument much larger."""
 
-REMOVING = ("mv", "rm", "rmdir", "unlink")
+REMOVING = ("bzip2", "gunzip", "gzip", "mv", "rm", "rmdir", "unlink", "xz")
 KEPT_FROM = re.compile("Permission denied|Read-only file system|No such file or directory|Device or resource busy")
 PATH_IN = re.compile(r"(?<![\w.])/[\w./@+~-]*[\w/@+~-]")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/dev", "/sys", "/tmp")
