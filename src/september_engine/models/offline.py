@@ -49,8 +49,8 @@ _SUM = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/×÷]\s*-?\(?\d+(?:\.\d+)?\)?)+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])")
 _PROGRAMS = frozenset(
     "awk bash cat chmod cp curl date df du echo env find git grep head hostname id ls make mkdir mv mypy node npm pip "
-    "printenv printf ps pwd pytest python python3 rm rmdir ruff sed seq sh sleep sort tail tar touch tree uname uniq uv "
-    "wc whoami".split()
+    "printenv printf ps pwd pytest python python3 rm rmdir ruff sed seq sh sleep sort tail tar touch tree uname uniq "
+    "uv wc whoami".split()
 )
 _RUN = re.compile(
     r"(?i:(?:(?:please|now|then|can you|could you|would you|use (?:bash|the shell) to)[\s,]+)*)"
