@@ -106,6 +106,8 @@ async def test_a_file_outside_is_edited_and_replaced(place: Path) -> None:
         (lambda out: write(f"{out}/new/"), "is_a_directory"),
         (lambda out: write(out / "f/n"), "not_a_directory"),
         (lambda out: write("/dev/null", overwrite=True), "not_a_file"),
+        (lambda out: write("/proc/n"), "permission_denied"),
+        (lambda out: write("/sys/kernel/n"), "permission_denied"),
         (lambda out: write(out / "n", "x" * 10_000_001), "too_large"),
         (lambda out: write(out / "loop/n"), "link_loop"),
         (lambda out: call("edit_file", path=str(out / "none"), old_text="a", new_text="b"), "not_found"),
@@ -290,6 +292,37 @@ async def test_an_approved_command_is_done(place: Path, walls: str, command: str
     now = {each.name: each.read_text() if each.is_file() else None for each in out.iterdir()}
     then: dict[str, object] = {"deep": None, "f": "old\n", "other": "other\n", **left}
     assert now == {name: text for name, text in then.items() if text is not ...}
+
+
+@pytest.mark.parametrize(
+    ("command", "opens", "left"),
+    [
+        ("echo new > file", "f", {"f": "new\n"}),
+        ("cp a folder/n", "n", {"n": "A\n"}),
+        ("cp a folder", "", {"a": "A\n"}),
+        ("rm folder/f", "f", {"f": None}),
+        ("mv a folder/", "", {"a": "A\n"}),
+        ("ln -sf a file", None, {"f": "old\n"}),
+        ("rm -r folder", None, {"f": "old\n"}),
+        ("mv file moved", None, {"f": "old\n"}),
+    ],
+)
+async def test_a_command_leads_out_through_a_link_only_after_a_yes_to_where_it_leads(
+    place: Path, walls: str, command: str, opens: str | None, left: dict[str, str | None]
+) -> None:
+    (place / "ws" / "a").write_text("A\n")
+    (place / "ws" / "folder").symlink_to(place / "out")
+    (place / "ws" / "file").symlink_to(place / "out/f")
+    seen = await told(place, call("bash", command=command), sandbox=walls)
+    assert kinds(seen) == (["done"] if opens is None else ["asked", "done"])
+    if isinstance(seen[0], HitlRequest):
+        assert f"allowed folders: {place / 'out' / (opens or '')}." in seen[0].question
+    end = seen[-1]
+    assert isinstance(end, ToolResult)
+    assert isinstance(end.output, dict)
+    assert end.output["exit_code"] == 0
+    out = place / "out"
+    assert {name: (out / name).read_text() if (out / name).exists() else None for name in left} == left
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "landlock"])

@@ -59,6 +59,7 @@ USE: Block = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
         ([[text_block("One. "), USE], [text_block("Two.")]], "One.\n\nTwo."),
         ([[text_block("One.\n"), USE], [text_block("Two.")]], "One.\nTwo."),
         ([[text_block("One.")], [text_block("\nTwo.")]], "One.\nTwo."),
+        ([[text_block(" "), USE], [text_block("Two.")]], " Two."),
         ([[text_block("One."), USE, text_block("Two.")]], "One.\n\nTwo."),
         ([[text_block("One."), text_block(""), USE], [USE], [text_block("Two.")]], "One.\n\nTwo."),
         # beside each other they go on: a provider cuts a sentence where it has a source

@@ -167,7 +167,7 @@ def shown_text(contents: Iterable[Iterable[Block]]) -> str:
             text = block["text"] if block.get("type") == "text" else ""
             if text:
                 goes_on = beside and not (shown[-1:] in ".!?:" and text[0].isupper())
-                apart = bool(shown) and not goes_on and not shown.endswith("\n") and not text.startswith("\n")
+                apart = bool(shown.strip()) and not goes_on and not shown.endswith("\n") and not text.startswith("\n")
                 shown = f"{shown.rstrip(' ')}\n\n{text}" if apart else shown + text
             beside = bool(text)
     return shown

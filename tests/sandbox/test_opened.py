@@ -67,6 +67,18 @@ async def opening(sandbox: Sandbox, place: Path, command: str, *names: str, remo
         ("echo y > OUT/deep/y && rm OUT/deep/x", ("deep",), (), {"deep/x": ..., "deep/y": "y\n"}),
         ("cd OUT && echo hi > f", ("f",), (), {"f": "hi\n"}),
         ("touch OUT/n && chmod 600 OUT/n", ("n",), (), {"n": ""}),
+        ("cp a OUT/deep", ("deep",), (), {"deep/a": "A\n"}),
+        ("mv -t OUT/deep a", ("deep",), (), {"deep/a": "A\n"}),
+        ("mv OUT/f OUT/n && (set -C; echo w > OUT/t) && mv OUT/t OUT/f", ("f", "n"), (), {"f": "w\n", "n": "old\n"}),
+        (
+            "(set -C; echo w > OUT/t) && python3 -c 'import os; os.chmod(\"OUT/t\", 384)' && mv OUT/t OUT/n",
+            ("n",),
+            (),
+            {"n": "w\n"},
+        ),
+        ("sed -i.bak s/old/new/ OUT/f", ("f", "f.bak"), (), {"f": "new\n", "f.bak": "old\n"}),
+        ("gzip -n OUT/f && gunzip OUT/f.gz", ("f", "f.gz"), ("f", "f.gz"), {}),
+        ("ln -sf other OUT/f && test -L OUT/f", ("f",), (), {"f": "other\n"}),
         ("python3 -c \"open('OUT/n', 'x').write('p')\"", ("n",), (), {"n": "p"}),
     ],
 )
@@ -114,6 +126,22 @@ async def test_nothing_beside_it_is_reached(sandbox: Sandbox, place: Path, comma
     assert (place / "out" / "other").stat().st_mode == mode
     copy = place / "ws" / "copy"
     assert not copy.exists() or copy.read_text() == ""
+
+
+async def test_what_was_not_opened_takes_nothing_with_it_and_is_named_where_it_is_gone(
+    sandbox: Sandbox, place: Path
+) -> None:
+    out = place / "out"
+    outcome = await shell(sandbox, f"gzip -f {out}/f; cp a {out}/zz", place / "ws", opened=(f"{out}/f",))
+    assert "f" in found(place) or outcome.notes
+    assert not {"f.gz", "zz"} & found(place).keys()
+    assert any(f"{out}/zz was not opened for this command" in note for note in outcome.notes)
+
+
+async def test_more_files_than_a_command_may_have_open_is_an_error_and_no_waiting(
+    sandbox: Sandbox, place: Path
+) -> None:
+    assert await opening(sandbox, place, "ulimit -n 3; echo x > OUT/n", "n") != 0
 
 
 async def test_it_is_open_for_one_command_and_not_for_the_next(sandbox: Sandbox, place: Path) -> None:

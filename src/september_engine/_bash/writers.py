@@ -22,13 +22,17 @@ MAKERS: Mapping[str, str] = {
     "shred": "-fuvz -n: -s:",
     "mkfifo": "-m:",
     "unlink": "",
+}
+"""They write what their operands name. No option of these names a file that is written."""
+
+PACKERS: Mapping[str, str] = {
     "gzip": "-cdfknqrvt123456789 --keep --force --decompress --stdout --best --fast",
     "gunzip": "-cfknqrvt --keep --force --stdout",
     "bzip2": "-cdfkqvz123456789 --keep --force",
     "xz": "-cdfkqvz0123456789 --keep --force",
-    "zip": "-rqju9 --recurse-paths --quiet",
 }
-"""They write what their operands name. No option of these names a file that is written."""
+ENDINGS: Mapping[str, str] = {"gzip": ".gz", "gunzip": ".gz", "bzip2": ".bz2", "xz": ".xz"}
+UNPACKED = re.compile(r"(.*)\.(?:(t)(?:gz|az|bz2?|xz|lz)|gz|z|bz2?|xz|lzma)", re.IGNORECASE | re.DOTALL)
 
 CREATES = frozenset("mkdir touch rm rmdir unlink chmod".split())
 """Their options do no more than their operands do, so a file whose name looks like an option does no harm."""
@@ -38,6 +42,30 @@ def makes(call: Call) -> Outcome:
     options = parse(call, MAKERS[call.program], loose=call.program in CREATES)
     effects = [*options.effects(call), *(call.write(one) for one in options.operands)]
     return Outcome(effects=tuple(effects))
+
+
+def packs(call: Call) -> Outcome:
+    """A file is replaced by a packed one with another ending, or by what was packed in it."""
+    options = parse(call, PACKERS[call.program])
+    if options.has("-c", "--stdout", "-t"):
+        return Outcome(effects=tuple(map(call.read, options.operands)))
+    effects = []
+    for operand in options.operands:
+        path = call.write(operand).path
+        effects += [write(path)]
+        if found := UNPACKED.fullmatch(path):
+            effects += [write(found[1] + (".tar" if found[2] else ""))]
+        if not path.endswith(ENDINGS[call.program]):
+            effects += [write(path + ENDINGS[call.program])]
+    return Outcome(effects=tuple(effects))
+
+
+def zip_(call: Call) -> Outcome:
+    options = parse(call, "-rqju9 --recurse-paths --quiet")
+    archive, packed = options.operands[:1], options.operands[1:]
+    written = [call.write(one) for one in archive]
+    written += [write(f"{one.path}.zip") for one in written if "." not in one.path.rpartition("/")[2]]
+    return Outcome(effects=(*written, *map(call.read, packed)))
 
 
 def chmod(call: Call) -> Outcome:
@@ -192,6 +220,8 @@ def _literal(text: str) -> Argument:
 
 PROGRAMS: Mapping[str, Judge] = {
     **dict.fromkeys(MAKERS, makes),
+    **dict.fromkeys(PACKERS, packs),
+    "zip": zip_,
     "chmod": chmod,
     "cp": cp,
     "mv": mv,

@@ -28,6 +28,8 @@ _TAKEN_BACK = re.compile("([^\x08]*)(\x08*)")
 _PROGRESS = re.compile(r"\d\s*%|\d\s*(?:/|of)\s*\d|\d\s*[kMGT]?i?B\b|[#=.█━▓▒░]{3}|^\s*[-|/\\]?\s*$")
 """A percentage, a count out of another, an amount of data, a bar, a spinner."""
 
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|of)\s*(\d+(?:\.\d+)?)(?!\s*/?\d)")
 _WORD = re.compile(r"[^\W\d_]+")
 _UNITS = frozenset("b kb mb gb tb k m g t kib mib gib tib s ms h min it bytes".split())
 _UNREADABLE = re.compile(f"{REPLACEMENT}{{64,}}")
@@ -82,9 +84,20 @@ def _overstruck(line: str) -> list[str]:
 
 def _is_progress(one: str, next_one: str) -> bool:
     """Whether both say how far something is, and the next one how far the same has come."""
-    if not (_PROGRESS.search(one) and _PROGRESS.search(next_one)):
+    if not (_PROGRESS.search(one) and _PROGRESS.search(next_one)) or _goes_back(one, next_one):
         return False
     return _words_of(next_one)[: len(words := _words_of(one))] == words
+
+
+def _goes_back(one: str, next_one: str) -> bool:
+    """Whether it is a date, a percentage or count smaller than before, or out of another number: data, no progress."""
+    if re.search(r"\d/\d+/\d", one):  # a date
+        return True
+    for pattern in (_PERCENT, _COUNT):
+        before, after = pattern.search(one), pattern.search(next_one)
+        if before is not None and after is not None:
+            return float(after[1]) < float(before[1]) or before.groups()[1:] != after.groups()[1:]
+    return False
 
 
 def _words_of(text: str) -> list[str]:

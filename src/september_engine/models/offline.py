@@ -47,12 +47,17 @@ _EMPTY = frozenset(
 _TEXT_NAMES = frozenset("text message query question input prompt content string sentence phrase".split())
 _SUM = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/×÷]\s*-?\(?\d+(?:\.\d+)?\)?)+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])")
-_PROGRAMS = "cat date df du echo find git grep head ls make node npm pip pwd pytest python python3 tail uname wc whoami"
+_PROGRAMS = frozenset(
+    "awk bash cat chmod cp curl date df du echo env find git grep head hostname id ls make mkdir mv mypy node npm pip "
+    "printenv printf ps pwd pytest python python3 rm rmdir ruff sed seq sh sleep sort tail tar touch tree uname uniq "
+    "uv wc whoami".split()
+)
 _RUN = re.compile(
-    r"(?i:(?:(?:please|now|then|can you|could you|would you)[\s,]+)*(?:run|execute)\s*(?::|\b))\s*"
-    r"(?:(?i:(?:(?:the|this|a)\s+)?(?:(?:shell|bash)\s+)?command)\s*:?\s*|"
-    rf"(?=[`:]|(?:{'|'.join(_PROGRAMS.split())})\b)|(?<=:)\s*)"
-    r"(?:`([^`]+)`|\"([^\"\n]+)\"|'([^'\n]+)'|([^\n`]+?))(?:[\s,]+please)?[.!?\s]*"
+    r"(?i:(?:(?:please|now|then|can you|could you|would you|use (?:bash|the shell) to)[\s,]+)*)"
+    r"(?i:(?:run|execute)\s*(?::|\b))\s*"
+    r"(?:(?i:(?:(?:the|this|a)\s+)?(?:following\s+)?(?:(?:shell|bash)\s+)?command\s*:?|(?:the\s+)?following\s*:)\s*|"
+    rf"(?=[`:\"']|(?:{'|'.join(sorted(_PROGRAMS))})\b)|(?<=:)\s*)"
+    r"(?:`([^`]+)`|\"([^\"\n]+)\"|'([^'\n]+)'|(?![\"'])([^\n`]+?))(?:[\s,]+(?i:for me|please))*[.!?\s]*"
 )
 """A plain request to run one command, and nothing else."""
 

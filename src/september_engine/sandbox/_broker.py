@@ -51,6 +51,11 @@ class Broker:
         self._fixed = fixed
         self._names = names
 
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """As `Names` says."""
+        return self._names.gone
+
     def answer(self) -> None:
         """Take one call, do it or not, and let the command go on."""
         request = bytearray(REQUEST_BYTES)
@@ -69,9 +74,12 @@ class Broker:
             code = error.errno or errno.EPERM
         except ValueError:  # a path that is none
             code = errno.EINVAL
+        self._send(ident, code, 0)
+
+    def _send(self, ident: int, code: int, flags: int) -> None:
         try:
-            fcntl.ioctl(self.listener, SEND, pack("=QqiI", ident, 0, -code, 0))
-        except OSError:
+            fcntl.ioctl(self.listener, SEND, pack("=QqiI", ident, 0, -code, flags))
+        except OSError:  # the caller is gone
             return
 
     def _answer_name(self, ident: int, pid: int, call: str, arguments: list[int]) -> None:
@@ -92,17 +100,16 @@ class Broker:
             code = error.errno or errno.EPERM
         except ValueError:
             code = errno.EINVAL
-        try:
-            if file is not None:
-                keep = os.O_CLOEXEC if wanted.flags & os.O_CLOEXEC else 0
+        if file is not None:
+            keep = os.O_CLOEXEC if wanted.flags & os.O_CLOEXEC else 0
+            try:
                 fcntl.ioctl(self.listener, ADD_FILE, pack("=QIIII", ident, SEND_AT_ONCE, file, 0, keep))
-            else:
-                fcntl.ioctl(self.listener, SEND, pack("=QqiI", ident, 0, -code, flags))
-        except OSError:
-            return
-        finally:
-            if file is not None:
+                return
+            except OSError as error:  # the caller has too many open files, or is gone; it must not wait for ever
+                code = error.errno or errno.EPERM
+            finally:
                 os.close(file)
+        self._send(ident, code, flags)
 
     def _serve(self, ident: int, pid: int, call: str, arguments: list[int]) -> None:
         folder, path, value, flags = _meaning(call, arguments)
@@ -110,7 +117,12 @@ class Broker:
         try:
             name = text_at(memory, path) if path else b""
             times = os.pread(memory, 32, value) if call == "utimensat" and value else None
-            target = opened(pid, folder, name, follow=not flags & NOFOLLOW)
+            try:
+                target = opened(pid, folder, name, follow=not flags & NOFOLLOW)
+            except FileNotFoundError:
+                if (draft := self._names.draft(pid, folder, name)) is None:
+                    raise
+                target = os.open(draft, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         finally:
             os.close(memory)
         try:

@@ -70,7 +70,8 @@ class Watcher:
         self._kill_all()
         changed, problem = self._put_back()
         self._remove_scratch()
-        return Report(code=code, failed=failed or problem, put_back=tuple(changed))
+        gone = () if self._broker is None else self._broker.gone
+        return Report(code=code, failed=failed or problem, put_back=tuple(changed), gone=gone)
 
     def _prepare(self) -> None:
         kernel.keep_orphans()

@@ -108,10 +108,27 @@ class Names:
             on_the_way = wanted.kind == "mkdir" and any(below(one, path) for one in self._opened)
             if not self._is_ours(path) and not on_the_way:
                 return self._draft(wanted, path)
+            if wanted.kind == "unlink" and os.path.dirname(path) in map(os.path.dirname, self._drafts):
+                # what shall take its place was not opened, and would be lost with it
+                raise PermissionError(errno.EACCES, "not opened")
             os.umask(_umask(wanted.pid))
             return self._do(wanted, folder, name)
         finally:
             os.close(folder)
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """What the command made beside what was opened, and did not put in its place: it ends with the command."""
+        return tuple(sorted(self._drafts))
+
+    def draft(self, pid: int, where: int, name: bytes) -> str | None:
+        """Where the new file really is that has this name for the command, if there is one."""
+        try:
+            folder, _, path = _place(pid, where, name)
+        except NotOpened:
+            return None
+        os.close(folder)
+        return self._drafts.get(path)
 
     def _is_ours(self, path: str) -> bool:
         return any(below(path, one) for one in self._opened)
@@ -137,7 +154,13 @@ class Names:
         return None
 
     def _open(self, folder: int, name: str, flags: int, mode: int) -> int:
-        """Only files and folders: opening a pipe could keep us waiting."""
+        """Only files and folders: opening a pipe could keep us waiting.
+
+        What is opened only to name it, as `cp` does with the folder it copies into, can be left to the kernel: nothing
+        is read or written by it, and no such descriptor can be handed over.
+        """
+        if flags & os.O_PATH:
+            raise NotOpened
         kind = _kind(folder, name)
         safe = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
         if kind is not None and S_ISLNK(kind) and not flags & os.O_NOFOLLOW:
@@ -155,17 +178,22 @@ class Names:
         return os.open(name, flags | safe, mode & 0o1777, dir_fd=folder)
 
     def _draft(self, wanted: Wanted, path: str) -> int | None:
-        """A new file beside one that was opened, with which that will be replaced: it is kept in the scratch folder."""
+        """A new file or link beside one that was opened, to take its place later: it is kept in the scratch folder."""
         if path in self._drafts and wanted.kind == "unlink":
             os.unlink(self._drafts.pop(path))
             return None
         new = os.O_CREAT | os.O_EXCL
-        beside = {os.path.dirname(one) for one in self._opened if os.path.isfile(one)}
-        if wanted.kind != "open" or wanted.flags & new != new or os.path.dirname(path) not in beside:
+        beside = {os.path.dirname(one) for one in self._opened if not os.path.isdir(one)}
+        is_new = wanted.kind == "symlink" or (wanted.kind == "open" and wanted.flags & new == new)
+        if not is_new or os.path.dirname(path) not in beside:
             raise NotOpened
         if any(below(path, one) for one in self._writable) or os.path.lexists(path) or path in self._drafts:
             raise NotOpened
         draft = f"{self._scratch}/draft-{os.urandom(8).hex()}"
+        if wanted.kind == "symlink":
+            os.symlink(os.fsdecode(wanted.target), draft)
+            self._drafts[path] = draft
+            return None
         file = os.open(draft, wanted.flags | os.O_NOFOLLOW | os.O_CLOEXEC, wanted.mode & 0o777)
         self._drafts[path] = draft
         return file
@@ -228,12 +256,17 @@ def _kind(folder: int, name: str) -> int | None:
 
 
 def _put(draft: str, folder: int, name: str) -> None:
-    """Replace what has this name by the draft, at once: whoever reads it sees the old or the new, whole."""
+    """Give this name to the draft, in the place of what has it: whoever reads it sees the old or the new, whole."""
     before = _kind(folder, name)
-    if before is None or not S_ISREG(before):
+    if before is not None and not S_ISREG(before) and not S_ISLNK(before):
         raise PermissionError(errno.EACCES, "not opened")
     aside = f".september-{os.urandom(8).hex()}.tmp"
-    mode = os.lstat(draft).st_mode & 0o777
+    mode = os.lstat(draft).st_mode
+    if S_ISLNK(mode):
+        os.symlink(os.readlink(draft), aside, dir_fd=folder)
+        os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.unlink(draft)
+        return
     file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         source = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -242,7 +275,7 @@ def _put(draft: str, folder: int, name: str) -> None:
                 pass
         finally:
             os.close(source)
-        os.fchmod(file, mode)
+        os.fchmod(file, mode & 0o777)
         os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         os.unlink(aside, dir_fd=folder)

@@ -61,13 +61,21 @@ class Order:
 class Report:
     """How it ended: `code` as `subprocess` has it, or None where it was stopped; or why it `failed` to begin or end.
 
-    `put_back` are the protected paths that the command had changed.
+    `put_back` are the protected paths that the command had changed, `gone` what it made where nothing was opened.
     """
 
-    def __init__(self, *, code: int | None = None, failed: str = "", put_back: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        code: int | None = None,
+        failed: str = "",
+        put_back: tuple[str, ...] = (),
+        gone: tuple[str, ...] = (),
+    ) -> None:
         self.code = code
         self.failed = failed
         self.put_back = put_back
+        self.gone = gone
 
     def dump(self) -> bytes:
         return marshal.dumps(vars(self))

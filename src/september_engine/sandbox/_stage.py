@@ -2,9 +2,9 @@
 
 A mount shows a folder and all that is in it; and what is itself a mount cannot be removed, or replaced. So for what is
 to be made, replaced or removed, the command gets a folder of its own in the place of the real one, in which nothing but
-these names is: a file by a second link to it, so that changing it changes the real one at once; a folder that is known
-to be removed or moved away by being moved there. When the command has ended, what became of each name is done to the
-real folder, by renames. A folder that is only changed is mounted as it is.
+these names is: a file by a second link to it, so that changing it changes the real one at once; what is known to be
+removed or moved away by being moved there. When the command has ended, what became of each name is done to the real
+folder, by renames. A folder that is only changed is mounted as it is.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ class _Name:
     folder: str
     name: str
     status: os.stat_result | None
+    removed: bool = False
+
+    @property
+    def is_moved(self) -> bool:
+        """A file that is removed has no second link meanwhile: `gzip` would leave such a one alone."""
+        return self.status is not None and (
+            stat.S_ISDIR(self.status.st_mode) or (self.removed and stat.S_ISREG(self.status.st_mode))
+        )
 
     @property
     def path(self) -> str:
@@ -99,7 +107,7 @@ def _names(job: Job) -> tuple[list[str], list[_Name]]:
         folder, name = os.path.split(path)
         while status is None and _status(folder) is None:
             folder, name = os.path.split(folder)
-        one = _Name(folder, name, status)
+        one = _Name(folder, name, status, path in job.removed)
         if status is not None and path not in job.removed and _unstaged(one):
             mounted.append(path)  # it can be written to, though not replaced
         else:
@@ -142,7 +150,7 @@ def _made_in(folder: str) -> str:
 def _bring(one: _Name, place: str) -> None:
     if one.status is None:
         return
-    if stat.S_ISDIR(one.status.st_mode):
+    if one.is_moved:
         os.rename(one.path, f"{place}/{one.name}")
     else:
         os.link(one.path, f"{place}/{one.name}", follow_symlinks=False)
@@ -180,7 +188,7 @@ def _settled(one: _Name, place: str, notes: list[str]) -> bool:
     now = _status(left)
     real = _status(one.path)
     try:
-        if one.status is not None and stat.S_ISDIR(one.status.st_mode):
+        if one.is_moved:
             if now is not None and real is None:
                 os.rename(left, one.path)
             elif now is not None:

@@ -64,8 +64,9 @@ async def run_watched(job: Job, order: Order, *, python: str) -> Outcome:
     report = Report.load(data)
     if report.failed:
         raise SandboxFailed(f"The command could not be confined: {report.failed}.")
-    notes = tuple(f"{path} is protected: what the command did to it was undone." for path in report.put_back)
-    return outcome_of(end, -signal.SIGKILL if report.code is None else report.code, notes)
+    notes = [f"{path} is protected: what the command did to it was undone." for path in report.put_back]
+    notes += [f"{path} was not opened for this command: what it made there is gone." for path in report.gone]
+    return outcome_of(end, -signal.SIGKILL if report.code is None else report.code, tuple(notes))
 
 
 def check(order: Order, *, python: str) -> str | None:

@@ -40,8 +40,11 @@ def need_possible(
     for effect in effects_of(judged):
         if not isinstance(effect, Network):
             _need_not_kept(effect, kept, secret)
+    files = [each.path for each in opens if isinstance(each, Write) and os.path.isfile(each.path)]
     for effect in opens:
         if isinstance(effect, Write):
+            if any(effect.path != one and is_below(effect.path, one) for one in files):
+                continue  # meant in case this is a folder, as for `ln -s a b`
             _need_openable(effect.path, folders, secret)
             _need_permitted(effect.path)
 

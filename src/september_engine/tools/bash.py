@@ -37,7 +37,7 @@ TOOL_SECONDS = MOST_SECONDS + 2 * GRACE_SECONDS
 COMMAND_BYTES = 100_000
 """The kernel takes no argument much larger."""
 
-REMOVING = ("mv", "rm", "rmdir", "unlink")
+REMOVING = ("bzip2", "gunzip", "gzip", "mv", "rm", "rmdir", "unlink", "xz")
 KEPT_FROM = re.compile("Permission denied|Read-only file system|No such file or directory|Device or resource busy")
 PATH_IN = re.compile(r"(?<![\w.])/[\w./@+~-]*[\w/@+~-]")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/dev", "/sys", "/tmp")
@@ -262,24 +262,34 @@ def _lasting(actions: Iterable[Action], scratch: Sequence[str], folders: Sequenc
 
 
 def _leading(actions: Iterable[Action], folders: Sequence[str]) -> Iterator[Action]:
-    """With where the paths outside of the folders really lead, beside what they are called."""
+    """With where paths really lead outside of the folders, beside what they are called."""
 
-    def both(effect: Effect) -> Iterator[Effect]:
+    def both(effect: Effect, argv: Sequence[str] = ()) -> Iterator[Effect]:
         yield effect
-        if isinstance(effect, Network) or any(is_below(effect.path, folder) for folder in folders):
+        if isinstance(effect, Network):
             return
-        real = os.path.realpath(effect.path)
-        if real != effect.path:
+        inside = any(is_below(effect.path, folder) for folder in folders)
+        real = _place(effect.path) if inside and _means_link(argv, effect.path) else os.path.realpath(effect.path)
+        leads_out = not inside or not any(is_below(real, folder) for folder in folders)
+        if real != effect.path and leads_out and not os.path.isfile(os.path.dirname(real)):
             yield type(effect)(path=real)
 
     for action in actions:
         if isinstance(action, Run):
-            effects = tuple(dict.fromkeys(each for effect in action.effects for each in both(effect)))
-            yield msgspec.structs.replace(action, effects=effects)
+            found = (each for effect in action.effects for each in both(effect, action.argv))
+            yield msgspec.structs.replace(action, effects=tuple(dict.fromkeys(found)))
         elif isinstance(action, Unknown):
             yield action
         else:
             yield from both(action)
+
+
+def _means_link(argv: Sequence[str], path: str) -> bool:
+    """Whether the program takes a link of this path away, or another's place, and leaves alone what it leads to."""
+    name = argv[0].rpartition("/")[2] if argv else ""
+    if name in ("mv", "ln"):  # into a folder that a link leads to they put something
+        return not os.path.isdir(path)
+    return name in REMOVING and not any(word.endswith("/") for word in argv)
 
 
 def _need_unchanged(granted: Sequence[str], folders: Sequence[str]) -> None:

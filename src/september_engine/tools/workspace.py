@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import stat
 import threading
@@ -33,6 +34,9 @@ __all__ = ["Entry", "Kind", "OpenFile", "Workspace"]
 Kind: TypeAlias = Literal["file", "folder", "link", "other", "unreadable"]
 
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+KERNEL = (("proc",), ("sys",))
+"""Where the system shows itself: there are no files to be made or replaced, whatever rights it seems to give."""
 
 
 @attrs.frozen
@@ -320,6 +324,8 @@ class Workspace:
     def _check(self, place: Place, *, writing: bool) -> None:
         if self._reserved.hides(place):
             raise ToolError(f"{self._roots.shown(place)} is kept from file tools.", reason="protected")
+        if writing and place.root == "/" and place.names[:1] in KERNEL:
+            raise PermissionError(errno.EACCES, "no files can be made here")
         if writing and self._reserved.protects(place):
             text = f"{self._roots.shown(place)} is protected: file tools may read it, not write it."
             raise ToolError(text, reason="protected")
