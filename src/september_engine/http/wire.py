@@ -27,6 +27,7 @@ __all__ = [
     "HEADERS",
     "ClientGone",
     "ErrorBody",
+    "code_of",
     "decode_body",
     "error_response",
     "header_text",
@@ -238,11 +239,15 @@ def error_response(error: EngineError, *, headers: Mapping[str, str] | None = No
     if error.status == 500:
         logger.error("A request failed.", exc_info=error)
         details["id"] = REQUEST_ID.get()
-    code = ShuttingDown.code if isinstance(error, EngineClosed) else error.code  # a client cannot tell them apart
-    body = ErrorBody(error=code, message=error.message, details=details or None)
+    body = ErrorBody(error=code_of(error), message=error.message, details=details or None)
     response = json_response(body, status=error.status)
     response.headers.update(headers or {})
     return response
+
+
+def code_of(error: EngineError) -> str:
+    """The contract's code: an engine that is closed and one that is closing are the same to a client."""
+    return ShuttingDown.code if error.code == EngineClosed.code else error.code
 
 
 def header_text(text: str) -> str:
