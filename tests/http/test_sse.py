@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from september_engine.errors import EngineClosed, StoreCorrupt
+from september_engine.errors import ConfigurationError, EngineClosed, StoreCorrupt
 from september_engine.events import Heartbeat, TextDelta, encode
 from september_engine.http.sse import SEND_AT, SSEResponse, event_frame, frames
 from september_engine.store.base import EventRow
@@ -210,6 +210,7 @@ async def test_a_client_that_leaves_is_noticed_in_a_flood_of_pages() -> None:
     [
         (StoreCorrupt("A page fails its checksum."), "INTERNAL_ERROR"),
         (ValueError("a bug"), "INTERNAL_ERROR"),
+        (ConfigurationError("No."), "INTERNAL_ERROR"),
         (EngineClosed("Another engine has the store now."), "SHUTTING_DOWN"),
     ],
 )

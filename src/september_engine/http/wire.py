@@ -19,7 +19,15 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from ..errors import EngineClosed, EngineError, InvalidRequest, InvalidType, PayloadTooLarge, ShuttingDown
+from ..errors import (
+    ConfigurationError,
+    EngineClosed,
+    EngineError,
+    InvalidRequest,
+    InvalidType,
+    PayloadTooLarge,
+    ShuttingDown,
+)
 from ..messages import JSON
 from .logs import REQUEST_ID
 
@@ -247,6 +255,8 @@ def error_response(error: EngineError, *, headers: Mapping[str, str] | None = No
 
 def code_of(error: EngineError) -> str:
     """The contract's code: an engine that is closed and one that is closing are the same to a client."""
+    if isinstance(error, ConfigurationError):  # not the client's to mend; the log has it
+        return EngineError.code
     return ShuttingDown.code if error.code == EngineClosed.code else error.code
 
 
