@@ -12,8 +12,8 @@ import pytest
 
 from september_engine import BlockingEngine, Engine, Limits, Settings, tool
 from september_engine._runtime.world import World
-from september_engine.errors import ConfigurationError, EngineError, InvalidRequest
-from september_engine.events import HitlRequest
+from september_engine.errors import ConfigurationError, EngineError, InvalidRequest, ModelError, TurnFailed
+from september_engine.events import Error, HitlRequest
 from september_engine.memory.base import Episode, Knowledge, Person, Relation, Source, Trait
 from september_engine.memory.longterm import LongTermMemory
 from september_engine.messages import Usage
@@ -65,18 +65,20 @@ CALLS: Mapping[type, Mapping[str, Mapping[str, Any]]] = {
         "page": {},
         "import_bundle": {"bundle": b"{}"},
         "embed_missing": {},
+        "mark": {"name": "so far", "value": "3"},
+        "marked": {"name": "so far"},
     },
 }
 """For each method with arguments, a call that is right. A method that is not here fails the test below."""
 
-NOT_ARGUMENTS = {Engine: {"open", "aclose", "drain", "stop_streams"}, LongTermMemory: {"mark", "marked"}, Notes: set()}
-"""Opening and closing have their own tests; `mark` is the engine's own."""
+NOT_ARGUMENTS: dict[type, set[str]] = {Engine: {"open", "aclose", "drain", "stop_streams"}}
+"""Opening and closing have their own tests."""
 
 
 def _entrances() -> Iterator[tuple[type, str, str]]:
     for kind in CALLS:
         for name, method in inspect.getmembers(kind, inspect.isfunction):
-            if not name.startswith("_") and name not in NOT_ARGUMENTS[kind]:
+            if not name.startswith("_") and name not in NOT_ARGUMENTS.get(kind, set()):
                 for parameter in list(inspect.signature(method).parameters)[1:]:
                     yield kind, name, parameter
 
@@ -340,6 +342,25 @@ async def test_whatever_a_model_says_the_turn_ends_in_words_and_the_thread_goes_
             model.place = ""
             assert (await engine.execute("And now?", task_id=odd)).text == "ok", odd
             assert [message async for message in engine.replay(task_id=odd)], odd
+
+
+@pytest.mark.parametrize("field", ["message", "code", "retryable", "retry_after", "bad_history", "suspect", "fact"])
+async def test_whatever_a_models_error_holds_the_turn_fails_with_a_code_of_the_contract(field: str) -> None:
+    odd: Any = None
+
+    def fails(request: Any) -> Any:
+        error = ModelError("no", fact=odd if field == "fact" else 1)
+        setattr(error, field, odd)
+        raise error
+
+    async with Engine(":memory:", model=ScriptedModel(fails, strict=False), settings=Settings()) as engine:
+        for name, make in ODD.items():
+            odd = make()
+            with pytest.raises(TurnFailed) as failed:
+                await engine.execute("Hello", task_id=name, limits=Limits(attempts=1))
+            assert failed.value.code in ModelError.STATUSES, (name, failed.value)
+            *_, last = [event async for event in engine.replay(task_id=name)]
+            assert isinstance(last, Error) and last.error == failed.value.code, name
 
 
 @tool

@@ -507,3 +507,16 @@ def test_without_a_rotation_only_the_current_key_opens() -> None:
 )
 def test_a_rotation_that_does_not_fit_together_is_refused(environ: dict[str, str], says: str) -> None:
     assert any(says in problem for problem in problems(**environ))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("LLM_MODEL", "FALLBACK_MODEL") for value in ("a\0b", "a\nb", "\udcff")),
+        ("SQLITE_DB_PATH", "a\0b"),
+        ("ALLOWED_ROOTS", "/a\0b"),
+    ],
+)
+def test_a_name_of_a_model_is_a_line_of_text_and_a_path_has_no_nul(name: str, value: str) -> None:
+    [problem] = problems(**{name: value})
+    assert problem.startswith(f"{name}: {value!r} must be ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ from .models.choice import Roles, choose_fallback, choose_light, choose_model, c
 from .models.known_prices import KnownPrices
 from .models.prices import Prices, cost_of
 from .permissions import Policy
-from .settings import Settings
+from .settings import LINE, Settings
 from .store.base import Store
 from .store.memory import MemoryStore
 from .store.sqlite import SQLiteStore
@@ -104,6 +105,10 @@ def store_of(store: Store | str | os.PathLike[str] | None, settings: Settings) -
         store = plain_path_text(store, "store")
     if store == "":
         raise ConfigurationError("The store is empty text: pass a path or ':memory:', or leave it out for the default.")
+    if "://" in store:
+        raise ConfigurationError(
+            "The store is a URL, and this release has SQLite only: pass the path of a file, or ':memory:'."
+        )
     if store == ":memory:":
         return MemoryStore()
     return SQLiteStore(store, durability=settings.durability)
@@ -304,10 +309,8 @@ class Models:
         planner: Model | str | None = None,
         light: Model | str | None = None,
     ) -> None:
-        for given in (model, fallback, planner, light):
-            if given is not None and not isinstance(given, str) and not hasattr(given, "stream"):
-                raise ConfigurationError(f"{shown(given)} is not a model: pass the name of one, or a Model.")
-        self._asked_for = tuple(map(_plain_model, (model, fallback, planner, light)))
+        asked = {"model": model, "fallback": fallback, "planner": planner, "light": light}
+        self._asked_for = tuple(_plain_model(given, argument) for argument, given in asked.items())
         self._ours: list[Model] = []
 
     async def make(self, settings: Settings, clock: Clock) -> Roles:
@@ -347,11 +350,16 @@ class Models:
             await self._ours.pop().aclose()
 
 
-def _plain_model(model: Model | str | None) -> Model | str | None:
+def _plain_model(model: Model | str | None, argument: str) -> Model | str | None:
     """The model as it was given, or its name as plain text. Raises `ConfigurationError`."""
     if isinstance(model, str):
         with configuration():
-            return plain_text(model, "model")
+            given = plain_text(model, argument)
+        if re.fullmatch(LINE, given) is None:
+            raise ConfigurationError(f"{argument}={shown(given)} is no name of a model: it must be a line of text.")
+        return given
+    if model is not None and not hasattr(model, "stream"):
+        raise ConfigurationError(f"{argument}={shown(model)} is not a model: pass the name of one, or a Model.")
     if model is not None and type(name := getattr(model, "name", None)) is not str:
         raise ConfigurationError(f"The name of {shown(model)} must be text itself, and is {shown(name)}: it is stored.")
     return model
@@ -377,7 +385,7 @@ class LongTerms:
         if embedder is not None and not hasattr(embedder, "embed"):
             raise ConfigurationError(f"{shown(embedder)} is not an Embedder.")
         if distil is not None and not isinstance(distil, bool):
-            _plain_model(distil)
+            _plain_model(distil, "distil")
         self._memories: Memories | None = getattr(store, "memories", None) if memory else None
         if memory and self._memories is None:
             raise ConfigurationError(f"{shown(store)} has no place for memories. Use SQLite, or memory=False.")

@@ -24,7 +24,7 @@ from ._dotenv import assignments, decoded, parse_dotenv
 from ._plain import NO_SCALAR, plain_scalar, shown
 from .errors import ConfigurationError
 
-__all__ = ["KeyRing", "Settings", "Variable", "parse_dotenv", "setting_fields", "variables_in"]
+__all__ = ["LINE", "KeyRing", "Settings", "Variable", "parse_dotenv", "setting_fields", "variables_in"]
 
 T = TypeVar("T")
 _Check: TypeAlias = Callable[[Any], bool]
@@ -92,7 +92,12 @@ def _between(low: float, high: float) -> _Check:
 
 
 def _path(variable: str, default: str) -> Any:
-    return _setting(variable, Path(default), "a path", read=Path, allows=lambda value: isinstance(value, Path))
+    allows: _Check = lambda value: isinstance(value, Path) and _can_be_a_file(value)  # noqa: E731
+    return _setting(variable, Path(default), "a path", read=Path, allows=allows)
+
+
+def _can_be_a_file(path: Path) -> bool:
+    return "\0" not in str(path) and not str(path).isspace()
 
 
 def _choice(variable: str, default: str | None, *choices: str) -> Any:
@@ -100,7 +105,11 @@ def _choice(variable: str, default: str | None, *choices: str) -> Any:
     return _setting(variable, default, " or ".join(choices), allows=allows)
 
 
-def _text(variable: str, must_be: str = "text", pattern: str = r"\S.*", *, secret: bool = False) -> str | None:
+LINE = r"(?!\s)[^\x00-\x1f\x7f\ud800-\udfff]+"
+"""A text that a provider's JSON and a log line can hold: no control characters, no halves of surrogate pairs."""
+
+
+def _text(variable: str, must_be: str = "a line of text", pattern: str = LINE, *, secret: bool = False) -> str | None:
     allows: _Check = lambda value: value is None or re.fullmatch(pattern, value) is not None  # noqa: E731
     return cast("str | None", _setting(variable, None, must_be, allows=allows, secret=secret))
 
@@ -203,7 +212,7 @@ class Settings:
         (),
         "absolute paths, separated by commas",
         read=_paths,
-        allows=lambda value: all(path.is_absolute() for path in value),
+        allows=lambda value: all(path.is_absolute() and _can_be_a_file(path) for path in value),
     )
     memory: bool = _switch("SEPTEMBER_MEMORY", True)
     distil: bool = _switch("SEPTEMBER_DISTIL", False)

@@ -181,6 +181,20 @@ async def test_an_engine_that_nobody_opened_is_a_503() -> None:
     assert (tasks.status_code, tasks.json()["error"]) == (503, "SHUTTING_DOWN")
 
 
+async def test_an_app_in_another_loop_than_its_engine_says_so_and_not_that_it_shuts_down() -> None:
+    async with engine_with() as engine:
+        app = create_app(engine)
+
+        async def ask() -> httpx2.Response:
+            transport = httpx2.ASGITransport(app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=HEADERS) as client:
+                return await client.get("/tasks")
+
+        refused = await asyncio.to_thread(asyncio.run, ask())
+    assert (refused.status_code, refused.json()["error"]) == (400, "INVALID_REQUEST")
+    assert "another event loop" in refused.json()["message"]
+
+
 async def test_it_runs_unchanged_under_uvicorn() -> None:
     gate = anyio.Event()
     engine = engine_with(ScriptedModel([turn(say("Before."), hold(gate), say("After."))]))

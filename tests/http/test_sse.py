@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from september_engine.errors import StoreCorrupt
+from september_engine.errors import ConfigurationError, EngineClosed, StoreCorrupt
 from september_engine.events import Heartbeat, TextDelta, encode
 from september_engine.http.sse import SEND_AT, SSEResponse, event_frame, frames
 from september_engine.store.base import EventRow
@@ -207,7 +207,12 @@ async def test_a_client_that_leaves_is_noticed_in_a_flood_of_pages() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(StoreCorrupt("A page fails its checksum."), "INTERNAL_ERROR"), (ValueError("a bug"), "INTERNAL_ERROR")],
+    [
+        (StoreCorrupt("A page fails its checksum."), "INTERNAL_ERROR"),
+        (ValueError("a bug"), "INTERNAL_ERROR"),
+        (ConfigurationError("No."), "INTERNAL_ERROR"),
+        (EngineClosed("Another engine has the store now."), "SHUTTING_DOWN"),
+    ],
 )
 async def test_a_stream_that_cannot_go_on_ends_with_an_error_event(
     error: Exception, code: str, caplog: pytest.LogCaptureFixture

@@ -75,6 +75,12 @@ async def test_a_script_that_is_over_says_so() -> None:
     assert not caught.value.retryable
 
 
+@pytest.mark.parametrize("given", ["hello", None, 5, [say("a")]])
+async def test_a_script_that_gives_no_step_says_so(given: Any) -> None:
+    with pytest.raises(TypeError, match="a script gives say"):
+        await ask(ScriptedModel(lambda request: given), user("a"))
+
+
 async def test_text_and_thinking_come_in_pieces() -> None:
     model = ScriptedModel([turn(think("deep", signature="s"), say("abcdefg"))], piece=3)
     got = await chunks(model, user("a"))

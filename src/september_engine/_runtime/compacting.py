@@ -34,7 +34,7 @@ from .._turn.inputs import Summarised
 from .._turn.limits import backoff_ms
 from ..errors import ModelError
 from ..messages import Usage, text_of, tool_uses
-from ..models.base import Model, ModelRequest, Progress, Reply, checked_chunk, compacts, window_of
+from ..models.base import Model, ModelRequest, Progress, Reply, checked_chunk, checked_error, compacts, window_of
 from ..models.prices import cost_of
 from .isolation import is_cancelled
 from .resources import Resources
@@ -129,7 +129,7 @@ class Compaction:
             try:
                 return await self._attempt(model, request)
             except ModelError as error:
-                failed = error
+                failed = checked_error(error)
             except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
                 if is_cancelled(error):
                     raise

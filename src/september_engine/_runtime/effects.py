@@ -29,6 +29,7 @@ from ..models.base import (
     TextChunk,
     ThinkingChunk,
     checked_chunk,
+    checked_error,
 )
 from ..models.prices import cost_of
 from ..permissions import Allow, Deny, Rule
@@ -100,7 +101,7 @@ class ModelCall:
             request = ModelRequest(prompt=prompt, max_tokens=command.max_tokens, output_schema=command.output_schema)
             reply = await self._stream(self._model, request)
         except ModelError as error:
-            return self._failed(error)
+            return self._failed(checked_error(error))
         except (Exception, asyncio.CancelledError) as error:  # a model must raise ModelError only
             if is_cancelled(error):
                 raise

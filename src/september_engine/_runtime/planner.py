@@ -19,7 +19,7 @@ from .._turn.inputs import PlanFailed, Planned
 from .._turn.planning import PLAN_SCHEMA, planning_prompt, steps_of
 from ..errors import ModelError
 from ..messages import Usage
-from ..models.base import Model, ModelRequest, Progress, Reply, checked_chunk
+from ..models.base import Model, ModelRequest, Progress, Reply, checked_chunk, checked_error
 from ..models.prices import cost_of
 from .isolation import is_cancelled, isolated
 from .resources import Resources
@@ -74,7 +74,8 @@ class PlanCall:
                 return self._failed("The planner's stream ended without an answer.", planner)
             self.usage = reply.usage
             steps = steps_of(reply.content)
-        except ModelError as error:
+        except ModelError as raised:
+            error = checked_error(raised)
             return self._failed(f"{error.code}: {error.message}", planner)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import EngineError
 from ..events import Error, Event, Heartbeat, encode, name_of, timestamp
+from .wire import code_of
 
 __all__ = ["HEARTBEAT_SECONDS", "SEND_SECONDS", "UNBUFFERED", "Row", "SSEResponse", "event_frame", "frames"]
 
@@ -141,7 +142,7 @@ class SSEResponse(Response):
                 if len(page) > CROWD:
                     await anyio.lowlevel.checkpoint()
         except EngineError as error:
-            last = Error(error=error.code, message=error.message, details=dict(error.details) or None)
+            last = Error(error=code_of(error), message=error.message, details=dict(error.details) or None)
         except Exception:
             logger.exception("A stream broke off.")
             last = Error(error="INTERNAL_ERROR", message="A fault inside the server ended this stream.")

@@ -19,7 +19,15 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from ..errors import EngineClosed, EngineError, InvalidRequest, InvalidType, PayloadTooLarge, ShuttingDown
+from ..errors import (
+    ConfigurationError,
+    EngineClosed,
+    EngineError,
+    InvalidRequest,
+    InvalidType,
+    PayloadTooLarge,
+    ShuttingDown,
+)
 from ..messages import JSON
 from .logs import REQUEST_ID
 
@@ -27,6 +35,7 @@ __all__ = [
     "HEADERS",
     "ClientGone",
     "ErrorBody",
+    "code_of",
     "decode_body",
     "error_response",
     "header_text",
@@ -238,11 +247,17 @@ def error_response(error: EngineError, *, headers: Mapping[str, str] | None = No
     if error.status == 500:
         logger.error("A request failed.", exc_info=error)
         details["id"] = REQUEST_ID.get()
-    code = ShuttingDown.code if isinstance(error, EngineClosed) else error.code  # a client cannot tell them apart
-    body = ErrorBody(error=code, message=error.message, details=details or None)
+    body = ErrorBody(error=code_of(error), message=error.message, details=details or None)
     response = json_response(body, status=error.status)
     response.headers.update(headers or {})
     return response
+
+
+def code_of(error: EngineError) -> str:
+    """The contract's code: an engine that is closed and one that is closing are the same to a client."""
+    if isinstance(error, ConfigurationError):  # not the client's to mend; the log has it
+        return EngineError.code
+    return ShuttingDown.code if error.code == EngineClosed.code else error.code
 
 
 def header_text(text: str) -> str:

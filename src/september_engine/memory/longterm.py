@@ -329,11 +329,11 @@ class LongTermMemory:
 
     async def mark(self, name: str, value: str, /) -> None:
         """Keep how far some work on memories has come."""
-        await self._memories.mark(name, value)
+        await self._memories.mark(plain_text(name, "name"), plain_text(value, "value"))
 
     async def marked(self, name: str, /) -> str | None:
         """What `mark` kept under this name."""
-        return await self._memories.marked(name)
+        return await self._memories.marked(plain_text(name, "name"))
 
     async def warm(self) -> None:
         """Read names, words and vectors, so that the first recall need not. Harmless when repeated.

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from .._context.text import clean
-from .._plain import plain_items, plain_json, plain_scalar, plain_text, plain_whole
+from .._plain import plain_items, plain_json, plain_scalar, plain_text, plain_whole, shown
 from ..errors import InvalidRequest, ModelError
 from ..messages import JSON, Block, Prompt, Usage
 
@@ -27,9 +27,17 @@ __all__ = [
     "TextChunk",
     "ThinkingChunk",
     "checked_chunk",
+    "checked_error",
     "compacts",
     "window_of",
 ]
+
+
+YEAR = 366 * 86400
+"""No provider asks for a longer wait, in seconds."""
+
+SUSPECTS = ("thinking", "media", "foreign")
+"""What in the messages a `ModelError` may name."""
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +137,28 @@ def checked_chunk(chunk: Chunk) -> Chunk:
     except InvalidRequest as error:
         raise ModelError(f"The model adapter failed: in its {type(chunk).__name__}, {error.message}") from None
     raise ModelError(f"The model adapter failed: it gave a {type(chunk).__name__}, which is no chunk.")
+
+
+def checked_error(error: ModelError) -> ModelError:
+    """The error with plain values and a code of the contract, for the same reason. Raises nothing."""
+    code, message, wait = map(plain_scalar, (error.code, error.message, error.retry_after))
+    facts = {str(key): _fact(value) for key, value in error.details.items() if key != "retry_after"}
+    return ModelError(
+        clean(message) if isinstance(message, str) else shown(error.message),
+        code=code if isinstance(code, str) and code in ModelError.STATUSES else ModelError("").code,
+        retryable=error.retryable is True,
+        retry_after=wait if isinstance(wait, int | float) and 0 <= wait <= YEAR else None,
+        bad_history=error.bad_history is True,
+        suspect=error.suspect if type(error.suspect) is str and error.suspect in SUSPECTS else None,
+        **facts,
+    )
+
+
+def _fact(value: object) -> JSON:
+    try:
+        return plain_json(value, "details")
+    except InvalidRequest:
+        return clean(shown(value))
 
 
 def _shown(text: object) -> str:

@@ -17,6 +17,7 @@ import attrs
 import msgspec
 
 from .._context.check import changed_prefix, problems, sent_form
+from .._plain import shown
 from ..errors import ModelError
 from ..messages import JSON, Block, Prompt, Usage
 from .base import BlockStarted, BlockStopped, Chunk, ModelRequest, Progress, Reply, TextChunk, ThinkingChunk
@@ -103,6 +104,15 @@ def turn(*steps: Step, stop_reason: str | None = None, usage: Usage | None = Non
     return Answer(steps=steps, stop_reason=stop_reason, usage=usage)
 
 
+def _answer(entry: object) -> Answer:
+    """What the script gave. Raises `TypeError` where that is no step or answer."""
+    answer = entry if isinstance(entry, Answer) else Answer(steps=(entry,))  # type: ignore[arg-type]
+    for step in answer.steps:
+        if not isinstance(step, Step):
+            raise TypeError(f"a script gives say(…), call(…), fail(…), … or turn(…) of them, and not {shown(step)}")
+    return answer
+
+
 @attrs.frozen
 class _Exchange:
     """A request and what was answered, as far as the answer was made."""
@@ -150,8 +160,7 @@ class ScriptedModel:
         number = len(self.requests)
         if self.strict and (refused := self._refusals(request.prompt)):
             raise ModelError("The request was refused: " + "; ".join(refused), bad_history=True, problems=list(refused))
-        entry = self._next(request)
-        answer = entry if isinstance(entry, Answer) else turn(entry)
+        answer = _answer(self._next(request))
         self.open_streams += 1
         try:
             async with aclosing(self._play(answer, request, number)) as chunks:
