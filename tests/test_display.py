@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,13 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from september_engine import BlockingEngine, Settings, tool
+from september_engine import BlockingEngine, Engine, Settings, tool
 from september_engine.errors import TurnFailed
 from september_engine.events import HitlRequest, TextDelta
 from september_engine.models.scripted import ScriptedModel, call, say, turn
+from september_engine.streams import Turn
 from september_engine.tools.ask_user import ask_user
-from tests.engines import Bench, careful, echo, ticks, until
+from tests.engines import Bench, careful, echo, held, ticks, until
 from tests.examples.test_notebook import ThisPython
 from tests.programs import environment
 
@@ -212,6 +214,34 @@ def test_who_waits_in_a_cell_is_told_in_the_cell(kernel: Kernel, capsys: pytest.
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("way", ["result", "read"])
+async def test_a_cell_whose_wait_is_cancelled_says_that_the_turn_goes_on(
+    kernel: Kernel, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    async def read(one: Turn[None]) -> None:
+        async for _ in one:
+            pass
+
+    async with Engine(":memory:", model=ScriptedModel([held("Hello you", at=1)]), settings=Settings()) as engine:
+        one = engine.execute("go", task_id="t")
+        work: Coroutine[Any, Any, object] = one.result() if way == "result" else read(one)
+        waits = asyncio.create_task(work)
+        async for event in one:
+            if isinstance(event, TextDelta):
+                break
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        said = capsys.readouterr().err
+        assert "the turn on task 't' goes on" in said
+        assert "await engine.turn('t')" in said
+        assert "await engine.cancel('t')" in said
+        await engine.cancel("t")
+        with pytest.raises(TurnFailed):
+            await one
+    assert capsys.readouterr().err == ""
+
+
 CELLS = [
     """
 import asyncio, os, signal, threading
@@ -241,6 +271,16 @@ try:
 except KeyboardInterrupt:
     print(blocking.execute("Never mind.", task_id="t").text)
 """,
+    """
+try:
+    book = engine.execute("Write a book.", task_id="t")
+    await book.started()
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    await book
+except asyncio.CancelledError:
+    print(await engine.cancel("t"))
+    print((await engine.execute("Never mind.", task_id="t")).text)
+""",
     "blocking.close()\nawait engine.aclose()",
 ]
 
@@ -251,10 +291,13 @@ def test_in_a_real_kernel_the_file_keeps_the_last_state(tmp_path: Path, monkeypa
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in CELLS])  # type: ignore[no-untyped-call]
     folder = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=60, kernel_manager_class=ThisPython, resources=folder).execute()
-    _, first, second, one, two, interrupted, _ = notebook.cells
+    _, first, second, one, two, interrupted, cancelled, _ = notebook.cells
     for cell in (first, second):
         [page, buttons] = [output["data"] for output in cell.outputs]
         assert page[PAGE] == "> go\n\nI **ask** &lt;b>.\n\n<p>● <code>send(text=Hi)</code> → sent</p>\n\nDone."
         assert buttons == {"text/plain": "", PAGE: ""}
     assert one.outputs[0]["text"] == two.outputs[0]["text"] == "I **ask** <b>.\n\nDone.\n"
     assert interrupted.outputs[0]["text"] == "ok\n"
+    told, printed = cancelled.outputs
+    assert "await engine.turn('t')" in told["text"]
+    assert printed["text"] == "True\nok\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from inspect import isawaitable
 from typing import TypeAlias
@@ -12,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from ._context.text import visible
-from ._display import show
+from ._display import in_kernel, show
 from ._notebook import Requests
 from ._plain import shown
 from ._runtime.people import respond
@@ -24,7 +25,18 @@ from ._turn.request import check_answer
 from .errors import HitlAlreadyAnswered, HitlNotPending, InvalidRequest
 from .events import HitlRequest
 
-__all__ = ["Ask", "OnRequest", "asking", "checked", "give_answer", "news", "say_who_waits", "until_closed", "waiting"]
+__all__ = [
+    "Ask",
+    "OnRequest",
+    "asking",
+    "checked",
+    "give_answer",
+    "news",
+    "say_it_goes_on",
+    "say_who_waits",
+    "until_closed",
+    "waiting",
+]
 
 OnRequest: TypeAlias = Callable[[HitlRequest], str | Awaitable[str | None] | None]
 """Called with a request that waits for a person. Returns the answer, or None where somebody else answers."""
@@ -54,7 +66,7 @@ def asking(on_request: OnRequest | None) -> Ask:
 
 def say_who_waits(request: HitlRequest) -> None:
     """Say that a person is asked, what for, and how to answer: in the cell of a notebook, else on stderr."""
-    if show(Requests([request])) or sys.stderr is None:
+    if show(Requests([request])):
         return
     lines = [f"Task {request.task_id!r} waits for a person: {visible(request.question)}"]
     if request.input:
@@ -64,6 +76,30 @@ def say_who_waits(request: HitlRequest) -> None:
     call = f"engine.respond({request.task_id!r}, {answer}, request_id={request.request_id!r}){other}"
     lines.append(f"  Answer from another thread, task or cell: {call}")
     lines.append("  To answer here, pass a function: on_request=lambda request: input(request.question)")
+    _write(lines)
+
+
+def say_it_goes_on(task_id: str) -> None:
+    """In a notebook, after the wait for a turn was cancelled: say that the turn goes on, and how to come back to it.
+
+    A cell that is interrupted is cancelled like any other task. Programs that cancel a wait know what they do, and so
+    does BlockingEngine, whose thread is not the one that cells run in.
+    """
+    if in_kernel() is None or threading.current_thread() is not threading.main_thread():
+        return
+    _write(
+        [
+            f"The wait was cancelled; the turn on task {task_id!r} goes on.",
+            f"  Wait for it again: await engine.turn({task_id!r})",
+            f"  Stop it: await engine.cancel({task_id!r})",
+        ]
+    )
+
+
+def _write(lines: Sequence[str]) -> None:
+    """To stderr, where there is one that takes it."""
+    if sys.stderr is None:
+        return
     text = "\n".join(lines) + "\n"
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     with suppress(OSError, ValueError):  # nobody reads it

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self
@@ -18,7 +18,7 @@ from weakref import WeakSet
 import msgspec
 from msgspec.structs import force_setattr
 
-from ._asking import Ask, OnRequest, asking, checked, give_answer, news, until_closed, waiting
+from ._asking import Ask, OnRequest, asking, checked, give_answer, news, say_it_goes_on, until_closed, waiting
 from ._display import Display, follow, in_kernel
 from ._home import Home
 from ._notebook import Card, summary_card, turn_card, turn_markdown
@@ -115,8 +115,11 @@ class Pages:
 class EventStream:
     """Events, one at a time. `cursor` is the `after` that continues behind the last one given (unix ms)."""
 
-    def __init__(self, pages: Pages, *, cursor: int = 0) -> None:
+    def __init__(
+        self, pages: Pages, *, cursor: int = 0, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         self._pages = pages
+        self._waiting = waiting
         self._ready: list[EventRow] = []
         self.cursor = cursor
 
@@ -127,7 +130,8 @@ class EventStream:
         """The next event; those of a kind that only a later release knows are passed over. Cancelling loses nothing."""
         while True:
             while not self._ready:
-                self._ready = list(reversed(await self._pages.__anext__()))
+                with self._waiting():
+                    self._ready = list(reversed(await self._pages.__anext__()))
             row = self._ready.pop()
             self.cursor = row.ts or self.cursor
             with suppress(KeyError):
@@ -150,8 +154,12 @@ class _Stream(ABC):
     @abstractmethod
     def pages(self, *, heartbeat: float | None = None) -> Pages: ...
 
+    def _going_on(self) -> AbstractContextManager[None]:
+        """Entered while a reading waits for its next events."""
+        return nullcontext()
+
     def __aiter__(self) -> EventStream:
-        stream = self._latest = EventStream(self.pages())
+        stream = self._latest = EventStream(self.pages(), waiting=self._going_on)
         self._streams.add(stream)
         return stream
 
@@ -339,7 +347,18 @@ class Turn(_Stream, Generic[T]):
 
         A turn that has ended gives its result after the engine was closed, too.
         """
-        return await self._result(asking(checked(on_request) or self._on_request))
+        with self._going_on():
+            return await self._result(asking(checked(on_request) or self._on_request))
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Who is cancelled while this waits may learn that the turn is not."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._ticket is not None and self._ticket.runner is not None and not self._ticket.closed.is_set():
+                say_it_goes_on(self.task_id)
+            raise
 
     async def _result(self, ask: Ask) -> TurnResult[T]:
         await self.started()
