@@ -20,6 +20,7 @@ from september_engine.events import Error, ThreadLifecycle
 from september_engine.models.scripted import ScriptedModel, call, say
 from september_engine.store.memory import MemoryStore
 from september_engine.store.sqlite import SQLiteStore
+from september_engine.streams import Replay, Turn
 
 from .engines import careful, echo, held
 from .programs import run
@@ -273,6 +274,50 @@ def test_an_engine_whose_loop_has_stopped_loses_its_store_at_once(path: Path, cl
             loop.run_until_complete(first.aclose())
             loop.close()
         assert len(second.messages("t")) == 4
+
+
+@pytest.mark.parametrize("model", [[call("careful")], [say("Hello you", hold=Latch(), at=1)]])
+@pytest.mark.parametrize("back", [False, True])
+def test_who_waits_in_a_loop_that_had_stopped_is_told_when_it_goes_on(path: Path, model: object, back: bool) -> None:
+    loop = asyncio.new_event_loop()
+    first = engine_of(path, model, tools=[careful])
+
+    async def begin() -> tuple[Turn[None], Replay]:
+        await first.open()
+        turn = first.execute("go", task_id="t")
+        await anext(turn)
+        return turn, first.replay(task_id="t")
+
+    async def use(turn: Turn[None], replay: Replay) -> None:
+        if back:  # before anything else had its turn in this loop
+            await first.open()
+        with pytest.raises(EngineClosed, match=TAKEN):
+            await turn
+        with pytest.raises(EngineClosed, match=TAKEN):
+            await anext(replay)
+        assert (await first.health()).status == ("ok" if back else "closed")
+        assert [event async for event in turn]
+        await first.aclose()
+
+    handed_out = loop.run_until_complete(begin())
+    with made(path, tools=[careful]) as second:
+        second.open()
+        loop.run_until_complete(asyncio.wait_for(use(*handed_out), 60))
+        if back:
+            with pytest.raises(EngineClosed, match=TAKEN):
+                second.tasks()
+    loop.close()
+
+
+async def test_two_that_take_over_from_each_other_at_once_both_come_to_an_end(path: Path) -> None:
+    one, other = engine_of(path), engine_of(path)
+    await one.open()
+    for _ in range(5):
+        await asyncio.wait_for(asyncio.gather(other.open(), one.open(), return_exceptions=True), 60)
+        await asyncio.wait_for(asyncio.gather(one.open(), other.open(), return_exceptions=True), 60)
+    assert sorted([(await one.health()).status, (await other.health()).status]) == ["closed", "ok"]
+    await one.aclose()
+    await other.aclose()
 
 
 async def test_a_store_that_cannot_be_taken_is_still_in_use_where_its_engine_does_not_close(

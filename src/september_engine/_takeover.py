@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 
 from ._forks import at_fork
+from ._home import Home
 from .errors import EngineClosed
 from .store.base import Seizable, Store
 
@@ -36,32 +37,32 @@ _number = itertools.count()
 class Tenancy:
     """One engine's use of a store, from before it opens the store until it has closed it.
 
-    Made in the engine's event loop. `close` closes the engine there; `let_go` makes it leave the store alone, from any
-    thread; `gone` waits so many seconds for what ends after `close`, such as the engine's thread. `because` is why
-    another engine ended it, None while none did.
+    `home` is the event loop it is opened in, and is told why another engine ended it. `close` closes the engine there;
+    `let_go` makes it leave the store alone, from any thread; `gone` waits so many seconds for what ends after `close`,
+    such as the engine's thread.
     """
 
     def __init__(
         self,
         store: Store,
+        home: Home,
         *,
         close: Callable[[], Awaitable[None]],
         let_go: Callable[[], None],
         gone: Callable[[float], object] | None,
     ) -> None:
         self.store = store
-        self.because: str | None = None
+        self.home = home
         self.number = next(_number)
         self._close = close
         self._let_go = let_go
         self._gone = gone
-        self._loop = asyncio.get_running_loop()
         self._closing: set[asyncio.Task[None]] = set()
 
     def check(self) -> None:
         """Raise `EngineClosed` where another engine has taken over."""
-        if self.because is not None:
-            raise EngineClosed(self.because)
+        if self.home.because is not None:
+            raise EngineClosed(self.home.because)
 
     def leave(self) -> None:
         """The store is closed."""
@@ -70,7 +71,7 @@ class Tenancy:
 
     async def end(self, because: str) -> None:
         """Have the engine closed, from any event loop. Cancelling stops the wait, and maybe the closing."""
-        self.because = because
+        self.home.because = because
         try:
             if await self._closed():
                 if self._gone is not None:
@@ -84,9 +85,12 @@ class Tenancy:
             self.leave()
 
     async def _closed(self) -> bool:
-        """Close it in its own event loop; False where that does not happen in time."""
-        if not self._loop.is_running():
-            return False
+        """Close it in its own event loop; False where that does not happen in time.
+
+        It happens later then: what is waited for in a loop that was blocked or stopped ends when the loop goes on.
+        """
+        loop = self.home.loop
+        assert loop is not None
         begun: Future[None] = Future()
         done: Future[None] = Future()
 
@@ -97,10 +101,10 @@ class Tenancy:
             begun.set_result(None)
 
         try:
-            self._loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # it has just been closed
+            loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # it has been closed
             return False
-        if not await _in_time(begun, ANSWER_SECONDS):
+        if not loop.is_running() or not await _in_time(begun, ANSWER_SECONDS):
             return False
         return await _in_time(done, CLOSE_SECONDS) and done.exception() is None
 

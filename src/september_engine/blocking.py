@@ -203,7 +203,7 @@ class BlockingEngine:
                     if self._closed is not None:
                         raise EngineClosed(self._closed)
                 except BaseException:  # Ctrl-C too, which may come when the engine is open already
-                    self._portal, self._closed = None, self._closed or self._engine._taken
+                    self._portal, self._closed = None, self._closed or self._engine._host.because
                     self._stop(started.result())
                     raise
             return self._portal
@@ -239,7 +239,7 @@ class BlockingEngine:
             portal, self._portal = self._portal, None
         if portal is not None:
             try:
-                with suppress(RuntimeError, CancelledError) if self._engine._taken else nullcontext():
+                with suppress(RuntimeError, CancelledError) if self._engine._host.because else nullcontext():
                     portal.call(self._aclose, drain)
             finally:
                 self._stop(portal)
@@ -252,7 +252,7 @@ class BlockingEngine:
 
     async def _give_way(self) -> None:
         """In the engine's loop, which ends: another engine has taken over."""
-        self._closed = self._engine._taken
+        self._closed = self._engine._host.because
         self._portal = None
         await self._started.result().stop(cancel_remaining=True)
 
@@ -288,7 +288,7 @@ class BlockingEngine:
         except (CancelledError, RuntimeError) as error:
             if self._closed is None:
                 raise
-            raise EngineClosed(self._engine._taken or "This engine was closed meanwhile.") from error
+            raise EngineClosed(self._engine._host.because or "This engine was closed meanwhile.") from error
 
     def _served(self, turn: Turn[T], on_request: OnRequest) -> TurnResult[T]:
         """The turn's result; this thread asks meanwhile, where a function asks that is not async."""

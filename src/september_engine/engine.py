@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ._asking import OnRequest, checked
@@ -149,6 +150,8 @@ class Engine:
         Harmless when repeated; it opens again after `aclose`, and where its event loop has ended. Raises `StoreInUse`,
         `StoreFull`, `StoreCorrupt`, `MigrationRequired`, `ConfigurationError`; `WrongLoop` in a second event loop.
         """
+        if self._host.because is not None and self._host.home is not None:
+            await self._end(self._host.home)
         async with self._host.settling():
             if self._host.gone:
                 await self._free()
@@ -180,8 +183,14 @@ class Engine:
             memory=self._memory.make(self._world, home),
             distiller=await self._memory.distiller(self._models, self.settings),
         )
-        self._host.because = None
-        self._tenancy = tenancy = Tenancy(self._store, close=self._yield, let_go=self._let_go, gone=self._host_gone)
+        self._host.home = home
+        self._tenancy = tenancy = Tenancy(
+            self._store,
+            home,
+            close=partial(self._yield, home),
+            let_go=partial(self._let_go, home),
+            gone=self._host_gone,
+        )
         await take_over(tenancy, repr(self._store))
         await self._store.open()
         self._holds_store = True
@@ -214,30 +223,31 @@ class Engine:
         """End every open stream after what is committed; cursors stay valid and turns go on. Any thread may call it."""
         self._host.stop_readers()
 
-    async def _close(self) -> None:
+    async def _close(self, home: Home | None = None) -> None:
+        """Close what is open, or only what was opened as this, if it still is."""
         async with self._host.settling():
-            await self._free()
+            if home is None or home is self._host.home:
+                await self._free()
 
-    async def _yield(self) -> None:
+    async def _yield(self, home: Home) -> None:
         """Close, because another engine of this process takes the store over."""
-        assert self._tenancy is not None
-        self._host.because = self._tenancy.because
         try:
-            await self._host.drain(0)
+            await self._end(home)
         finally:
-            await to_its_end(self._close())
             if self._host_ends is not None:
                 await self._host_ends()
 
-    @property
-    def _taken(self) -> str | None:
-        """What is to be said where another engine has taken the store over."""
-        return None if self._tenancy is None else self._tenancy.because
+    async def _end(self, home: Home) -> None:
+        if home is self._host.home:  # else it was closed, and opened again, before its event loop came to this
+            try:
+                await self._host.drain(0)
+            finally:
+                await to_its_end(self._close(home))
 
-    def _let_go(self) -> None:
+    def _let_go(self, home: Home) -> None:
         """The store is taken away, from any thread: it is not ours to close any more."""
-        assert self._tenancy is not None
-        self._host.because, self._holds_store = self._tenancy.because, False
+        if home is self._host.home:
+            self._holds_store = False
 
     async def _free(self) -> None:
         gone = self._host.gone

@@ -35,8 +35,8 @@ class Host:
     def __init__(self) -> None:
         self.supervisor: Supervisor | None = None
         self.task: asyncio.Task[None] | None = None
-        self.because: str | None = None
-        """Why another engine ended this one, where that is so."""
+        self.home: Home | None = None
+        """Of what was opened last; it knows why another engine ended that, where one did."""
         self._stay: _Stay | None = None
         self._entrance = threading.Lock()
         self._started_at = 0.0
@@ -85,8 +85,6 @@ class Host:
         """End everything that runs in it. Harmless when repeated, and where the event loop has ended."""
         gone, task, supervisor = self.gone, self.task, self.supervisor
         self.task, self.supervisor = None, None
-        if supervisor is not None:
-            supervisor.home.because = self.because
         if task is not None and not gone:
             task.cancel()
             await asyncio.wait((task,))
@@ -98,7 +96,6 @@ class Host:
         self.check_loop()
         supervisor = self.supervisor
         if supervisor is not None and not self.gone:
-            supervisor.home.because = self.because
             await supervisor.drain(seconds)
             supervisor.stop_readers()
 
@@ -111,6 +108,11 @@ class Host:
             task.get_loop().call_soon_threadsafe(supervisor.stop_readers)
         else:
             supervisor.stop_readers()
+
+    @property
+    def because(self) -> str | None:
+        """Why another engine ended this one, where that is so."""
+        return None if self.home is None else self.home.because
 
     @property
     def running(self) -> Supervisor:
@@ -166,6 +168,6 @@ class Host:
 
     async def health(self) -> Health:
         """Whether a turn could be taken now. Never raises."""
-        if self.supervisor is None or self.gone or self.forked or self.elsewhere:
+        if self.supervisor is None or self.because is not None or self.gone or self.forked or self.elsewhere:
             return Health(status="closed", uptime_seconds=0.0, subsystems={})
         return await health_of(self.supervisor, opened_at=self._started_at)
