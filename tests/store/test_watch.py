@@ -17,6 +17,9 @@ import pytest
 from september_engine import Engine, Settings
 from september_engine.errors import EngineError, StoreInUse, StoreMoved, TurnFailed
 from september_engine.models.scripted import ScriptedModel, say
+from september_engine.store import _watch
+from september_engine.store._lock import identity_of
+from september_engine.store._watch import Watch
 from september_engine.store.sqlite import SQLiteStore
 from september_engine.testing.store_writer import Writer
 
@@ -186,6 +189,33 @@ async def test_what_another_program_does_through_sqlite_is_no_reason_to_stop(pat
         assert (await engine.execute("Hi", task_id="3")).text == "You said: Hi"
         assert (await engine.health()).status == "ok"
     assert await tasks_in(path) == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("then", ["SELECT 1", "PRAGMA wal_checkpoint"])
+def test_what_is_written_while_a_reader_looks_is_sqlites_own(
+    path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    db = sqlite3.connect(path, isolation_level=None)
+    watch = Watch(str(path))
+    writes = iter([True])
+
+    def write() -> None:
+        db.execute("INSERT INTO words VALUES (randomblob(100000))")
+        db.execute(then).fetchall()
+        watch.check()
+
+    def looks(each: str) -> tuple[int, int] | None:
+        if next(writes, False):
+            write()
+        return identity_of(each)
+
+    with closing(db):
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE words (word)")
+        watch.begin()
+        monkeypatch.setattr(_watch, "identity_of", looks)
+        watch.look()
+        assert next(writes, None) is None
 
 
 async def test_after_a_crash_a_copy_over_the_file_is_noticed_too(path: Path) -> None:

@@ -93,6 +93,7 @@ class Watch:
 
         Raises `StoreMoved`.
         """
+        seen = self._seen  # read first: what another thread writes from here on shows in the index
         database, wal = self.same_file(), self._wal_size()
         for part in PARTS[1:]:
             if self._known.get(part) not in (None, identity_of(self._path + part)):
@@ -101,7 +102,7 @@ class Watch:
                     "back, or close the engine and open it again: closing saves what was written.",
                     path=self._path + part,
                 )
-        if self._overwritten(database, wal):
+        if self._overwritten(seen, database, wal):
             raise StoreMoved(
                 f"Something other than SQLite wrote to the database file {self._path}, such as a copy of a backup. "
                 "Close the engine, put the right file there without a -wal beside it, and open the engine again.",
@@ -133,11 +134,12 @@ class Watch:
 
     def state(self) -> Literal["whole", "moved", "overwritten"]:
         """What is to be kept in mind when the connections are closed."""
+        seen = self._seen
         try:
             database = self.same_file()
         except StoreMoved:
             return "moved"
-        return "overwritten" if self._overwritten(database, self._wal_size()) else "whole"
+        return "overwritten" if self._overwritten(seen, database, self._wal_size()) else "whole"
 
     @property
     def holds_wal(self) -> bool:
@@ -158,8 +160,8 @@ class Watch:
 
     # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _overwritten(self, database: tuple[int, int], wal: int) -> bool:
-        seen = self._seen
+    def _overwritten(self, seen: _Seen | None, database: tuple[int, int], wal: int) -> bool:
+        """Whether something else than SQLite changed what was `seen` into this, which was looked at later."""
         if seen is None or seen.index is None or (database == seen.database and wal >= seen.wal):
             return False
         # read last: a checkpoint is announced in the index before it changes the file
